@@ -1,0 +1,68 @@
+"""Fixtures shared by the tests: chunks, a chunk factory, and a model that is scripted."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tools.raft.records import Chunk, Draft, content_id, new_draft
+
+# Nothing a test starts may report anywhere.
+os.environ.setdefault("APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED", "true")
+os.environ.setdefault("APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL", "true")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+BATS = (
+    "The lesser horseshoe bat hangs free from the roof of a cave. An adult weighs between five and nine grams. "
+    "It leaves its roost half an hour after sunset. It hunts midges within two kilometres of the roost."
+)
+
+
+def make_chunk(text: str = BATS, *, source: str = "bats.txt", kind: str = "text") -> Chunk:
+    """Make a chunk as `split_document` would."""
+    return {
+        "id": content_id(source, text),
+        "text": text,
+        "source": source,
+        "title": source,
+        "page": None,
+        "start": 0,
+        "end": len(text),
+        "tokens": len(text.split()),
+        "kind": kind,  # type: ignore[typeddict-item]
+    }
+
+
+def corpus(count: int) -> list[Chunk]:
+    """Make chunks about different things that share words, so that retrieval has something to rank."""
+    animals = ("otter", "heron", "badger", "marten", "lynx", "stoat", "osprey")
+    return [
+        make_chunk(
+            f"Station {number} counts the {animals[number % 7]} on the river Aru. In the year {1900 + number} it saw "
+            f"{number * 3 + 11} of them near bridge {number}. The warden of station {number} writes every sighting "
+            f"into book {number + 500}. At station {number} the {animals[number % 7]} eats mostly fish from pond {number * 7}.",
+            source=f"station{number % 5}.txt",
+        )
+        for number in range(count)
+    ]
+
+
+def verified(question: str, chunk: Chunk, quote: str, answer: str) -> Draft:
+    """Make a draft that has passed its checks."""
+    draft = new_draft(question, chunk["id"])
+    draft.update(
+        cot_answer=f"It says ##begin_quote##{quote}##end_quote##.\n<ANSWER>: {answer}",
+        final_answer=answer,
+        model="scripted",
+        prompt_hash="0" * 16,
+    )
+    return draft
+
+
+@pytest.fixture(autouse=True)
+def no_keys_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the tester's own environment out of the tests."""
+    for name in list(os.environ):
+        if name.startswith(("RAFT_", "OPENAI_", "AZURE_OPENAI_")):
+            monkeypatch.delenv(name)

@@ -1,0 +1,22 @@
+"""Node: a chunk → questions about it."""
+
+from typing import Union
+
+from promptflow.connections import AzureOpenAIConnection, CustomConnection, OpenAIConnection, ServerlessConnection
+from promptflow.core import tool
+
+from tools.connections import node_client
+from tools.raft.ask import ask_questions as ask
+
+
+@tool
+async def ask_questions(
+    connection: Union[AzureOpenAIConnection, OpenAIConnection, ServerlessConnection, CustomConnection],
+    model: str,
+    chunk: dict,
+    questions: int,
+    seed: int,
+) -> list:
+    """Ask for questions that the chunk answers; gives drafts without answers."""
+    async with node_client(connection, model) as client:
+        return await ask(chunk, client, n=questions, seed=seed)

@@ -1,0 +1,55 @@
+"""Have a model answer a question from its oracle chunk alone."""
+
+from __future__ import annotations
+
+from . import ask
+from .ask import RETRY_TEMPERATURE
+from .client import CallFailed, Client
+from .guide import answer_grammar
+from .prompts import prompt_hash, render
+from .records import Chunk, Draft, Kind
+from .sentences import split_sentences
+
+PROMPTS = {"text": "answer_question.jinja2", "api": "answer_task.jinja2"}
+GUIDED_PROMPT = "guided_answer.jinja2"
+
+ANSWER_TOKENS = 768  # room for reasoning, quotes and the final answer
+_GUIDED_TOKENS = 256  # one quoted sentence and a short answer
+
+
+async def answer_question(draft: Draft, chunk: Chunk, client: Client, *, seed: int, attempt: int = 0) -> None:
+    """Fill in the chain-of-thought answer of a draft as the model writes it, unchecked.
+
+    A draft that was refused already is left alone; one whose call fails is marked `failed`.
+    """
+    if draft["reason"]:
+        return
+    try:
+        if client.endpoint.guided:
+            reply = await client.ask(
+                render(GUIDED_PROMPT, passage=chunk["text"], question=draft["question"]),
+                max_tokens=_GUIDED_TOKENS,
+                extra={"grammar": answer_grammar(split_sentences(chunk["text"])), "cache_prompt": True},
+            )
+        else:
+            reply = await client.ask(
+                render(PROMPTS[chunk["kind"]], chunk=chunk["text"], question=draft["question"]),
+                max_tokens=ANSWER_TOKENS,
+                temperature=RETRY_TEMPERATURE if attempt else 0.0,
+                seed=seed if attempt else None,  # see ask.py
+                attempt=attempt,
+            )
+    except CallFailed as failure:
+        draft.update(reason=f"call failed: {failure.reason}", failed=True)
+        return
+    draft.update(
+        cot_answer=reply.text,
+        finish_reason=reply.finish_reason,
+        model=client.endpoint.model,
+        prompt_hash=prompt_hash(*prompts_of(chunk["kind"], guided=client.endpoint.guided)),
+    )
+
+
+def prompts_of(kind: Kind, *, guided: bool) -> tuple[str, str]:
+    """Name the two prompts, question and answer, that rows of a kind of chunk are made with."""
+    return (ask.GUIDED_PROMPT, GUIDED_PROMPT) if guided else (ask.PROMPTS[kind], PROMPTS[kind])

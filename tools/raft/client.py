@@ -1,0 +1,339 @@
+"""Call a model: retries, pacing, cache and accounts around one call of the SDK."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from .cache import Cache, Stored, cache_key
+from .endpoint import Endpoint
+from .errors import UserError
+from .pace import Pace, backoff, retry_after
+from .sdk import Told, as_prompt, open_sdk, told_by
+
+log = logging.getLogger(__name__)
+
+MOST_AT_ONCE = 1000  # connections the SDK's pool opens
+LONGEST_WAIT = 300.0  # seconds: an endpoint that asks for more has no quota left for today
+PATIENCE = 900.0  # seconds one call may spend on being told to wait
+
+
+class CallFailed(Exception):
+    """One call has no usable reply; `reason` says why in one line, without the key."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class EndpointRefused(UserError):
+    """The endpoint will refuse every call (key, address, model, quota): stop the run."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the model said. `cached` replies cost nothing now; their tokens are what they once cost."""
+
+    text: str
+    finish_reason: str  # "stop", "length", ...
+    prompt_tokens: int
+    completion_tokens: int
+    cached: bool
+
+
+@dataclass
+class Usage:
+    """What a client's calls came to: paid now, and taken from the cache."""
+
+    calls: int = 0  # replies paid for now
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_calls: int = 0
+    cached_prompt_tokens: int = 0
+    cached_completion_tokens: int = 0
+    retries: int = 0
+    throttled: int = 0  # 429s, which are among the retries
+    failed: int = 0  # asks that ended in CallFailed
+    unmetered: int = 0  # paid replies whose endpoint told no tokens
+
+    def to_dict(self) -> dict[str, int]:
+        """Return the counts by name, for a manifest."""
+        return asdict(self)
+
+
+class _Again(Exception):
+    """A try that may succeed when repeated."""
+
+    def __init__(
+        self, reason: str, *, wait: float | None = None, throttled: bool = False, unreachable: bool = False
+    ) -> None:
+        super().__init__(reason)
+        self.reason, self.wait, self.throttled, self.unreachable = reason, wait, throttled, unreachable
+
+
+class Client:
+    """Ask one endpoint, up to `concurrency` calls at a time: `async with Client(...) as client`."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        cache_dir: Path | None,
+        concurrency: int = 32,
+        timeout: float = 120.0,
+        attempts: int = 6,
+    ) -> None:
+        """Set up; nothing is sent yet. `timeout` is seconds a try may take, `attempts` how many there are.
+
+        Being told to wait (429) is no attempt: such calls go on for up to PATIENCE seconds.
+        """
+        if concurrency < 1 or attempts < 1 or timeout <= 0:
+            raise UserError("concurrency and attempts must be at least 1, and the timeout above 0")
+        self.endpoint = endpoint
+        self.usage = Usage()
+        self.pace = Pace(min(concurrency, MOST_AT_ONCE))
+        self.left_out: dict[str, str] = {}  # parameters this model does not take, and what stands for them
+        self._timeout = timeout
+        self._attempts = attempts
+        self._cache = Cache(cache_dir) if cache_dir else None
+        self._flying: dict[bytes, asyncio.Future[Reply]] = {}
+        self._served = 0
+
+    async def __aenter__(self) -> Client:
+        self._sdk = open_sdk(self.endpoint, self._timeout)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._sdk.close()
+        if self._cache is not None:
+            self._cache.close()
+
+    async def ask(
+        self,
+        messages: Sequence[Mapping[str, str]],
+        *,
+        max_tokens: int,
+        temperature: float = 0.0,
+        seed: int | None = None,
+        stop: Sequence[str] = (),
+        attempt: int = 0,
+        extra: Mapping[str, Any] | None = None,
+    ) -> Reply:
+        """Ask, and wait for the reply: from the cache, from an equal ask in flight, or paid.
+
+        `attempt` tells a deliberate second ask from the first: it is part of the cache's key and shifts
+        the seed. `extra` goes into the request's body as it is (grammar, lora, …). A reply cut at
+        `max_tokens` is a reply, with finish_reason "length". Raises CallFailed when this call has
+        no usable reply, EndpointRefused when none will.
+        """
+        body: dict[str, Any] = {"model": self.endpoint.model}
+        if self.endpoint.api == "chat":
+            body["messages"] = [dict(message) for message in messages]
+        else:
+            body["prompt"] = as_prompt(messages)
+        body |= {"max_tokens": max_tokens, "temperature": temperature}
+        if seed is not None or attempt:
+            body["seed"] = (seed or 0) + attempt
+        if stop:
+            body["stop"] = list(stop)
+        body |= extra or {}
+        key = cache_key({"endpoint": self.endpoint.identity, "body": body, "attempt": attempt})
+
+        while (flying := self._flying.get(key)) is not None:
+            try:
+                reply = await asyncio.shield(flying)
+            except asyncio.CancelledError:
+                if not flying.cancelled():
+                    raise
+                continue  # whoever was paying was stopped, this ask was not
+            self._count_cached(reply)
+            return replace(reply, cached=True)
+        if self._cache is not None and (stored := self._cache.get(key)):
+            reply = Reply(*stored, cached=True)
+            self._count_cached(reply)
+            return reply
+
+        promise: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._flying[key] = promise
+        try:
+            reply = await self._pay(key, body)
+            promise.set_result(reply)
+            return reply
+        except asyncio.CancelledError:
+            promise.cancel()
+            raise
+        except BaseException as error:
+            self.usage.failed += isinstance(error, CallFailed)
+            promise.set_exception(error)
+            promise.exception()  # read here, so that nobody waiting for it is no warning
+            raise
+        finally:
+            del self._flying[key]
+
+    def _count_cached(self, reply: Reply) -> None:
+        self.usage.cached_calls += 1
+        self.usage.cached_prompt_tokens += reply.prompt_tokens
+        self.usage.cached_completion_tokens += reply.completion_tokens
+
+    async def _pay(self, key: bytes, body: dict[str, Any]) -> Reply:
+        """Send until there is a reply, then store it before anything else happens to it."""
+        failures = waits = 0
+        mark = await self.pace.enter()
+        began, served_before = time.monotonic(), self._served
+        while True:
+            try:
+                raw = await self._send(body)
+                reply = self._read(raw)
+                if self._cache is not None:
+                    self._cache.put(
+                        key,
+                        Stored(reply.text, reply.finish_reason, reply.prompt_tokens, reply.completion_tokens),
+                    )
+                self._served += 1
+                self.pace.succeeded()
+                self.usage.calls += 1
+                self.usage.prompt_tokens += reply.prompt_tokens
+                self.usage.completion_tokens += reply.completion_tokens
+                return reply
+            except _Again as again:
+                waits, failures = waits + again.throttled, failures + (not again.throttled)
+                wait = again.wait or backoff(waits if again.throttled else failures)
+                if again.throttled:
+                    self.usage.throttled += 1
+                    self.pace.throttled(mark, wait)
+                elif again.unreachable and failures == 2 and not self._served:
+                    log.warning("no answer yet from %s (%s): trying again", self.endpoint, again.reason)
+                problem = again
+            finally:
+                self.pace.leave()
+            if wait > LONGEST_WAIT:
+                raise EndpointRefused(
+                    f"{self.endpoint} asks to wait {wait:.0f} s: start again then ({problem.reason})"
+                )
+            spent = time.monotonic() - began + wait
+            if failures >= self._attempts or spent > PATIENCE + self._attempts * self._timeout:
+                if (
+                    problem.unreachable and self._served == served_before
+                ):  # nor did any other call get through
+                    where = self.endpoint.base_url
+                    raise EndpointRefused(
+                        f"nothing answers at {where} ({problem.reason}): is the address right?"
+                    )
+                raise CallFailed(f"no usable reply in {failures + waits} tries, the last: {problem.reason}")
+            self.usage.retries += 1
+            await asyncio.sleep(wait)
+            mark = await self.pace.enter(again=True)
+
+    async def _send(self, body: dict[str, Any]) -> bytes:
+        """Send once, or again at once without what this model turns out not to take."""
+        path = "/chat/completions" if self.endpoint.api == "chat" else "/completions"
+        while True:
+            sent = self._adapted(body)
+            try:
+                # `post` with bytes leaves out the SDK's response models: 0.6 ms of CPU a call for 1.3.
+                return await asyncio.wait_for(self._sdk.post(path, cast_to=bytes, body=sent), self._timeout)
+            except Exception as error:
+                told = told_by(error)
+                if told.status in (400, 422) and self._adapt(sent, told.message):
+                    continue
+                problem = self._judged(told)
+            raise problem  # out here it has no context, which would hold what the server echoed
+
+    def _adapted(self, body: dict[str, Any]) -> dict[str, Any]:
+        if not self.left_out:
+            return body
+        named = ((self.left_out.get(name, name), value) for name, value in body.items())
+        return {name: value for name, value in named if name}
+
+    def _adapt(self, sent: dict[str, Any], message: str) -> bool:
+        """Learn from a refusal which parameter the model does not take; False where it says no such thing."""
+        instead = ""
+        if "max_tokens" in sent and "max_completion_tokens" in message:
+            name, instead = "max_tokens", "max_completion_tokens"
+        elif re.search(
+            r"(?i)unsupported|not support|unknown|unrecogni[sz]ed|not permitted|extra_forbidden", message
+        ):
+            named = (name for name in ("temperature", "seed", "stop") if re.search(rf"\b{name}\b", message))
+            name = next((name for name in named if name in sent), "")
+        else:
+            return False
+        if name and name not in self.left_out:  # calls in flight at that moment learn it too
+            self.left_out[name] = instead
+            log.warning(
+                "%s does not take %s: %s from here on", self.endpoint, name, instead or "it is left out"
+            )
+        return bool(name)
+
+    def _judged(self, told: Told) -> Exception:
+        """Say what a failed try means: try again, this call failed, or every call will."""
+        who, message = self.endpoint, self._clean(told.message)
+        if told.kind == "timeout":
+            return _Again(f"no answer in {self._timeout:g} s", unreachable=True)
+        if told.kind == "connection":
+            return _Again(f"no connection: {message}", unreachable=True)
+        if told.kind == "sign-in":
+            return EndpointRefused(
+                f"{who} has no key, and signing in to Entra ID failed: `az login`, or set AZURE_OPENAI_API_KEY ({message})"
+            )
+        if told.kind == "other":
+            return CallFailed(f"the call could not be made: {message}")
+        line = f"HTTP {told.status}: {message}"
+        if told.status == 429 and told.code == "insufficient_quota":
+            return EndpointRefused(f"{who} has no paid quota left ({line}): check plan and billing")
+        if told.status in (408, 409, 429) or told.status >= 500:
+            return _Again(line, wait=retry_after(told.headers), throttled=told.status == 429)
+        if told.status == 401 and not who.key:
+            return EndpointRefused(
+                f"{who} wants a key and none is set (HTTP 401: {message}): see .env.example"
+            )
+        if told.status in (401, 403):
+            key = who.key_from or "the key"
+            return EndpointRefused(f"{who} refused the call ({line}): check {key} and what it may use")
+        if told.status == 402:
+            return EndpointRefused(f"{who} wants to be paid first ({line})")
+        if told.status == 404:
+            return EndpointRefused(
+                f"{who} does not exist ({line}): check the address and the name of the model"
+            )
+        return CallFailed(line)
+
+    def _read(self, raw: bytes) -> Reply:
+        """Read a reply, wherever it comes from; raises _Again for what is none."""
+        try:
+            answer = json.loads(raw)
+            choice = answer["choices"][0]
+            said = choice["message"] if self.endpoint.api == "chat" else choice
+            text = said["content" if self.endpoint.api == "chat" else "text"]
+            finish = str(choice.get("finish_reason") or "stop")
+            usage = answer.get("usage") or {}
+            counts = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
+        except (ValueError, LookupError, TypeError, AttributeError):
+            start = self._clean(raw[:80].decode("utf-8", "replace"))
+            raise _Again(f"HTTP 200 with no usable reply: {start or 'empty'}") from None
+        if finish == "content_filter":
+            raise CallFailed("the endpoint's content filter stopped the reply")
+        if isinstance(said, dict) and not text and said.get("refusal"):
+            raise CallFailed(f"the model refused: {self._clean(str(said['refusal']))}")
+        if not isinstance(text, str | None) or (not text and finish != "length"):
+            raise _Again("HTTP 200 with an empty reply")
+        self.usage.unmetered += not counts[0]
+        text = (text or "").encode("utf-8", "replace").decode()  # half a surrogate pair cannot be stored
+        return Reply(text, finish, *counts, cached=False)
+
+    def _clean(self, text: str) -> str:
+        """Make one short line of what a server said, without the key, whole or in part."""
+        key = self.endpoint.key
+        if len(key) >= 6:
+            text = text.replace(key, "[key]")
+            text = re.sub(re.escape(key[:5]) + r"[^\s\"',]*|[^\s\"',]*\*{3,}[^\s\"',]*", "[key]", text)
+        return " ".join(text.split())[:200]

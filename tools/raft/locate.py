@@ -1,0 +1,107 @@
+"""Find the chunk that answers a question somebody brought along, and answer it from there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import TypedDict
+
+from .errors import UserError
+from .parse import normalise
+from .records import Chunk, Draft
+from .retrieve import Retriever
+from .safe import make_safe
+
+_CANDIDATES = 3  # chunks tried, best first, before the question is given up
+_DEPTH = 20  # results among which chunks holding the given answer are preferred
+
+
+class GivenQuestion(TypedDict):
+    """One row of a questions file; everything but the question may be empty."""
+
+    question: str
+    answer: str
+    source: str
+    chunk_id: str
+
+
+def read_questions(path: Path) -> list[GivenQuestion]:
+    """Read a questions file: JSON lines with `question` and, optionally, `answer`, `source`, `chunk_id`.
+
+    Raises UserError naming the line that cannot be read.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or error}; --questions-file wants a JSONL file") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not UTF-8; save the questions file as UTF-8") from None
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if not isinstance(row, dict) or not str(row.get("question") or "").strip():
+            raise UserError(f'{path}, line {number}: want a JSON object with a "question", such as {{"question": "…"}}')
+        values = {key: make_safe(str(row.get(key) or "")).strip() for key in GivenQuestion.__annotations__}
+        rows.append(GivenQuestion(**values))  # type: ignore[typeddict-item]
+    if not rows:
+        raise UserError(f"{path}: no questions in it")
+    return rows
+
+
+class Locator:
+    """Find candidate oracle chunks over a whole corpus."""
+
+    def __init__(self, chunks: Sequence[Chunk]) -> None:
+        self._chunks = chunks
+        self._retriever = Retriever(chunks, "lexical")
+
+    def candidates(self, row: GivenQuestion) -> list[Chunk]:
+        """Give the chunks most likely to answer a row, best first; empty where nothing fits.
+
+        A chunk id decides; a source narrows the choice; chunks that hold the given answer come first.
+        """
+        if row["chunk_id"]:
+            return [chunk for chunk in self._chunks if chunk["id"] == row["chunk_id"]]
+        query = f"{row['question']} {row['answer']}"
+        ranking = [self._chunks[at] for at in self._retriever.search([query], len(self._chunks))[0]]
+        if row["source"]:
+            wanted = row["source"].replace("\\", "/")
+            ranking = [c for c in ranking if c["source"] == wanted or c["source"].endswith("/" + wanted)]
+        ranking = ranking[:_DEPTH]
+        answer = normalise(row["answer"])
+        if answer:
+            ranking.sort(key=lambda chunk: answer not in normalise(chunk["text"]))  # stable: the ranking stays within
+        return ranking[:_CANDIDATES]
+
+
+async def draft_given(
+    row: GivenQuestion, candidates: Sequence[Chunk], answer: Callable[[GivenQuestion, Chunk], Awaitable[Draft]]
+) -> Draft:
+    """Answer a given question from the first candidate chunk whose answer passes every check.
+
+    Where none does, the draft of the best candidate comes back with its reason.
+    """
+    first: Draft | None = None
+    for chunk in candidates:
+        draft = await answer(row, chunk)
+        if not draft["reason"]:
+            return draft
+        first = first or draft
+    if first is None:
+        reason = "no such chunk_id" if row["chunk_id"] else "no chunk found for it"
+        first = Draft(
+            question=row["question"],
+            chunk_id=row["chunk_id"],
+            cot_answer="",
+            final_answer="",
+            reason=reason,
+            failed=False,
+            origin="given",
+        )
+    return first

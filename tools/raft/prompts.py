@@ -1,0 +1,72 @@
+"""Render the Jinja prompts of prompts/ into chat messages."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import TypedDict
+
+from .errors import UserError
+
+PROMPTS = Path(__file__).resolve().parents[2] / "prompts"
+_ROLE = re.compile(r"(?m)^#\s*(system|user|assistant):\s*\n")
+
+
+class Message(TypedDict):
+    role: str
+    content: str
+
+
+def prompt_folder() -> Path:
+    """Give the folder of the prompts: `RAFT_PROMPTS` where it is set, else the project's own."""
+    return Path(os.environ.get("RAFT_PROMPTS") or PROMPTS)
+
+
+def render(name: str, **values: object) -> list[Message]:
+    """Render one prompt into its messages.
+
+    The template is cut at its role lines before any value is filled in, so a value can never open
+    a message of its own. Raises UserError where the file is missing or broken.
+    """
+    from jinja2 import UndefinedError
+
+    try:
+        return [
+            {"role": role, "content": body.render(values).strip()} for role, body in _templates(prompt_folder(), name)
+        ]
+    except UndefinedError as error:
+        raise UserError(f"prompt {name}: {error}; see the comment in its first line") from None
+
+
+def prompt_hash(*names: str) -> str:
+    """Hash the text of the prompts: 16 hexadecimal digits that change when any of them does."""
+    digest = hashlib.sha256()
+    for name in names:
+        digest.update(_source(prompt_folder(), name).encode("utf-8") + b"\x00")
+    return digest.hexdigest()[:16]
+
+
+@lru_cache(maxsize=64)
+def _source(folder: Path, name: str) -> str:
+    try:
+        return (folder / name).read_text(encoding="utf-8")
+    except OSError:
+        raise UserError(f"no prompt {name} in {folder}; copy it from the project's prompts/") from None
+
+
+@lru_cache(maxsize=64)
+def _templates(folder: Path, name: str) -> list[tuple[str, object]]:
+    from jinja2 import StrictUndefined, TemplateSyntaxError
+    from jinja2.sandbox import SandboxedEnvironment
+
+    environment = SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
+    parts = _ROLE.split(_source(folder, name))
+    if len(parts) < 3:
+        raise UserError(f"prompt {name} in {folder} has no role line such as '# user:'")
+    try:
+        return [(role, environment.from_string(body)) for role, body in zip(parts[1::2], parts[2::2], strict=True)]
+    except TemplateSyntaxError as error:
+        raise UserError(f"prompt {name} in {folder}, line {error.lineno}: {error.message}") from None

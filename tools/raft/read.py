@@ -1,0 +1,254 @@
+"""Read documents: files, folders and patterns in, safe text out, everything unreadable named with its reason."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from .errors import UserError
+from .read_json import Item, read_json, read_jsonl
+from .read_plain import Parsed, Unreadable, read_markdown, read_text, sniff
+from .read_worker import Parser
+from .records import Document
+from .safe import make_safe
+
+MAX_BYTES = 50 * 1024**2
+TIMEOUT_S = 60.0
+
+FORMATS = {
+    ".pdf": "pdf",
+    ".docx": "docx",
+    **dict.fromkeys((".html", ".htm", ".xhtml"), "html"),
+    **dict.fromkeys((".md", ".markdown"), "markdown"),
+    **dict.fromkeys((".txt", ".text", ".rst"), "text"),
+    ".json": "json",
+    **dict.fromkeys((".jsonl", ".ndjson"), "jsonl"),
+}
+_PARSED_APART = {"pdf": "PDF", "docx": "ZIP", "html": "HTML"}  # and what their first bytes must show
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file, or a row or page of one, that could not be read, and why."""
+
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class _File:
+    path: Path
+    source: str  # unique among the files, made safe
+    named: bool  # by the user, not found in a folder
+
+
+def read_documents(
+    paths: Sequence[str | Path],
+    *,
+    strict: bool = False,
+    max_bytes: int = MAX_BYTES,
+    timeout_s: float = TIMEOUT_S,
+    text_field: str = "text",
+) -> Iterator[Document | Skipped]:
+    """Read files, folders (with what is below them, hidden files left out) and patterns, in a fixed order.
+
+    Each JSON row or API entry is a document of its own. PDF, DOCX and HTML are parsed in another
+    process, at most `timeout_s` seconds each. Raises UserError at once where a path does not exist;
+    while reading, where nothing is readable, and with `strict` at the first thing that is not.
+    """
+    files = _name_sources(_find(paths))
+    if not files:
+        raise UserError(f"no files in {', '.join(map(str, paths)) or 'an empty list of paths'}")
+    return _read_all(files, strict, max_bytes, timeout_s, text_field)
+
+
+def _read_all(
+    files: list[_File], strict: bool, max_bytes: int, timeout_s: float, text_field: str
+) -> Iterator[Document | Skipped]:
+    skipped: list[Skipped] = []
+    good = 0
+    with Parser(timeout_s=timeout_s) as parser:
+        for file in files:
+            for result in _read_file(file, parser, max_bytes, text_field):
+                if isinstance(result, Skipped):
+                    if strict:
+                        raise UserError(f"{result.source}: {result.reason} (--strict stops here)")
+                    if len(skipped) < 5:
+                        skipped.append(result)
+                else:
+                    good += 1
+                yield result
+    if not good:
+        reasons = "; ".join(f"{item.source}: {item.reason}" for item in skipped)
+        raise UserError(f"nothing readable: {reasons}" + (" …" if len(skipped) == 5 else ""))
+
+
+def _find(paths: Sequence[str | Path]) -> list[tuple[Path, str, bool]]:
+    """Give each file once: its path, its name below what the user named, and whether it was named itself."""
+    found: dict[str, tuple[Path, str, bool]] = {}
+    for given in paths:
+        path = Path(given).expanduser()
+        if path.exists():
+            matches = [path]
+        elif glob.has_magic(str(path)):
+            # A folder that a recursive pattern matches would bring in what the pattern leaves out.
+            matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207
+            if any(match.is_file() for match in matches):
+                matches = [match for match in matches if not match.is_dir()]
+        else:
+            matches = []
+        if not matches:
+            raise UserError(f"{given}: no such file or folder, and no pattern that matches one")
+        for match in matches:
+            if match.is_dir():
+                below = ((file, file.relative_to(match).as_posix(), False) for file in _walk(match))
+            else:
+                below = ((file, file.name, True) for file in [match])
+            for file, name, named in below:
+                found.setdefault(os.path.realpath(file), (file, name, named))
+    return list(found.values())
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Give the files below a folder, sorted by path, without hidden ones; links to folders are not followed."""
+    files = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        files += [Path(parent, name) for name in names if not name.startswith(".")]
+    return iter(sorted(files, key=lambda file: file.relative_to(folder).parts))
+
+
+def _name_sources(found: list[tuple[Path, str, bool]]) -> list[_File]:
+    """Name each file by its path below the user's folder, with as many parents as tell it from the others."""
+    names = [name for _, name, _ in found]
+    depth = 0
+    while True:
+        sources = [" ".join(make_safe(name).split()) or "file" for name in names]
+        counts = Counter(sources)
+        clashing = [index for index, source in enumerate(sources) if counts[source] > 1]
+        if not clashing:
+            break
+        depth += 1
+        for index in clashing:
+            path, name, _ = found[index]
+            parents = path.absolute().as_posix().removesuffix("/" + name).split("/")
+            if depth <= len(parents):
+                names[index] = "/".join([*parents[-depth:], name])
+            else:  # different only in characters that make_safe leaves out
+                names[index] = f"{name} ({index + 1})"
+    return [_File(path, source, named) for (path, _, named), source in zip(found, sources, strict=True)]
+
+
+def _read_file(file: _File, parser: Parser, max_bytes: int, text_field: str) -> Iterator[Document | Skipped]:
+    try:
+        kind, data = _open(file, max_bytes)
+        if kind in ("json", "jsonl"):
+            read_items = read_json if kind == "json" else read_jsonl
+            yield from _documents_of(file, read_items(data, text_field=text_field))
+            return
+        if kind in _PARSED_APART:
+            parsed = parser.parse(file.path, kind)
+        else:
+            parsed = (read_markdown if kind == "markdown" else read_text)(data)
+        if not parsed["text"].strip():
+            raise Unreadable("no text in it")
+        yield _document(file.source, parsed, file.path.stem)
+        for note in parsed["notes"]:
+            yield Skipped(file.source, note)
+    except Unreadable as error:
+        yield Skipped(file.source, " ".join(make_safe(str(error)).split()))
+    except OSError as error:
+        yield Skipped(file.source, f"cannot be opened: {error.strerror or type(error).__name__}")
+
+
+def _open(file: _File, max_bytes: int) -> tuple[str, bytes]:
+    """Give the format and the content of a file. Raises Unreadable where it is not what its name says."""
+    suffix = file.path.suffix.lower()
+    kind = FORMATS.get(suffix)
+    if kind is None and suffix and not file.named:
+        raise Unreadable(f"no reader for {suffix} files")
+    if not file.path.is_file():
+        raise Unreadable("not a regular file")
+    with file.path.open("rb") as opened:
+        data = opened.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        size = file.path.stat().st_size / 1024**2
+        raise Unreadable(f"{size:.1f} MiB, over the limit of {max_bytes / 1024**2:g} MiB")
+    if not data.strip():
+        raise Unreadable("empty")
+    seen = sniff(data[:4096])
+    if kind is None:  # named by the user, without a suffix we know: what it is decides
+        kind = {"PDF": "pdf", "HTML": "html", "": "text"}.get(seen)
+        if kind is None:
+            raise Unreadable(f"no reader for {suffix or seen} files")
+        return kind, data
+    if kind == "docx" and seen == "OLE":
+        raise Unreadable("encrypted, or an old .doc: save it as .docx without a password")
+    if kind in ("pdf", "docx") and seen != _PARSED_APART[kind]:
+        what = f"its content is {seen}" if seen not in ("", "binary") else "its content is something else"
+        raise Unreadable(f"broken: named {suffix}, but {what}")
+    if kind not in _PARSED_APART and seen and not (seen == "HTML" and kind in ("text", "markdown")):
+        raise Unreadable("binary, not text" if seen == "binary" else f"named {suffix}, but its content is {seen}")
+    if kind == "html" and seen not in ("", "HTML"):
+        raise Unreadable("binary, not text" if seen == "binary" else f"named {suffix}, but its content is {seen}")
+    return kind, data
+
+
+def _documents_of(file: _File, items: Iterator[Item]) -> Iterator[Document | Skipped]:
+    """Give the rows of a file; where none is good, one reason for the whole file."""
+    waiting: list[Skipped] = []  # until a first good row shows that the file is of the right kind
+    good = None
+    for item in items:
+        source = " ".join(make_safe(item.source).split()) or f"{file.source}#{item.number}"
+        if item.reason:
+            reason = " ".join(make_safe(item.reason).split())
+            waiting.append(Skipped(f"{file.source}#{item.number}", reason))
+            continue
+        starts = [0] * (item.page or 0)  # the page it starts on; those before it hold nothing
+        parsed: Parsed = {"text": item.text, "title": item.title, "page_starts": starts, "notes": []}
+        good = _document(source, parsed, file.path.stem)
+        good["kind"] = item.kind
+        yield from waiting
+        waiting.clear()
+        yield good
+    if good is None:
+        first = waiting[0].reason if waiting else "empty"
+        more = f", and {len(waiting) - 1} more rows of no use" if len(waiting) > 1 else ""
+        raise Unreadable(first + more)
+    yield from waiting
+
+
+def _document(source: str, parsed: Parsed, stem: str) -> Document:
+    text, starts = _safe_with_offsets(parsed["text"], parsed["page_starts"])
+    title = " ".join(make_safe(parsed["title"]).split()) or " ".join(make_safe(stem).split())
+    return {"source": source, "title": title[:300], "text": text, "page_starts": starts, "kind": "text"}
+
+
+def _safe_with_offsets(text: str, offsets: list[int]) -> tuple[str, list[int]]:
+    """Make text safe and give the offsets the same places in it.
+
+    All that make_safe does is to drop, to exchange one character for another, and to put in blanks.
+    """
+    safe = make_safe(text)
+    if not offsets or safe == text:
+        return safe, offsets
+    moved, place = [], 0
+    wanted = iter(sorted(offsets))
+    following = next(wanted, None)
+    for index, char in enumerate(chain(text, " ")):
+        while following == index:
+            moved.append(place)
+            following = next(wanted, None)
+        if place >= len(safe):
+            continue
+        if make_safe(char) == "":
+            continue
+        while place < len(safe) and safe[place] != char and not (char == ":" and safe[place] == "："):
+            place += 1
+        place += 1
+    return safe, [min(place, len(safe)) for place in moved]

@@ -1,0 +1,97 @@
+"""Read text and Markdown, and tell what a file really is by its first bytes."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from typing import TypedDict
+
+
+class Unreadable(Exception):
+    """A file or item of no use, with the one reason that is shown for it."""
+
+
+class Parsed(TypedDict):
+    """What a format's reader makes of a file; the text is not safe yet."""
+
+    text: str
+    title: str  # empty where the file does not say
+    page_starts: list[int]
+    notes: list[str]  # parts that could not be read
+
+
+_MAGIC = (
+    (b"%PDF-", "PDF"),
+    (b"PK\x03\x04", "ZIP"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "OLE"),
+    (b"\x89PNG", "PNG"),
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"GIF8", "GIF"),
+    (b"\x1f\x8b", "gzip"),
+    (b"{\\rtf", "RTF"),
+)
+# The UTF-32 mark begins like the UTF-16 one, so it is tried first.
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)\n(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
+
+
+def sniff(head: bytes) -> str:
+    """Name what the first bytes show: a known binary format, "HTML", "binary", or "" for what may be text."""
+    for magic, name in _MAGIC:
+        if head.startswith(magic):
+            return name
+    if b"%PDF-" in head[:1024]:
+        return "PDF"
+    if any(head.startswith(mark) for mark, _ in _MARKS):
+        return ""
+    if b"\x00" in head:
+        return "binary"
+    if re.match(rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype html|html|head)\b", head, re.I | re.S):
+        return "HTML"
+    return ""
+
+
+def decode(data: bytes, declared: str = "") -> str:
+    """Decode by the byte order mark, then the declared encoding, then UTF-8.
+
+    A guess from letter frequencies is wrong too often to learn from: raises Unreadable instead.
+    """
+    for mark, encoding in _MARKS:
+        if data.startswith(mark):
+            data, declared = data[len(mark) :], encoding
+            break
+    else:
+        if b"\x00" in data:
+            raise Unreadable("binary, not text")
+    try:
+        return data.decode(declared or "utf-8")
+    except LookupError:
+        return decode(data)
+    except UnicodeDecodeError as error:
+        raise Unreadable(
+            f"not {(declared or 'utf-8').upper()} text (byte 0x{data[error.start]:02X} at {error.start}); save it as UTF-8"
+        ) from None
+
+
+def read_text(data: bytes) -> Parsed:
+    """Read plain text. Raises Unreadable where it is not text or is empty."""
+    return {"text": decode(data).strip(), "title": "", "page_starts": [], "notes": []}
+
+
+def read_markdown(data: bytes) -> Parsed:
+    """Read Markdown as it stands, but for a front matter block, of which the title is kept."""
+    text = decode(data).replace("\r\n", "\n").strip()
+    title = ""
+    if front := _FRONT_MATTER.match(text):
+        text = text[front.end() :].strip()
+        if named := re.search(r"(?m)^title:[ \t]*(['\"]?)(.+?)\1[ \t]*$", front.group(1)):
+            title = named.group(2)
+    if not title and (heading := re.search(r"(?m)^#[ \t]+(.+?)[ \t]*#*$", text)):
+        title = heading.group(1)
+    return {"text": text, "title": title, "page_starts": [], "notes": []}

@@ -1,0 +1,36 @@
+"""The verbs of `python -m tools`, one a module; what they do stands in tools/raft."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from tools.raft.errors import UserError
+from tools.verbs.connect import connect
+from tools.verbs.demo import demo
+from tools.verbs.generate import generate
+from tools.verbs.serve import serve
+from tools.verbs.teach import teach
+
+app = typer.Typer(
+    help="RAFT: documents in, a verified fine-tuning dataset out.\n\nStart with: python -m tools demo",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+for verb in (generate, serve, connect, demo, teach):
+    app.command()(verb)
+
+
+def main() -> None:
+    """Run the command line; a user's mistake ends in one line and exit status 1."""
+    try:
+        app()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("interrupted: what was paid for is kept; run the same command again to go on", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,32 @@
+"""connect: connections/*.yaml and the environment → promptflow connections."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def connect(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]…", help="Connections; all whose variables are set, if none is named.")] = None,
+) -> None:
+    """Create promptflow connections out of connections/*.yaml and the environment or .env.
+
+    [bold]Examples[/bold]
+
+      python -m tools connect
+      python -m tools connect azure_openai embedded
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from tools.connections import create_connections
+
+    statuses = create_connections(names or [])
+    table = Table("connection", "status")
+    for name, status in statuses:
+        table.add_row(name, status)
+    console = Console(highlight=False)
+    console.print(table)
+    made = sum(not status.startswith("skipped") for _, status in statuses)
+    console.print(f"Connections: {made} made, {len(statuses) - made} skipped; see them with: pf connection list")

@@ -1,0 +1,35 @@
+"""demo: the whole story on the project's own documents, with the embedded model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DATA = Path(__file__).resolve().parents[2] / "data"
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for what the demo makes.", metavar="DIR")] = Path("demo"),
+) -> None:
+    """Make a RAFT dataset from data/ with nothing but this machine: no key, no network, a few minutes.
+
+    [bold]Example[/bold]
+
+      python -m tools demo
+    """
+    from tools.raft.build import Settings
+    from tools.raft.endpoint import resolve_endpoint
+    from tools.verbs.generate import produce
+
+    # Passages of this size are what the embedded teacher was trained on; two questions keep it to minutes.
+    settings = Settings(questions=2, chunk_size=160, negatives="fused", formats=("chat", "eval"))
+    produce(
+        [str(DATA / "documents")],
+        out,
+        resolve_endpoint("embedded"),
+        settings,
+        questions_file=DATA / "questions.jsonl",
+        workers=8,
+    )

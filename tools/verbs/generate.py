@@ -1,0 +1,188 @@
+"""generate: documents → a verified RAFT dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tools.raft.errors import UserError
+
+if TYPE_CHECKING:
+    from tools.raft.build import Settings
+    from tools.raft.endpoint import Endpoint
+
+INCOMPLETE = 3  # exit status: the endpoint still owes rows, running again may get them
+
+
+class Negatives(str, Enum):
+    """How distractors are found."""
+
+    lexical = "lexical"
+    dense = "dense"
+    fused = "fused"
+    random = "random"
+
+
+class NoOracle(str, Enum):
+    """What a row without its oracle is labelled with."""
+
+    keep = "keep"
+    refuse = "refuse"
+
+
+class Chunking(str, Enum):
+    """Where documents are cut."""
+
+    text = "text"
+    semantic = "semantic"
+
+
+def generate(
+    docs: Annotated[list[str], typer.Option(help="Files, folders or globs; may be repeated.", metavar="PATH…")],
+    out: Annotated[Path, typer.Option(help="Folder for the dataset.", metavar="DIR")],
+    more: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
+    connection: Annotated[
+        str, typer.Option(help="A connection of connections/ or of promptflow, NAME:MODEL, or URL:MODEL.")
+    ] = "",
+    model: Annotated[str, typer.Option(help="Model or deployment name.")] = "",
+    base_url: Annotated[
+        str, typer.Option(help="An OpenAI-compatible URL instead of a connection; its key in RAFT_API_KEY.")
+    ] = "",
+    api: Annotated[str, typer.Option(help="chat or completion; told from the URL where it says so.")] = "",
+    questions: Annotated[int, typer.Option(min=1, max=50, help="Questions a chunk.")] = 5,
+    distractors: Annotated[int, typer.Option(min=0, max=50, help="Distractors a question.")] = 3,
+    p: Annotated[float, typer.Option(min=0, max=1, help="Probability that the oracle is among the documents.")] = 0.8,
+    negatives: Annotated[Negatives, typer.Option(help="Distractors by retrieval, or at random.")] = Negatives.lexical,
+    no_oracle: Annotated[
+        NoOracle, typer.Option(help="Rows without oracle: keep the oracle's answer, or make it a refusal.")
+    ] = NoOracle.keep,
+    chunk_size: Annotated[int, typer.Option(min=16, help="Tokens a chunk, at most.")] = 512,
+    chunking: Annotated[Chunking, typer.Option(help="Cut at headings and sentences, or where the topic changes.")] = Chunking.text,
+    tokenizer: Annotated[Path | None, typer.Option(help="tokenizer.json that counts the tokens.")] = None,
+    questions_file: Annotated[
+        Path | None,
+        typer.Option(help="Your own questions: JSONL with question and, if known, answer, source, chunk_id."),
+    ] = None,
+    format: Annotated[list[str], typer.Option(help="hf, chat, completion, eval or parquet; may be repeated.")] = ["chat"],  # noqa: B006
+    valid: Annotated[float, typer.Option(min=0, max=1, help="Share of chunks for validation.")] = 0.1,
+    test: Annotated[float, typer.Option(min=0, max=1, help="Share of chunks for the test.")] = 0.1,
+    seed: Annotated[int, typer.Option(help="Decides splits, distractors and places.")] = 42,
+    workers: Annotated[int, typer.Option(min=1, help="Calls at a time, at most; 0.5 s calls and slow limits adapt.")] = 32,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds before a call is given up and tried again.")] = 120.0,
+    prices: Annotated[Path | None, typer.Option(help="Your own price table; see data/prices.json.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first document that cannot be read.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print chunks, calls, tokens and dollars; call nothing.")] = False,
+) -> None:
+    """Make a verified RAFT dataset out of documents.
+
+    [bold]Examples[/bold]
+
+      python -m tools generate --docs data/documents --out out
+      python -m tools generate --docs manuals/*.pdf --out out --connection azure_openai:gpt-4o --dry-run
+      python -m tools generate --docs manuals --out out --base-url http://localhost:8000/v1 --model llama-3-70b
+
+    Run it again after an interruption: replies that were paid for are not paid for twice.
+    Exit status: 0 all well, 1 a mistake, 3 the endpoint failed on some calls (run again), 130 interrupted.
+    """
+    from tools.connections import lookup
+    from tools.raft.build import Settings
+    from tools.raft.endpoint import resolve_endpoint
+
+    endpoint = resolve_endpoint(
+        connection or None, model=model or None, base_url=base_url or None, api=api or None, lookup=lookup
+    )
+    settings = Settings(
+        questions=questions,
+        distractors=distractors,
+        p=p,
+        seed=seed,
+        negatives=negatives.value,
+        no_oracle=no_oracle.value,
+        valid=valid,
+        test=test,
+        chunk_size=chunk_size,
+        chunking=chunking.value,
+        formats=tuple(format),
+    )
+    produce(
+        [*docs, *(more or [])],
+        out,
+        endpoint,
+        settings,
+        questions_file=questions_file,
+        tokenizer=tokenizer,
+        workers=workers,
+        timeout=timeout,
+        prices=prices,
+        strict=strict,
+        dry_run=dry_run,
+    )
+
+
+def produce(
+    docs: Sequence[str],
+    out: Path,
+    endpoint: Endpoint,
+    settings: Settings,
+    *,
+    questions_file: Path | None = None,
+    tokenizer: Path | None = None,
+    workers: int = 32,
+    timeout: float = 120.0,
+    prices: Path | None = None,
+    strict: bool = False,
+    dry_run: bool = False,
+) -> None:
+    """Generate with everything shown; exits with status 3 where rows are missing."""
+    from tools.raft.build import build_dataset, summarise
+    from tools.raft.collect import collect_chunks
+    from tools.raft.cost import load_prices
+    from tools.raft.dataset import check_formats
+    from tools.raft.locate import read_questions
+    from tools.verbs import show
+
+    # Whatever can be wrong is found before anything is read or paid for.
+    check_formats(settings.formats)
+    table = load_prices(prices)
+    given = read_questions(questions_file) if questions_file else []
+    with show.reading() as on_document:
+        corpus = collect_chunks(
+            docs,
+            chunk_size=settings.chunk_size,
+            tokenizer=tokenizer,
+            mode=settings.chunking,
+            strict=strict,
+            on_document=on_document,
+        )
+    show.corpus(corpus, endpoint, given)
+    if dry_run:
+        show.estimate(corpus, endpoint, settings, given=len(given), prices=table)
+        return
+    with running(endpoint) as live, show.progress() as on_progress:
+        built = build_dataset(
+            corpus, live, out, settings, given=given, workers=workers, timeout=timeout, on_progress=on_progress
+        )
+    manifest = summarise(built, corpus, endpoint, out, settings, prices=table)
+    show.dataset(built, manifest, out)
+    if built.tally.missing:
+        raise typer.Exit(INCOMPLETE)
+    if not built.tally.rows:
+        raise UserError(f"not one row passed the checks; {out / 'rejected.jsonl'} says why for each")
+
+
+@contextmanager
+def running(endpoint: Endpoint) -> Iterator[Endpoint]:
+    """Start the embedded teacher for as long as it is needed; any other endpoint is there already."""
+    if endpoint.kind != "embedded":
+        yield endpoint
+        return
+    from tools.raft.serve import embedded_server, teacher_adapter
+
+    with embedded_server(lora=teacher_adapter()) as base_url:
+        yield replace(endpoint, base_url=base_url)

@@ -1,0 +1,173 @@
+"""Show people what is going on: progress, tables, and a last line that says what was made and where."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from tools.raft.answer import prompts_of
+from tools.raft.build import Built, Settings
+from tools.raft.collect import Corpus
+from tools.raft.cost import Price, estimate_generation, show_dollars
+from tools.raft.endpoint import Endpoint
+from tools.raft.generate import Tally
+from tools.raft.prompts import render
+
+console = Console(highlight=False)
+
+
+@contextmanager
+def reading() -> Iterator[Callable[[str], None]]:
+    """Show which document is being read."""
+    with Progress(SpinnerColumn(), TextColumn("reading {task.description}"), console=console, transient=True) as bar:
+        task = bar.add_task("documents")
+        yield lambda source: bar.update(task, description=escape(source))
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[int, int, Tally], None]]:
+    """Show how far a generation is, with the rows accepted and refused so far."""
+    columns = (
+        TextColumn("generating"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=console, refresh_per_second=4) as bar:
+        task = bar.add_task("", total=None)
+        shown = 0.0
+
+        def on_progress(done: int, total: int, tally: Tally) -> None:
+            nonlocal shown
+            now = time.monotonic()
+            # Ten thousand updates a second are for nobody's eyes.
+            if now - shown < 0.2 and done < total:
+                return
+            shown = now
+            text = f"{tally.rows} rows, {tally.refused.total()} refused"
+            bar.update(task, completed=done, total=total, description=text)
+
+        yield on_progress
+
+
+def corpus(corpus: Corpus, endpoint: Endpoint, given: Sequence[object]) -> None:
+    """Say what was read, what was left out, and which model will be asked."""
+    tokens = sum(chunk["tokens"] for chunk in corpus.chunks)
+    console.print(f"{corpus.documents} documents, {len(corpus.chunks)} chunks, {tokens:,} tokens")
+    for row in corpus.refused:
+        if row["stage"] == "document":
+            console.print(f"  [yellow]left out[/yellow] {escape(str(row['source']))}: {escape(str(row['reason']))}")
+    if given:
+        console.print(f"{len(given)} questions of your own")
+    if endpoint.kind == "embedded":
+        console.print(
+            "Model: the embedded teacher, a small model trained to ask and quote; many of its rows are refused.\n"
+            "  For a dataset of your own, name a large one: --connection or --base-url."
+        )
+    else:
+        console.print(f"Model: {escape(str(endpoint))}")
+
+
+def estimate(
+    corpus: Corpus, endpoint: Endpoint, settings: Settings, *, given: int, prices: Mapping[str, Price]
+) -> None:
+    """Print what a generation would take: chunks, calls, tokens and dollars."""
+    kinds = {chunk["kind"] for chunk in corpus.chunks}
+    # Instructions of the prompts in tokens, roughly: four characters each.
+    overhead = max(
+        sum(len(message["content"]) for message in render(name, chunk="", question="", passage="", target="", n=1)) // 4
+        for kind in kinds
+        for name in prompts_of(kind, guided=endpoint.guided)
+    )
+    result = estimate_generation(
+        (chunk["tokens"] for chunk in corpus.chunks),
+        questions=settings.questions,
+        prompt_overhead_tokens=overhead,
+        given=given,
+        model=endpoint.model,
+        prices=prices,
+    )
+    table = Table(title="Dry run: nothing was called", show_header=False)
+    table.add_row("chunks", f"{len(corpus.chunks):,}")
+    table.add_row("calls", f"{result.calls:,}")
+    table.add_row("tokens in, about", f"{result.prompt_tokens:,}")
+    table.add_row("tokens out, about", f"{result.completion_tokens:,}")
+    table.add_row("cost, about", show_dollars(result.dollars, endpoint.model))
+    console.print(table)
+
+
+def dataset(built: Built, manifest: Mapping[str, Any], out: Path) -> None:
+    """Show three rows, counts, refusals by reason, time and cost; the last line says where the dataset is."""
+    for row in sample_rows(out / "raft.jsonl"):
+        show_row(row)
+    counts = manifest["counts"]
+    table = Table(title="Dataset", show_header=False)
+    table.add_row("documents, chunks", f"{counts['documents']}, {counts['chunks']}")
+    table.add_row("rows", str(built.tally.rows))
+    for split, rows in sorted(counts["rows_by_split"].items()):
+        table.add_row(f"  {split}", str(rows))
+    table.add_row("  questions of the model", str(counts["rows_by_origin"].get("generated", 0)))
+    table.add_row("  questions of people", str(counts["rows_by_origin"].get("given", 0)))
+    table.add_row("  with the oracle among the documents", str(counts["rows_with_oracle"]))
+    console.print(table)
+    if built.refused:
+        refused = Table("refused because", "rows", title="Not in the dataset, kept in rejected.jsonl")
+        for reason, count in built.refused.most_common():
+            refused.add_row(escape(reason), str(count))
+        console.print(refused)
+    for note in built.notes:
+        console.print(f"[yellow]note[/yellow] {escape(note)}")
+    usage = built.usage
+    console.print(
+        f"{usage.calls} calls paid now, {usage.cached_calls} out of the cache, {usage.retries} retries; "
+        f"tokens in {usage.prompt_tokens + usage.cached_prompt_tokens:,}, "
+        f"out {usage.completion_tokens + usage.cached_completion_tokens:,}; "
+        f"cost {show_dollars(manifest['cost_dollars'], manifest['models']['teacher'])}; {built.seconds:.1f} s"
+    )
+    if built.tally.missing:
+        console.print(f"[red]{built.tally.missing} rows are missing because calls failed: run the same command again[/red]")
+    console.print(f"Dataset: {built.tally.rows} rows in {out}", soft_wrap=True)
+
+
+def sample_rows(path: Path, count: int = 3) -> list[dict[str, Any]]:
+    """Pick rows from the start, the middle and the end of a dataset, one of each origin at least."""
+    offsets: dict[str, list[int]] = {}
+    with path.open("rb") as file:
+        at = 0
+        for line in file:
+            offsets.setdefault(json.loads(line)["origin"], []).append(at)
+            at += len(line)
+        generated, given = offsets.get("generated", []), offsets.get("given", [])
+        wanted = given[len(given) // 2 :][: 1 if generated else count]
+        rest = count - len(wanted)
+        wanted += [generated[len(generated) * i // rest] for i in range(min(rest, len(generated)))]
+        rows = []
+        for start in sorted(set(wanted)):
+            file.seek(start)
+            rows.append(json.loads(file.readline()))
+    return rows
+
+
+def show_row(row: Mapping[str, Any]) -> None:
+    """Show one record: question, where it comes from, documents and answer."""
+    page = f", page {row['page']}" if row["page"] else ""
+    documents = len(row["distractor_ids"]) + row["has_oracle"]
+    place = f"the oracle is number {row['oracle_index'] + 1}" if row["has_oracle"] else "without the oracle"
+    who = "a person's question" if row["origin"] == "given" else "the model's question"
+    table = Table(show_header=False, title=f"{escape(row['source'])}{page}", title_justify="left", expand=True)
+    table.add_column(width=9)
+    table.add_column(ratio=1)
+    table.add_row("question", f"{escape(row['question'])}  [dim]({who})[/dim]")
+    table.add_row("documents", f"{documents}, {place}")
+    table.add_row("answer", escape(row["cot_answer"]))
+    console.print(table)

@@ -1,0 +1,27 @@
+"""teach: train the adapter that makes the embedded model a teacher."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def teach(
+    qa: Annotated[Path, typer.Option(help="Questions people wrote, as JSON in the format of SQuAD.", metavar="FILE")],
+    out: Annotated[Path, typer.Option(help="Folder for the adapter, its log and its figures.", metavar="DIR")],
+    epochs: Annotated[float, typer.Option(min=0.01)] = 3.0,
+    learning_rate: Annotated[float, typer.Option(min=0)] = 3e-4,
+    rank: Annotated[int, typer.Option(min=1, max=256)] = 16,
+    seed: Annotated[int, typer.Option()] = 42,
+) -> None:
+    """Train the embedded teacher's LoRA adapter on questions people wrote.
+
+    [bold]Example[/bold]
+
+      python -m tools teach --qa xquad.en.json --out teacher
+    """
+    from tools.raft.teach import train_teacher
+
+    train_teacher(qa, out, epochs=epochs, learning_rate=learning_rate, rank=rank, seed=seed)
