@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
 
 from tools.raft.records import Chunk, Draft, content_id, new_draft
 
-# Nothing a test starts may report anywhere.
+# Nothing a test starts may report anywhere, or leave something in the home folder: promptflow reads this at import.
+_PROMPTFLOW = Path(tempfile.mkdtemp(prefix="promptflow-"))
+(_PROMPTFLOW / "pf.yaml").write_text("telemetry:\n  enabled: false\ntrace:\n  destination: none\n", encoding="utf-8")
+os.environ["PF_HOME_DIRECTORY"] = str(_PROMPTFLOW)
+atexit.register(shutil.rmtree, _PROMPTFLOW, ignore_errors=True)
 os.environ.setdefault("APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED", "true")
 os.environ.setdefault("APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL", "true")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -45,7 +45,7 @@ _ASKS = ("What is known about {}?", "What should a reader know about {}?", "What
 def _sentences(document: str) -> tuple[tuple[str, frozenset[str]], ...]:
     """Cut a document into verbatim sentences, each with the set of its words."""
     found = [match.group().strip() for match in _SENTENCE.finditer(document)]  # never across a line end
-    found = [text for text in found if len(text) > 12] or [document.strip()[:200]]
+    found = [text for text in found if len(text) > (4 if text > "\u3400" else 12)] or [document.strip()[:200]]
     return tuple((text, frozenset(word.lower() for word in _WORD.findall(text))) for text in found)
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tools.raft.cache import cache_directory
+from tools.raft.client import Client
 from tools.raft.endpoint import (
     CONNECTIONS,
     Endpoint,
@@ -103,7 +105,7 @@ def promptflow_endpoint(connection: Any, model: str = "") -> Endpoint:
     others, and where no model is named.
     """
     if isinstance(connection, str):
-        found = promptflow_lookup(connection, model)
+        found = lookup(connection, model)
         if found is None:
             raise UserError(
                 f"promptflow has no connection {connection!r}: make it with `python -m tools connect`"
@@ -122,7 +124,7 @@ def promptflow_endpoint(connection: Any, model: str = "") -> Endpoint:
     return endpoint
 
 
-def promptflow_lookup(name: str, model: str) -> Endpoint | None:
+def lookup(name: str, model: str) -> Endpoint | None:
     """Find a connection among promptflow's own, for `resolve_endpoint`; None where there is none."""
     from promptflow._sdk._errors import ConnectionNotFoundError
     from promptflow.client import PFClient
@@ -136,3 +138,8 @@ def promptflow_lookup(name: str, model: str) -> Endpoint | None:
             f"promptflow's connection {name} cannot be read: {' '.join(str(error).split())[:200]}"
         ) from None
     return promptflow_endpoint(found, model)
+
+
+def node_client(connection: Any, model: str) -> Client:
+    """Make the client of one node of a flow; its replies are kept where RAFT_CACHE_DIR says, if anywhere."""
+    return Client(promptflow_endpoint(connection, model), cache_dir=cache_directory(None))

@@ -8,7 +8,10 @@ from tools.raft.distract import open_distractors
 
 
 @tool
-def draw_distractors(chunk: dict, drafts: list, chunks_file: str, distractors: int, negatives: str, seed: int) -> dict:
+def draw_distractors(
+    chunk: dict, drafts: list, chunks_file: str, distractors: int, negatives: str, seed: int
+) -> dict:
     """Draw distractors for each draft; gives the chunk's split and, for each draft, a list of chunks."""
-    corpus = open_distractors(Path(chunks_file), distractors=distractors, negatives=negatives, seed=seed)
+    file = Path(__file__).parent.parent / chunks_file  # below the flow's folder, unless it is absolute
+    corpus = open_distractors(file, distractors=distractors, negatives=negatives, seed=seed)
     return {"split": corpus.split_of(chunk), "drawn": corpus.draw(drafts, chunk, k=distractors, seed=seed)}

@@ -2,10 +2,10 @@
 
 from promptflow.core import tool
 
-from tools.raft.records import Chunk, make_chunk as build_chunk
+from tools.raft.records import make_chunk as make
 
 
 @tool
-def make_chunk(text: str, title: str, source: str, page: int, kind: str) -> Chunk:
+def make_chunk(id: str, text: str, title: str, source: str, page: int, kind: str) -> dict:
     """Make a chunk out of its parts; page 0 stands for a document without pages."""
-    return build_chunk(text, title=title, source=source, page=page or None, kind=kind)
+    return make(text, title=title, source=source, page=page or None, kind=kind, id=id)

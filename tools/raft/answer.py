@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import ask
-from .ask import RETRY_TEMPERATURE
+from .ask import RETRY_TEMPERATURE, refuse
 from .client import CallFailed, Client
 from .guide import answer_grammar
 from .prompts import prompt_hash, render
@@ -40,14 +40,11 @@ async def answer_question(draft: Draft, chunk: Chunk, client: Client, *, seed: i
                 attempt=attempt,
             )
     except CallFailed as failure:
-        draft.update(reason=f"call failed: {failure.reason}", failed=True)
+        refuse(draft, failure)
         return
-    draft.update(
-        cot_answer=reply.text,
-        finish_reason=reply.finish_reason,
-        model=client.endpoint.model,
-        prompt_hash=prompt_hash(*prompts_of(chunk["kind"], guided=client.endpoint.guided)),
-    )
+    draft["cot_answer"], draft["finish_reason"] = reply.text, reply.finish_reason
+    draft["model"] = client.endpoint.model
+    draft["prompt_hash"] = prompt_hash(*prompts_of(chunk["kind"], guided=client.endpoint.guided))
 
 
 def prompts_of(kind: Kind, *, guided: bool) -> tuple[str, str]:

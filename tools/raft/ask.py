@@ -79,14 +79,19 @@ async def ask_about_target(draft: Draft, chunk: Chunk, client: Client, *, seed: 
             extra={"grammar": question_grammar(draft["target"]), "cache_prompt": True},
         )
     except CallFailed as failure:
-        draft.update(reason=f"call failed: {failure.reason}", failed=True)
+        refuse(draft, failure)
         return
     draft["question"], draft["expected"] = parse_guided_question(reply.text) or ("", "")
+
+
+def refuse(draft: Draft, failure: CallFailed) -> None:
+    """Mark a draft whose call failed for good: running again may still get it."""
+    draft["reason"], draft["failed"] = f"call failed: {failure.reason}", True
 
 
 def _shortfall(chunk: Chunk, count: int, reason: str, *, failed: bool = False) -> list[Draft]:
     if count <= 0:
         return []
     draft = new_draft("", chunk["id"])
-    draft.update(reason=reason, count=count, failed=failed)
+    draft.update({"reason": reason, "count": count, "failed": failed})
     return [draft]

@@ -46,7 +46,7 @@ def check_draft(draft: Draft, chunk: Chunk) -> None:
         return
     if "target" in draft:
         draft["reason"] = agrees(draft, chunk, answer)
-    draft.update(cot_answer=answer.text, final_answer=answer.final)
+    draft["cot_answer"], draft["final_answer"] = answer.text, answer.final
 
 
 def check_question(draft: Draft, chunk: Chunk) -> str:

@@ -283,7 +283,8 @@ class Client:
             return _Again(f"no connection: {message}", unreachable=True)
         if told.kind == "sign-in":
             return EndpointRefused(
-                f"{who} has no key, and signing in to Entra ID failed: `az login`, or set AZURE_OPENAI_API_KEY ({message})"
+                f"{who} has no key, and signing in to Entra ID failed ({message}): "
+                "`az login`, or set AZURE_OPENAI_API_KEY"
             )
         if told.kind == "other":
             return CallFailed(f"the call could not be made: {message}")

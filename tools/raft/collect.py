@@ -9,7 +9,8 @@ from pathlib import Path
 from .errors import UserError
 from .read import Skipped, read_documents
 from .records import Chunk
-from .split import Tokenizer, drop_duplicates, split_document, weak_chunk
+from .split import drop_duplicates, load_tokenizer, split_document
+from .weak import weak_chunk
 
 
 @dataclass
@@ -25,7 +26,7 @@ def collect_chunks(
     paths: Sequence[str | Path],
     *,
     chunk_size: int,
-    tokenizer: Tokenizer | None = None,
+    tokenizer: Path | None = None,
     mode: str = "text",
     strict: bool = False,
     on_document: Callable[[str], None] = lambda source: None,
@@ -37,6 +38,7 @@ def collect_chunks(
     `strict` at the first file that is not.
     """
     corpus = Corpus()
+    counter = load_tokenizer(tokenizer)
     chunks: list[Chunk] = []
     for document in read_documents(paths, strict=strict):
         if isinstance(document, Skipped):
@@ -45,7 +47,7 @@ def collect_chunks(
             continue
         corpus.documents += 1
         on_document(document["source"])
-        for chunk in split_document(document, chunk_size=chunk_size, tokenizer=tokenizer, mode=mode):
+        for chunk in split_document(document, chunk_size=chunk_size, tokenizer=counter, mode=mode):
             if reason := weak_chunk(chunk):
                 corpus.refused.append(_refusal("chunk", reason, chunk["source"], chunk))
             else:

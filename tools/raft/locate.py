@@ -9,7 +9,7 @@ from typing import TypedDict
 
 from .errors import UserError
 from .parse import normalise
-from .records import Chunk, Draft
+from .records import Chunk, Draft, new_draft
 from .retrieve import Retriever
 from .safe import make_safe
 
@@ -94,14 +94,6 @@ async def draft_given(
             return draft
         first = first or draft
     if first is None:
-        reason = "no such chunk_id" if row["chunk_id"] else "no chunk found for it"
-        first = Draft(
-            question=row["question"],
-            chunk_id=row["chunk_id"],
-            cot_answer="",
-            final_answer="",
-            reason=reason,
-            failed=False,
-            origin="given",
-        )
+        first = new_draft(row["question"], row["chunk_id"], origin="given")
+        first["reason"] = "no such chunk_id" if row["chunk_id"] else "no chunk found for it"
     return first

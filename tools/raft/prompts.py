@@ -7,9 +7,12 @@ import os
 import re
 from functools import lru_cache
 from pathlib import Path
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from .errors import UserError
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 PROMPTS = Path(__file__).resolve().parents[2] / "prompts"
 _ROLE = re.compile(r"(?m)^#\s*(system|user|assistant):\s*\n")
@@ -58,7 +61,7 @@ def _source(folder: Path, name: str) -> str:
 
 
 @lru_cache(maxsize=64)
-def _templates(folder: Path, name: str) -> list[tuple[str, object]]:
+def _templates(folder: Path, name: str) -> list[tuple[str, Template]]:
     from jinja2 import StrictUndefined, TemplateSyntaxError
     from jinja2.sandbox import SandboxedEnvironment
 

@@ -1,4 +1,4 @@
-"""Read documents: files, folders and patterns in, safe text out, everything unreadable named with its reason."""
+"""Read documents: files, folders and patterns in, safe text out, what is unreadable named with its reason."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 from .errors import UserError
@@ -115,7 +115,7 @@ def _find(paths: Sequence[str | Path]) -> list[tuple[Path, str, bool]]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Give the files below a folder, sorted by path, without hidden ones; links to folders are not followed."""
+    """Give the files below a folder, sorted, without hidden ones; links to folders are not followed."""
     files = []
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -182,6 +182,8 @@ def _open(file: _File, max_bytes: int) -> tuple[str, bytes]:
     if not data.strip():
         raise Unreadable("empty")
     seen = sniff(data[:4096])
+    if kind == "pdf" and b"%PDF-" in data[:1024]:  # readers accept some rubbish before it
+        seen = "PDF"
     if kind is None:  # named by the user, without a suffix we know: what it is decides
         kind = {"PDF": "pdf", "HTML": "html", "": "text"}.get(seen)
         if kind is None:
@@ -192,10 +194,11 @@ def _open(file: _File, max_bytes: int) -> tuple[str, bytes]:
     if kind in ("pdf", "docx") and seen != _PARSED_APART[kind]:
         what = f"its content is {seen}" if seen not in ("", "binary") else "its content is something else"
         raise Unreadable(f"broken: named {suffix}, but {what}")
-    if kind not in _PARSED_APART and seen and not (seen == "HTML" and kind in ("text", "markdown")):
-        raise Unreadable("binary, not text" if seen == "binary" else f"named {suffix}, but its content is {seen}")
-    if kind == "html" and seen not in ("", "HTML"):
-        raise Unreadable("binary, not text" if seen == "binary" else f"named {suffix}, but its content is {seen}")
+    # Markdown and text may begin with a tag; JSON may not.
+    allowed = ("",) if kind in ("json", "jsonl") else ("", "HTML")
+    if kind not in ("pdf", "docx") and seen not in allowed:
+        what = "binary, not text" if seen == "binary" else f"named {suffix}, but its content is {seen}"
+        raise Unreadable(what)
     return kind, data
 
 
@@ -230,25 +233,12 @@ def _document(source: str, parsed: Parsed, stem: str) -> Document:
 
 
 def _safe_with_offsets(text: str, offsets: list[int]) -> tuple[str, list[int]]:
-    """Make text safe and give the offsets the same places in it.
+    """Make text safe and move the offsets along with what it gains or loses before them.
 
-    All that make_safe does is to drop, to exchange one character for another, and to put in blanks.
+    A tag that stands across a page end is defused too, and moves the pages after it by a character.
     """
     safe = make_safe(text)
-    if not offsets or safe == text:
+    if safe == text or not offsets:
         return safe, offsets
-    moved, place = [], 0
-    wanted = iter(sorted(offsets))
-    following = next(wanted, None)
-    for index, char in enumerate(chain(text, " ")):
-        while following == index:
-            moved.append(place)
-            following = next(wanted, None)
-        if place >= len(safe):
-            continue
-        if make_safe(char) == "":
-            continue
-        while place < len(safe) and safe[place] != char and not (char == ":" and safe[place] == "："):
-            place += 1
-        place += 1
-    return safe, [min(place, len(safe)) for place in moved]
+    parts = [make_safe(text[start:end]) for start, end in pairwise([0, *offsets])]
+    return safe, [min(moved, len(safe)) for moved in accumulate(len(part) for part in parts)]

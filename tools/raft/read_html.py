@@ -1,4 +1,4 @@
-"""Read HTML and DOCX as Markdown without links, images and emphasis: the words, headings, lists and tables."""
+"""Read HTML and DOCX as plain Markdown: words, headings, lists and tables, no links, images or emphasis."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .read_plain import Parsed, Unreadable, decode
 
 if TYPE_CHECKING:
-    from bs4 import BeautifulSoup, Tag
+    from bs4 import BeautifulSoup
 
 MAX_UNPACKED = 200 * 1024**2  # bytes a DOCX may unpack to
 
@@ -19,8 +19,8 @@ _FURNITURE = (
     "[aria-hidden=true], [role=navigation], [role=search], [role=banner], [role=contentinfo], "
     ".mw-editsection, .navbox, sup.reference, .headerlink"
 )
-_INVISIBLE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*0(?![.\d])", re.IGNORECASE)
-_DECLARED = re.compile(rb"""<meta[^>]+charset\s*=\s*["']?([\w-]+)|<\?xml[^>]+encoding=["']([\w-]+)""", re.IGNORECASE)
+_INVISIBLE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*0(?![.\d])", re.I)
+_DECLARED = re.compile(rb"""<meta[^>]+charset\s*=\s*["']?([\w-]+)|<\?xml[^>]+encoding=["']([\w-]+)""", re.I)
 
 
 def read_html(path: str) -> Parsed:
@@ -100,7 +100,7 @@ def _from_markup(markup: str) -> Parsed:
 
 def _main(soup: BeautifulSoup) -> Any:
     """Give the main part, unless it holds too little to be it."""
-    main: Tag | None = soup.find("main") or soup.find(attrs={"role": "main"})  # type: ignore[assignment]
+    main = soup.select_one("main, [role=main]")
     if main and len(main.get_text()) * 2 > len(soup.get_text()):
         return main
     return soup

@@ -11,7 +11,8 @@ from .read_plain import Unreadable, decode
 from .records import Kind
 
 _API_FIELDS = ("api_call", "api_name", "api_arguments", "api_signature")
-_LEAD = ("api_name", "name", "title", "api_call", "call", "signature", "endpoint", "description", "functionality")
+_NAME = ("api_name", "name", "title", "api_call", "call", "signature", "endpoint")  # the first there is
+_LEAD = (*_NAME, "description", "functionality")
 _CODE = ("example_code", "example", "examples", "code")
 _MAX_PAGE = 100_000
 
@@ -37,7 +38,10 @@ def read_json(data: bytes, *, text_field: str) -> Iterator[Item]:
     try:
         value = json.loads(decode(data))
     except (ValueError, RecursionError) as error:
-        raise Unreadable(f"not JSON: {_short(error)}") from None
+        if not _is_lines(data):
+            raise Unreadable(f"not JSON: {_short(error)}") from None
+        yield from read_jsonl(data, text_field=text_field)
+        return
     if isinstance(value, dict) and text_field not in value and not _is_api(value):
         lists = [inner for inner in value.values() if isinstance(inner, list) and inner]
         if len(lists) != 1:
@@ -48,6 +52,14 @@ def read_json(data: bytes, *, text_field: str) -> Iterator[Item]:
         raise Unreadable("empty list")
     for number, row in enumerate(rows, start=1):
         yield _item(row, number, text_field)
+
+
+def _is_lines(data: bytes) -> bool:
+    """Tell whether it is JSON lines under the name of JSON: the first line alone is an object."""
+    try:
+        return isinstance(json.loads(data.lstrip().partition(b"\n")[0]), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def read_jsonl(data: bytes, *, text_field: str) -> Iterator[Item]:
@@ -72,16 +84,17 @@ def _item(row: object, number: int, text_field: str) -> Item:
     if not isinstance(row, dict):
         return Item(number, reason="not an object with a text field")
     if _is_api(row):
-        name = _first_text(row, "api_name", "name", "title", "api_call", "call", "signature", "endpoint")
-        return Item(number, render_api(row), name, _first_text(row, "source"), kind="api")
+        title, source = _first_text(row, *_NAME), _first_text(row, "source")
+        return Item(number, render_api(row), title, source, kind="api")
     text = row.get(text_field)
     if not isinstance(text, str):
         return Item(number, reason=_no_text(row, text_field))
     if not text.strip():
         return Item(number, reason="empty")
     page = row.get("page")
-    known = isinstance(page, int) and not isinstance(page, bool) and 0 < page <= _MAX_PAGE
-    return Item(number, text.strip(), _first_text(row, "title"), _first_text(row, "source"), page if known else None)
+    if not isinstance(page, int) or isinstance(page, bool) or not 0 < page <= _MAX_PAGE:
+        page = None
+    return Item(number, text.strip(), _first_text(row, "title"), _first_text(row, "source"), page)
 
 
 def _is_api(row: Mapping[str, Any]) -> bool:
@@ -93,7 +106,7 @@ def _is_api(row: Mapping[str, Any]) -> bool:
 
 
 def render_api(entry: Mapping[str, Any]) -> str:
-    """Write an API entry for a reader: one field a line, its name first, its example last, every value whole."""
+    """Write an API entry for a reader: one field a line, its name first, its example last, values whole."""
     fields = [field for field in _LEAD if field in entry]
     fields += [field for field in entry if field not in (*_LEAD, *_CODE)]
     fields += [field for field in _CODE if field in entry]
@@ -107,7 +120,7 @@ def render_api(entry: Mapping[str, Any]) -> str:
             lines.append(f"{label}:\n{_code(value)}")
         else:
             lines.append(f"{label}: {_plain(value)}")
-    return "\n".join(lines)
+    return "\n".join(lines).strip()
 
 
 def _plain(value: object) -> str:
@@ -129,7 +142,8 @@ def _code(value: object) -> str:
 
 
 def _first_text(row: Mapping[str, Any], *fields: str) -> str:
-    return next((row[field].strip() for field in fields if isinstance(row.get(field), str) and row[field].strip()), "")
+    texts = (row[field].strip() for field in fields if isinstance(row.get(field), str))
+    return next((text for text in texts if text), "")
 
 
 def _no_text(row: Mapping[str, Any], text_field: str) -> str:

@@ -41,20 +41,19 @@ _MARKS = (
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)\n(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
 
 
+_HTML = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype html|html|head)\b", re.I | re.S)
+
+
 def sniff(head: bytes) -> str:
     """Name what the first bytes show: a known binary format, "HTML", "binary", or "" for what may be text."""
     for magic, name in _MAGIC:
         if head.startswith(magic):
             return name
-    if b"%PDF-" in head[:1024]:
-        return "PDF"
     if any(head.startswith(mark) for mark, _ in _MARKS):
         return ""
     if b"\x00" in head:
         return "binary"
-    if re.match(rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype html|html|head)\b", head, re.I | re.S):
-        return "HTML"
-    return ""
+    return "HTML" if _HTML.match(head) else ""
 
 
 def decode(data: bytes, declared: str = "") -> str:
@@ -74,9 +73,8 @@ def decode(data: bytes, declared: str = "") -> str:
     except LookupError:
         return decode(data)
     except UnicodeDecodeError as error:
-        raise Unreadable(
-            f"not {(declared or 'utf-8').upper()} text (byte 0x{data[error.start]:02X} at {error.start}); save it as UTF-8"
-        ) from None
+        byte = f"byte 0x{data[error.start]:02X} at {error.start}"
+        raise Unreadable(f"not {(declared or 'utf-8').upper()} text ({byte}); save it as UTF-8") from None
 
 
 def read_text(data: bytes) -> Parsed:

@@ -60,6 +60,22 @@ class Draft(_Hints):
     prompt_hash: str  # of the prompts it was asked with
 
 
+def make_chunk(text: str, *, title: str, source: str, page: int | None, kind: Kind, id: str = "") -> Chunk:
+    """Make a chunk that stands by itself, outside of any document; its text is made safe."""
+    text = make_safe(text)
+    return {
+        "id": id or content_id(source, text),
+        "text": text,
+        "source": source,
+        "title": make_safe(title),
+        "page": page,
+        "start": 0,
+        "end": len(text),
+        "tokens": 0,
+        "kind": kind,
+    }
+
+
 def new_draft(question: str, chunk_id: str, *, origin: Origin = "generated") -> Draft:
     """Begin a draft: a question about a chunk, without an answer yet."""
     return {

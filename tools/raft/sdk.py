@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 from .endpoint import Endpoint
 from .errors import UserError
@@ -20,10 +21,12 @@ def open_sdk(endpoint: Endpoint, timeout: float) -> Any:
     """
     import openai
 
+    here = urlsplit(endpoint.base_url).hostname in ("localhost", "127.0.0.1", "::1")
     common: dict[str, Any] = {
         "max_retries": 0,
         "timeout": openai.Timeout(timeout + 1, connect=min(timeout, 15.0)),
-        "http_client": openai.DefaultAioHttpClient(),
+        # A company's proxy, set in the environment, is asked for the outside only.
+        "http_client": openai.DefaultAioHttpClient(trust_env=not here),
     }
     if endpoint.kind == "azure_openai" and not endpoint.key:
         common["azure_ad_token_provider" if endpoint.api_version else "api_key"] = _entra_token()

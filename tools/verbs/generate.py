@@ -36,6 +36,13 @@ class NoOracle(str, Enum):
     refuse = "refuse"
 
 
+class Api(str, Enum):
+    """How the model is called."""
+
+    chat = "chat"
+    completion = "completion"
+
+
 class Chunking(str, Enum):
     """Where documents are cut."""
 
@@ -54,7 +61,9 @@ def generate(
     base_url: Annotated[
         str, typer.Option(help="An OpenAI-compatible URL instead of a connection; its key in RAFT_API_KEY.")
     ] = "",
-    api: Annotated[str, typer.Option(help="chat or completion; told from the URL where it says so.")] = "",
+    api: Annotated[
+        Api | None, typer.Option(help="The API to call; told from the URL where it says so, else chat.")
+    ] = None,
     questions: Annotated[int, typer.Option(min=1, max=50, help="Questions a chunk.")] = 5,
     distractors: Annotated[int, typer.Option(min=0, max=50, help="Distractors a question.")] = 3,
     p: Annotated[float, typer.Option(min=0, max=1, help="Probability that the oracle is among the documents.")] = 0.8,
@@ -95,7 +104,7 @@ def generate(
     from tools.raft.endpoint import resolve_endpoint
 
     endpoint = resolve_endpoint(
-        connection or None, model=model or None, base_url=base_url or None, api=api or None, lookup=lookup
+        connection or None, model=model or None, base_url=base_url or None, api=api.value if api else None, lookup=lookup
     )
     settings = Settings(
         questions=questions,

