@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +30,11 @@ def merged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Put the flow and the folders it takes in together, as `pf` does before it runs one."""
     folder = tmp_path_factory.mktemp("flow") / FLOW.name
     shutil.copytree(FLOW, folder, ignore=shutil.ignore_patterns(".promptflow"))
-    for include in yaml.safe_load((FLOW / "flow.dag.yaml").read_text(encoding="utf-8"))["additional_includes"]:
+    graph = folder / "flow.dag.yaml"
+    flow = yaml.safe_load(graph.read_text(encoding="utf-8"))
+    includes = flow.pop("additional_includes")
+    graph.write_text(yaml.safe_dump(flow, sort_keys=False), encoding="utf-8")
+    for include in includes:
         source = (FLOW / include).resolve()
         shutil.copytree(source, folder / source.name, ignore=shutil.ignore_patterns("__pycache__"))
     return folder
@@ -89,20 +96,35 @@ def test_every_input_is_typed_and_has_a_default() -> None:
 
 
 @pytest.mark.slow
-def test_a_batch_over_the_sample_chunks(merged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from promptflow.client import PFClient
-
-    monkeypatch.setenv("HOME", str(tmp_path))
+def test_pf_connects_and_runs_a_batch(merged: Path, tmp_path: Path) -> None:
+    # Turned to another connection in its file: --connections does not work with additional_includes (promptflow 1.18.5).
+    folder = shutil.copytree(merged, tmp_path / "flow")
+    text = (folder / "flow.dag.yaml").read_text(encoding="utf-8")
+    text = text.replace("connection: embedded", "connection: compatible").replace("model: smollm2-135m-instruct", "model: m")
+    (folder / "flow.dag.yaml").write_text(text, encoding="utf-8")
     with scripted_endpoint() as endpoint:
-        run = PFClient().run(
-            flow=load(merged, endpoint),
-            data=str(FLOW / "chunks.jsonl"),
-            column_mapping={key: f"${{data.{key}}}" for key in ("id", "text", "title", "source", "kind")},
-        )
-        details = PFClient().get_details(run)
-    assert run.status == "Completed"
-    assert run._to_dict()["properties"]["system_metrics"]["__pf__.lines.failed"] == 0
-    assert len(details) == len((FLOW / "chunks.jsonl").read_text(encoding="utf-8").splitlines())
+        env = {
+            **os.environ,
+            "HOME": str(tmp_path),
+            "PYTHON_KEYRING_BACKEND": "keyrings.alt.file.PlaintextKeyring",
+            "COMPATIBLE_BASE_URL": endpoint.url,
+            "COMPATIBLE_API_KEY": "any",
+        }
+
+        def run(*command: str) -> str:
+            done = subprocess.run(
+                [sys.executable, "-m", *command], cwd=ROOT, env=env, capture_output=True, text=True, timeout=240
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
+            return done.stdout
+
+        assert "compatible" in run("tools", "connect", "compatible")
+        run("promptflow._cli._pf.entry", "run", "create", "--file", str(folder / "run.yml"), "--name", "rows")
+        shown = json.loads(run("promptflow._cli._pf.entry", "run", "show", "--name", "rows"))
+    assert shown["status"] == "Completed"
+    # "Completed" is also what promptflow says when lines failed: count what came out.
+    outputs = (Path(shown["output"]) / "output.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [len(json.loads(line)["records"]) for line in outputs] == [2] * 24
 
 
 def test_the_library_does_not_import_promptflow() -> None:

@@ -178,18 +178,30 @@ def verdict(question: str, final: str, quote: str, *, expected: str = "", target
 
 
 def test_a_round_trip_that_agrees_is_kept() -> None:
-    assert verdict("How much does an adult bat weigh?", "between five and nine grams", SENTENCES[1]) == ""
-    assert verdict("When does it leave its roost?", "half an hour after sunset", SENTENCES[2]) == ""
+    assert verdict("How much does an adult weigh?", "between five and nine grams", SENTENCES[1]) == ""
+    assert verdict("When does the bat leave its roost?", "half an hour after sunset", SENTENCES[2]) == ""
+    assert verdict("Where does the Lesser horseshoe bat hang?", "from the roof of a cave", SENTENCES[0]) == ""
 
 
 @pytest.mark.parametrize(
     ("question", "final", "quote", "more", "reason"),
     [
-        ("What does the bat hunt?", "midges", SENTENCES[3], {"target": SENTENCES[2]}, "tries disagree on the sentence"),
+        ("Where does it hunt midges?", "the roost", SENTENCES[3], {"target": SENTENCES[2]}, "tries disagree on the sentence"),
+        ("Does it hunt midges?", SENTENCES[3][:-1], SENTENCES[3], {}, "answer too long"),
+        ("Where is the roost?", "within two kilometres of", SENTENCES[3], {}, "answer is a fragment"),
+        ("How many kilometres from the roost?", "midges", SENTENCES[3], {}, "answer is no amount"),
         ("Does the bat hunt midges?", "midges", SENTENCES[3], {}, "question gives its answer away"),
+        ("What did it hunt near the roost?", "midges", SENTENCES[3], {}, "question leaves open about whom"),
         ("What does the Greater bat hunt?", "midges", SENTENCES[3], {}, "question names what its chunk does not"),
-        ("What did it hunt in 1950?", "midges", SENTENCES[3], {}, "question names what its chunk does not"),
+        ("What did bats hunt in 1950?", "midges", SENTENCES[3], {}, "question names what its chunk does not"),
+        ("What is the food of a parasite in the roost?", "midges", SENTENCES[3], {}, "question strays from its sentence"),
     ],
 )
 def test_a_round_trip_that_does_not_agree_is_refused(question: str, final: str, quote: str, more: dict, reason: str) -> None:
     assert verdict(question, final, quote, **more) == reason
+
+
+def test_headings_are_not_quoted() -> None:
+    grammar = answer_grammar(["## The lesser horseshoe bat", *SENTENCES])
+    assert not admits(grammar, reply("## The lesser horseshoe bat", "horseshoe bat"))
+    assert admits(answer_grammar(["## The lesser horseshoe bat"]), reply("## The lesser horseshoe bat", "bat"))

@@ -52,7 +52,10 @@ def test_promptflow_finds_no_role_in_it() -> None:
     assert len(parse_chat(f"# system:\nAnswer.\n\n# user:\n{HOSTILE}\n")) > 2, "which it does in the text as it came"
 
 
-@given(st.text(alphabet=st.sampled_from(list("<>/|#[] :\n") + ["DOCUMENT", "ANSWER", "system", "user", "INST", "s", "begin_quote", "SYS"])))
+PIECES = [*"<>/|#[] :\n", "DOCUMENT", "ANSWER", "system", "user", "INST", "s", "begin_quote", "SYS"]
+
+
+@given(st.lists(st.sampled_from(PIECES)).map("".join))
 def test_making_safe_once_is_enough(text: str) -> None:
     safe = make_safe(text)
     assert make_safe(safe) == safe

@@ -117,7 +117,7 @@ def build_dataset(
     tally, usage = asyncio.run(run())
     os.replace(part, raft)
     files, findings = make_datasets(raft, out, formats=settings.formats, share=settings.p)
-    notes += [str(finding) for finding in findings]
+    notes += [str(finding) for finding in findings if finding.severity != "note"]
     refused = tally.refused + Counter(str(row["reason"]) for row in corpus.refused)
     return Built(tally, usage, files, refused, notes, time.monotonic() - begun)
 

@@ -17,6 +17,7 @@ from .cache import Cache, Stored, cache_key
 from .endpoint import Endpoint
 from .errors import UserError
 from .pace import Pace, backoff, retry_after
+from .prompts import Message
 from .sdk import Told, as_prompt, open_sdk, told_by
 
 log = logging.getLogger(__name__)
@@ -120,7 +121,7 @@ class Client:
 
     async def ask(
         self,
-        messages: Sequence[Mapping[str, str]],
+        messages: Sequence[Message],
         *,
         max_tokens: int,
         temperature: float = 0.0,

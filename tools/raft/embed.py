@@ -84,7 +84,9 @@ class Embedder:
                 _check_weights(folder / "model.safetensors")
                 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when the library is imported
             from sentence_transformers import SentenceTransformer
+            from transformers.utils import logging
 
+            logging.disable_progress_bar()  # "Loading weights" would break into ours
             where = str(folder if self._model is None else self._model)
             try:
                 # No pickled weights and no code of the model's own: both would run here.

@@ -23,6 +23,25 @@ _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\u
 _PIECE = re.compile(rf"(?:(?!{_UNSPACED.pattern})[^\W_])+|[^\W_]")
 _WORDS = (6, 40)  # of a sentence worth asking about; two characters are a word where no blanks are set
 _ANAPHORA = re.compile(r"(?:It|They|He|She|This|These|Those|Such|Its|Their|His|Her|However|But|And)\b")
+_LONGEST = 12  # words of an answer
+_COVERAGE = 0.6  # of the question's content words have to stand in its sentence
+# English, as are the default prompts; in other languages function words count as content, and more is refused.
+_FUNCTION_WORDS = frozenset(
+    "a an the of in on at to for from by with and or as is are was were be been being do does did has have had can"
+    " could will would should may might must not it its this that these those they their he his she her there what"
+    " which who whom whose when where why how many much long old often far than into about some any one kind type"
+    " name called s".split()
+)
+_LOOSE = frozenset(  # words that no answer begins or ends with
+    "and or but of which that who whom whose is are was were be been has have had its their his her"
+    " it they he she than as also".split()
+)
+_PRONOUN = re.compile(r"\b(?:he|him|his|she|her|it|its|they|them|their|this|these|those)\b", re.IGNORECASE)
+_AMOUNT = re.compile(
+    r"\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\w+teen|\w+ty|hundreds?|thousands?|millions?"
+    r"|half|dozens?|no|none|once|twice|all|several|few)\b",
+    re.IGNORECASE,
+)
 _QUESTION = re.compile(r"Answer:[ ]*(.+?)\s*\nQuestion:[ ]*(.+)", re.DOTALL)
 
 
@@ -80,10 +99,13 @@ def question_grammar(target: str) -> str:
 def answer_grammar(sentences: list[str]) -> str:
     """Write the GBNF grammar of an answer: quotes one of the sentences, answers in a span of its words.
 
-    sentences: of the passage, in order; white space in them is flattened. At least one has to hold a word.
+    sentences: of the passage, in order; white space in them is flattened, headings and fragments are left
+    out. At least one has to hold a word.
     """
     quotes, rules = [], []
-    for i, sentence in enumerate(dict.fromkeys(" ".join(s.split()) for s in sentences)):
+    flat = list(dict.fromkeys(" ".join(s.split()) for s in sentences))
+    whole = [s for s in flat if not s.startswith("#") and len(_units(s)) > 2] or flat
+    for i, sentence in enumerate(whole):
         starts, own = _span_rules(f"s{i}", sentence)
         if own:
             quotes.append(f"q{i}")
@@ -145,15 +167,48 @@ def agrees(draft: Draft, chunk: Chunk, answer: Answer) -> str:
     """Check the round trip of a guided question; give the reason for a refusal, or an empty string.
 
     draft: has the target sentence, the question and the answer expected. answer: what the model said
-    when shown the passage and the question alone.
+    when shown the passage and the question alone; that it fits the expected one is checked before.
     """
-    question, final = normalise(draft["question"]), normalise(answer.final)
+    question, final = draft["question"], answer.final
     if normalise(answer.quotes[0]) != normalise(draft["target"]):
         return "tries disagree on the sentence"
-    if f" {final} " in f" {question} ":
+    words = normalise(final).split()
+    if len(words) > _LONGEST or len(final) > 12 * _LONGEST or words == normalise(draft["target"]).split():
+        return "answer too long"
+    if words[0] in _LOOSE or words[-1] in _LOOSE | {"the", "a", "an", "to"} or final.count("(") != final.count(")") or final.count('"') % 2:
+        return "answer is a fragment"
+    if re.match(r"how (?:many|much|old)\b", question, re.IGNORECASE) and not _AMOUNT.search(final):
+        return "answer is no amount"
+    return _check_reference(question, final, draft["target"], chunk)
+
+
+def _check_reference(question: str, final: str, target: str, chunk: Chunk) -> str:
+    """Check that the question is about its sentence, says about what, and does not hold its answer."""
+    asked, told = _content(question), _content(final)
+    if told <= asked or f" {normalise(final)} " in f" {normalise(question)} ":
         return "question gives its answer away"
+    open_reference = _PRONOUN.search(question)
+    if open_reference and not _content(question[: open_reference.start()]):
+        return "question leaves open about whom"
     known = set(normalise(f"{chunk['text']} {chunk['title']}").split())
-    strange = [w for w in re.findall(r"[\w-]+", fold(draft["question"]))[1:] if w[0].isupper() or w[0].isdigit()]
-    if any(part not in known for word in strange for part in normalise(word).split()):
+    names = [w for w in re.findall(r"[\w-]+", fold(question))[1:] if w[0].isupper() or w[0].isdigit()]
+    if any(part not in known for word in names for part in normalise(word).split()):
         return "question names what its chunk does not"
+    held = set(normalise(target).split()) | set(_UNSPACED.findall(target))
+    shared = [word for word in asked if word in held or any(_same_stem(word, other) for other in held)]
+    if len(shared) < 2 or len(shared) < _COVERAGE * len(asked):
+        return "question strays from its sentence"
     return ""
+
+
+def _content(text: str) -> set[str]:
+    """Give the words that carry the meaning; single characters where no blanks are set."""
+    words = [word for word in normalise(text).split() if word not in _FUNCTION_WORDS]
+    return {piece for word in words for piece in (_UNSPACED.findall(word) or [word])}
+
+
+def _same_stem(word: str, other: str) -> bool:
+    shorter = min(len(word), len(other))
+    return word.rstrip("s") == other.rstrip("s") or (
+        shorter > 3 and word[: max(4, shorter - 2)] == other[: max(4, shorter - 2)]
+    )

@@ -71,13 +71,18 @@ class Locator:
         query = f"{row['question']} {row['answer']}"
         ranking = [self._chunks[at] for at in self._retriever.search([query], len(self._chunks))[0]]
         if row["source"]:
-            wanted = row["source"].replace("\\", "/")
-            ranking = [c for c in ranking if c["source"] == wanted or c["source"].endswith("/" + wanted)]
+            ranking = [chunk for chunk in ranking if _is_from(chunk["source"], row["source"])]
         ranking = ranking[:_DEPTH]
         answer = normalise(row["answer"])
         if answer:
             ranking.sort(key=lambda chunk: answer not in normalise(chunk["text"]))  # stable: the ranking stays within
         return ranking[:_CANDIDATES]
+
+
+def _is_from(source: str, named: str) -> bool:
+    """Tell whether a source is the one a person named: a file, perhaps by the end of its path, or a row of it."""
+    named = named.replace("\\", "/")
+    return any(name == named or name.endswith("/" + named) for name in (source, source.partition("#")[0]))
 
 
 async def draft_given(

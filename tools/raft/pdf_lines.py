@@ -38,6 +38,7 @@ class Line:
     hyphen: bool = False  # ended in a hyphen, which is not in text
     rtl: bool = False
     marked: bool = False  # a reference mark stood before text
+    mark_after: bool = False
     aside: bool = False  # of a box or caption beside the running text
     heading: bool = False
 
@@ -130,18 +131,19 @@ def _line_of(chars: list[int], shown: list[int], box: Callable[[int], Box]) -> L
     text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     boxes = [box(index) for index in {first, shown[len(shown) // 2], last}]
     tall = max(boxes, key=lambda item: item[3])
-    marked = False
+    marked = mark_after = False
     if "[" in text and len(text) == last + 1 - first:
         # A mark set smaller than its line is a reference; x[1] in a line of code is not.
         for match in reversed(list(_RAISED_MARK.finditer(text))):
             at = first + match.start() + match.group().index("[")
             if box(at)[3] < 0.9 * tall[3] and len(match.group()) < len(text):
                 marked = marked or match.start() == 0
+                mark_after = mark_after or match.end() == len(text)
                 text = text[: match.start()] + text[match.end() :]
     text = " ".join(_MARK_AFTER_STOP.sub("", text).replace("\xad", "").split())
     rtl = sum(unicodedata.bidirectional(char) in ("R", "AL") for char in text) * 2 > len(text)
     x0, x1 = min(item[0] for item in boxes), max(item[1] for item in boxes)
-    return Line(text, x0, x1, tall[2], tall[3], rtl=rtl, marked=marked)
+    return Line(text, x0, x1, tall[2], tall[3], rtl=rtl, marked=marked, mark_after=mark_after)
 
 
 def _same_line(left: Line, right: Line) -> bool:
@@ -156,13 +158,14 @@ def _extend(line: Line, piece: Line) -> None:
     gap = line.x0 - piece.x1 if line.rtl else piece.x0 - line.x1
     mark = _RAISED_MARK.match(piece.text) if piece.height < 0.9 * line.height else None
     text = piece.text[mark.end() :].lstrip() if mark else piece.text
-    spaced = mark or piece.marked or gap > 0.15 * line.height
+    spaced = mark or piece.marked or line.mark_after or gap > 0.15 * line.height
     blank = " " if spaced and text[:1] not in tuple(".,;:!?)") else ""
     line.text = _MARK_AFTER_STOP.sub("", (line.text + (blank if text else "") + text).strip())
     if piece.height > line.height:
         line.y, line.height = piece.y, piece.height
     line.x0, line.x1 = min(line.x0, piece.x0), max(line.x1, piece.x1)
     line.hyphen = piece.hyphen
+    line.mark_after = piece.mark_after or (mark is not None and not text)
     if not mark and piece.font != line.font:
         line.font = ""
 

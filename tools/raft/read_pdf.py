@@ -80,14 +80,26 @@ def _drop_running_lines(pages: list[list[Line]]) -> None:
     """Take out, in place, what repeats at the head or foot of the pages, and page numbers there."""
     edges = []
     for lines in pages:
-        ordered = sorted(lines, key=lambda line: line.y)
-        edges.append([*ordered[:2], *ordered[-2:]] if len(ordered) > 4 else ordered[:1] + ordered[-1:])
+        down = sorted(lines, key=lambda line: -line.y)
+        edges.append(_set_off(down) + _set_off(down[::-1]))
     keys = Counter(key for edge in edges for key in {_running_key(line) for line in edge})
     often = max(2, 0.4 * len(pages))
     for lines, edge in zip(pages, edges, strict=True):
-        for line in edge:
-            if keys[_running_key(line)] >= often or _PAGE_NUMBER.fullmatch(line.text):
-                lines[:] = [other for other in lines if other is not line]
+        drop = {
+            id(line)
+            for line in edge
+            if keys[_running_key(line)] >= often or _PAGE_NUMBER.fullmatch(line.text)
+        }
+        lines[:] = [line for line in lines if id(line) not in drop]
+
+
+def _set_off(lines: list[Line]) -> list[Line]:
+    """Give the outermost lines, at most four, that a gap sets off from what is further in."""
+    for place in range(1, min(5, len(lines))):
+        gap = abs(lines[place].y - lines[place - 1].y)
+        if gap > 2 * max(lines[place].height, lines[place - 1].height):
+            return lines[:place]
+    return []
 
 
 def _running_key(line: Line) -> tuple[str, int]:

@@ -24,8 +24,9 @@ MAX_CHARS = 50_000_000  # of text from one file
 class Parser:
     """A parsing process, begun with the first file and kept for the next ones. A context manager."""
 
-    def __init__(self, *, timeout_s: float) -> None:
+    def __init__(self, *, timeout_s: float, max_memory: int = MAX_MEMORY) -> None:
         self._timeout_s = timeout_s
+        self._max_memory = max_memory
         self._process: subprocess.Popen[str] | None = None
         self._replies: queue.Queue[str] = queue.Queue()
 
@@ -63,7 +64,7 @@ class Parser:
         self._stop()
         root = Path(__file__).resolve().parents[2]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__],
+            [sys.executable, "-m", __name__, str(self._max_memory)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -94,11 +95,11 @@ def _pass_on(stdout: IO[str], replies: queue.Queue[str]) -> None:
     replies.put("")  # the process has ended
 
 
-def _limit_memory() -> None:
+def _limit_memory(limit: int) -> None:
     try:
         import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     except (ImportError, ValueError, OSError):
         pass  # not a POSIX system, or one that does not limit it: the time limit stays
@@ -130,7 +131,7 @@ def _parse(path: str, kind: str) -> dict[str, Any]:
 
 def main() -> None:
     """Answer one line for each line asked, until the asking side ends."""
-    _limit_memory()
+    _limit_memory(int(sys.argv[1]))
     # What a library prints must not be taken for an answer.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", errors="replace")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())

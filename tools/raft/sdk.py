@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from .endpoint import Endpoint
 from .errors import UserError
+from .prompts import Message
 
 
 def open_sdk(endpoint: Endpoint, timeout: float) -> Any:
@@ -58,7 +59,7 @@ def _entra_token() -> Any:
     return token
 
 
-def as_prompt(messages: Sequence[Mapping[str, str]]) -> str:
+def as_prompt(messages: Sequence[Message]) -> str:
     """Render messages for the completion API: plain paragraphs, roles named only in a longer dialogue."""
     if all(message["role"] != "assistant" for message in messages):
         return "\n\n".join(message["content"] for message in messages) + "\n\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     import torch
 
 PACK_TOKENS = 1400  # one passage with its tasks in one sequence; more only costs attention
+CHOICE = 20  # characters of a sentence by which it is chosen; what follows is copying
+COPYING = 0.1  # weight of a copied token in the loss
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
@@ -31,32 +34,39 @@ class Task:
 
     messages: list[Any]
     reply: str
+    copied: tuple[int, int] = (0, 0)  # the part of the reply that only copies, once its beginning is chosen
 
 
 @dataclass(frozen=True)
 class Pack:
     """A passage and its tasks in one sequence: the passage is computed once, no task sees another.
 
-    tokens, positions, labels: lists of equal length; labels are -100 where nothing is learnt.
-    block: 0 for the shared passage, 1… for the tasks.
+    Lists of equal length; labels are -100 and weights 0 where nothing is learnt. block: 0 for the
+    shared passage, 1… for the tasks.
     """
 
     tokens: list[int]
     positions: list[int]
     labels: list[int]
+    weights: list[float]
     block: list[int]
 
 
-def read_paragraphs(path: Path) -> list[tuple[str, list[tuple[str, str, int]]]]:
-    """Read question-answering data in the format of SQuAD 1.1.
+@dataclass(frozen=True)
+class Paragraph:
+    """A text with questions people asked about it."""
 
-    Gives (context, [(question, answer, offset of the answer in the context)]). Raises UserError
-    where the file has another form.
-    """
+    title: str
+    text: str
+    qas: list[tuple[str, str, int]]  # question, answer, offset of the answer in the text
+
+
+def read_paragraphs(path: Path) -> list[Paragraph]:
+    """Read question-answering data in the format of SQuAD 1.1; raises UserError for another form."""
     try:
-        articles = json.loads(path.read_text(encoding="utf-8"))["data"]
         return [
-            (
+            Paragraph(
+                article.get("title", "").replace("_", " "),
                 paragraph["context"],
                 [
                     (qa["question"].strip(), qa["answers"][0]["text"].strip(), int(qa["answers"][0]["answer_start"]))
@@ -64,7 +74,7 @@ def read_paragraphs(path: Path) -> list[tuple[str, list[tuple[str, str, int]]]]:
                     if qa["answers"]
                 ],
             )
-            for article in articles
+            for article in json.loads(path.read_text(encoding="utf-8"))["data"]
             for paragraph in article["paragraphs"]
         ]
     except OSError as error:
@@ -73,32 +83,34 @@ def read_paragraphs(path: Path) -> list[tuple[str, list[tuple[str, str, int]]]]:
         raise UserError(f"{path} is not in SQuAD format ({type(error).__name__}: {error})") from None
 
 
-def make_tasks(context: str, qas: list[tuple[str, str, int]]) -> list[Task]:
-    """Make both tasks of every question whose answer stands whole in one sentence of the context."""
+def make_tasks(paragraph: Paragraph, draw: random.Random) -> list[Task]:
+    """Make both tasks of every question whose answer stands whole in one sentence of the paragraph."""
     spans, at = [], 0
-    for sentence in split_sentences(context):
-        at = context.index(sentence, at)
-        spans.append((at, at + len(sentence), sentence))
+    for sentence in split_sentences(paragraph.text):
+        at = paragraph.text.index(sentence, at)
+        spans.append((at, at + len(sentence), " ".join(sentence.split())))
         at += len(sentence)
+    passage = vary_layout(paragraph.title, [sentence for _, _, sentence in spans], draw)
     tasks = []
-    for question, answer, start in qas:
+    for question, answer, start in paragraph.qas:
         target = next((s for begin, end, s in spans if begin <= start and start + len(answer) <= end), None)
         if target is None or not question.endswith("?"):
             continue
-        target = " ".join(target.split())
-        tasks.append(
-            Task(
-                list(render("guided_question.jinja2", passage=context, target=target)),
-                question_reply(answer, question),
-            )
-        )
-        tasks.append(
-            Task(
-                list(render("guided_answer.jinja2", passage=context, question=question)),
-                answer_reply(question, target, answer),
-            )
-        )
+        asked = list(render("guided_question.jinja2", passage=passage, target=target))
+        tasks.append(Task(asked, question_reply(answer, question)))
+        answered = list(render("guided_answer.jinja2", passage=passage, question=question))
+        reply = answer_reply(question, target, answer)
+        quoted = reply.index(target)
+        tasks.append(Task(answered, reply, (quoted + CHOICE, quoted + len(target))))
     return tasks
+
+
+def vary_layout(title: str, sentences: list[str], draw: random.Random) -> str:
+    """Lay a paragraph out as chunks of documents are: some with a heading, paragraphs, hard line ends."""
+    text = "".join(s + (" " if draw.random() > 0.08 else "\n\n") for s in sentences).strip()
+    if draw.random() < 0.15:
+        text = "\n\n".join(textwrap.fill(part, draw.randint(60, 100)) for part in text.split("\n\n"))
+    return f"## {title}\n\n{text}" if title and draw.random() < 0.35 else text
 
 
 def pack_tasks(tasks: list[Task], tokenizer: Any, *, limit: int = PACK_TOKENS) -> Iterator[Pack]:
@@ -107,20 +119,22 @@ def pack_tasks(tasks: list[Task], tokenizer: Any, *, limit: int = PACK_TOKENS) -
     for task in tasks:
         prompt = tokenizer.apply_chat_template(task.messages, tokenize=False, add_generation_prompt=True)
         ids = tokenizer(prompt, add_special_tokens=False).input_ids
-        reply = tokenizer(task.reply + tokenizer.eos_token, add_special_tokens=False).input_ids
-        rows.append((ids, reply))
+        reply = tokenizer(task.reply + tokenizer.eos_token, add_special_tokens=False, return_offsets_mapping=True)
+        begin, end = task.copied
+        weights = [COPYING if begin <= at < end else 1.0 for at, _ in reply.offset_mapping]
+        rows.append((ids, reply.input_ids, weights))
     if not rows:
         return
-    prompts = [ids for ids, _ in rows]
+    prompts = [ids for ids, _, _ in rows]
     shared = 0
     while all(len(ids) > shared + 1 and ids[shared] == prompts[0][shared] for ids in prompts):
         shared += 1
 
     def empty() -> Pack:
-        return Pack(prompts[0][:shared], list(range(shared)), [-100] * shared, [0] * shared)
+        return Pack(prompts[0][:shared], list(range(shared)), [-100] * shared, [0.0] * shared, [0] * shared)
 
     pack = empty()
-    for ids, reply in rows:
+    for ids, reply, weights in rows:
         own = ids[shared:] + reply
         if len(pack.tokens) + len(own) > limit and len(pack.tokens) > shared:
             yield pack
@@ -130,6 +144,7 @@ def pack_tasks(tasks: list[Task], tokenizer: Any, *, limit: int = PACK_TOKENS) -
         pack.positions.extend(range(shared, shared + len(own)))
         # The label stands where its token is predicted: one place earlier.
         pack.labels.extend([-100] * (len(ids) - shared - 1) + reply + [-100])
+        pack.weights.extend([0.0] * (len(ids) - shared - 1) + weights + [0.0])
         pack.block.extend([block] * len(own))
     yield pack
 
@@ -144,22 +159,22 @@ def attention_mask(block: list[int]) -> torch.Tensor:
     return torch.zeros(seen.shape, dtype=torch.bfloat16).masked_fill_(~seen, -30000.0)[None, None]
 
 
-def pack_loss(model: Any, pack: Pack) -> tuple[torch.Tensor, int]:
-    """Compute the summed cross-entropy over the labels of a pack, and their number."""
+def pack_loss(model: Any, pack: Pack) -> tuple[torch.Tensor, float]:
+    """Compute the weighted sum of the cross-entropies over the labels of a pack, and the sum of the weights."""
     import torch
 
-    inputs = torch.tensor([pack.tokens])
     hidden = model.model(
-        input_ids=inputs,
+        input_ids=torch.tensor([pack.tokens]),
         attention_mask=attention_mask(pack.block),
         position_ids=torch.tensor([pack.positions]),
         use_cache=False,
     ).last_hidden_state[0]
-    labels = torch.tensor(pack.labels)
+    labels, weights = torch.tensor(pack.labels), torch.tensor(pack.weights)
     kept = labels != -100
     # The vocabulary is large: logits only where something is learnt.
     logits = model.lm_head(hidden[kept]).float()
-    return torch.nn.functional.cross_entropy(logits, labels[kept], reduction="sum"), int(kept.sum())
+    losses = torch.nn.functional.cross_entropy(logits, labels[kept], reduction="none")
+    return losses @ weights[kept], float(weights.sum())
 
 
 def train_teacher(
@@ -171,6 +186,7 @@ def train_teacher(
     rank: int = 16,
     seed: int = 42,
     hold_out: int = 20,
+    start: Path | None = None,
     say: Callable[[str], None] = print,
 ) -> Path:
     """Train the teacher's adapter on SQuAD-format data and write `teacher.gguf` into out_dir.
@@ -194,9 +210,11 @@ def train_teacher(
     tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
     model = AutoModelForCausalLM.from_pretrained(str(gguf.parent), gguf_file=gguf.name, dtype=torch.bfloat16)
     layers = add_lora(model, rank)
+    if start:
+        load_adapter(layers, start)
 
-    def packs_of(some: list[Any]) -> list[Pack]:
-        return [pack for context, qas in some for pack in pack_tasks(make_tasks(context, qas), tokenizer)]
+    def packs_of(some: list[Paragraph]) -> list[Pack]:
+        return [pack for paragraph in some for pack in pack_tasks(make_tasks(paragraph, draw), tokenizer)]
 
     valid, train = packs_of(paragraphs[:hold_out]), packs_of(paragraphs[hold_out:])
     say(f"{len(train)} packs to learn, {sum(len(p.tokens) for p in train)} tokens; {len(valid)} to validate")
@@ -269,6 +287,21 @@ def add_lora(model: Any, rank: int) -> dict[str, Any]:
             layers[name] = Lora(module)
             setattr(parent, name.rpartition(".")[2], layers[name])
     return layers
+
+
+def load_adapter(layers: dict[str, Any], folder: Path) -> None:
+    """Take the weights of an adapter that save_adapter wrote, to go on training it."""
+    import torch
+    from safetensors.torch import load_file
+
+    try:
+        tensors = load_file(str(folder / "adapter_model.safetensors"))
+    except OSError as error:
+        raise UserError(f"{folder} holds no adapter to start from ({error})") from None
+    with torch.no_grad():
+        for name, layer in layers.items():
+            layer.lora_a.copy_(tensors[f"base_model.model.{name}.lora_A.weight"])
+            layer.lora_b.copy_(tensors[f"base_model.model.{name}.lora_B.weight"])
 
 
 def save_adapter(layers: dict[str, Any], masters: list[torch.Tensor], rank: int, folder: Path) -> None:
