@@ -73,7 +73,9 @@ def test_weights_keep_their_values_and_rotary_rows_are_reordered(tmp_path: Path)
     head = [0, 3, 1, 4, 2, 5]
     order = [SIZE * h + row for h in range(HEADS) for row in head]
     assert (written["blk.7.attn_q.weight.lora_b"] == given("self_attn.q_proj", "B")[order]).all()
-    assert (written["blk.7.attn_k.weight.lora_b"] == given("self_attn.k_proj", "B")[order[: KV_HEADS * SIZE]]).all()
+    assert (
+        written["blk.7.attn_k.weight.lora_b"] == given("self_attn.k_proj", "B")[order[: KV_HEADS * SIZE]]
+    ).all()
 
 
 def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
@@ -123,7 +125,13 @@ def test_llama_cpp_and_pytorch_agree_on_the_next_token(tmp_path: Path) -> None:
 
     def distance(scale: float) -> float:
         """Total variation distance over the 50 tokens llama.cpp holds most likely."""
-        body = {"prompt": ids, "n_predict": 1, "temperature": 0, "n_probs": 50, "lora": [{"id": 0, "scale": scale}]}
+        body = {
+            "prompt": ids,
+            "n_predict": 1,
+            "temperature": 0,
+            "n_probs": 50,
+            "lora": [{"id": 0, "scale": scale}],
+        }
         answer = httpx.post(base_url.removesuffix("/v1") + "/completion", json=body, timeout=60).json()
         top = answer["completion_probabilities"][0]["top_logprobs"]
         return 0.5 * sum(abs(np.exp(t["logprob"]) - ours[t["id"]].exp().item()) for t in top)

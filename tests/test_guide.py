@@ -30,7 +30,7 @@ def admits(grammar: str, text: str) -> bool:
     rules = {}
     for line in grammar.splitlines():
         name, body = line.split(" ::= ", 1)
-        tokens = [m for m in TOKEN.finditer(body)]
+        tokens = list(TOKEN.finditer(body))
         assert "".join(m.group() for m in tokens).replace(" ", "") == body.replace(" ", ""), "unread grammar"
         rules[name] = parse_choice(tokens, [0])
     return any(end == len(text) for end in match(rules["root"], text, 0, rules))
@@ -69,7 +69,9 @@ def match(options, text, start, rules):
             elif kind == "regex":
                 heads = {m.end() for h in heads if (m := value.match(text, h))}
             else:
-                heads = {e for h in heads for e in match(rules[value] if kind == "rule" else value, text, h, rules)}
+                heads = {
+                    e for h in heads for e in match(rules[value] if kind == "rule" else value, text, h, rules)
+                }
         ends |= heads
     return ends
 
@@ -85,7 +87,9 @@ def test_an_answer_quotes_a_sentence_and_answers_with_words_of_it() -> None:
     grammar = answer_grammar(SENTENCES)
     assert admits(grammar, reply(SENTENCES[1], "between five and nine grams", "how much"))
     assert admits(grammar, reply(SENTENCES[3], "midges", "what"))
-    assert not admits(grammar, reply(SENTENCES[3], "between five and nine grams")), "words of another sentence"
+    assert not admits(grammar, reply(SENTENCES[3], "between five and nine grams")), (
+        "words of another sentence"
+    )
     assert not admits(grammar, reply(SENTENCES[1], "five nine grams")), "words left out"
     assert not admits(grammar, reply(SENTENCES[1], "etween five")), "half a word"
     assert not admits(grammar, reply(SENTENCES[1], "nine grams.")), "the full stop"
@@ -148,7 +152,9 @@ def test_targets_are_sentences_worth_asking_about() -> None:
         "It leaves its roost half an hour after sunset. The warden counted 240 bats at Elm Mill in 1987. "
         "- an item of a list that goes on and on."
     )
-    bats, leaves, counted = (s for s in split_sentences(text) if s.startswith(("The lesser", "It leaves", "The warden")))
+    bats, leaves, counted = (
+        s for s in split_sentences(text) if s.startswith(("The lesser", "It leaves", "The warden"))
+    )
     assert pick_targets(split_sentences(text), 9) == [bats, leaves, counted]
     assert pick_targets(split_sentences(text), 1) == [counted], "a number and a name, and no open pronoun"
     assert pick_targets(split_sentences(text), 0) == []
@@ -163,7 +169,11 @@ def test_targets_are_spread_over_the_passage() -> None:
 
 @pytest.mark.parametrize(
     "sentence",
-    ["Die Kleine Hufeisennase wiegt fünf bis neun Gramm.", "小菊头蝠在日落后半小时离开它的栖息地。", "खच्चर पहाड़ों में रहने वाला एक पालतू जानवर है।"],
+    [
+        "Die Kleine Hufeisennase wiegt fünf bis neun Gramm.",
+        "小菊头蝠在日落后半小时离开它的栖息地。",
+        "खच्चर पहाड़ों में रहने वाला एक पालतू जानवर है।",
+    ],
 )
 def test_targets_are_found_in_any_script(sentence: str) -> None:
     assert pick_targets([sentence], 2) == [sentence]
@@ -186,22 +196,44 @@ def test_a_round_trip_that_agrees_is_kept() -> None:
 @pytest.mark.parametrize(
     ("question", "final", "quote", "more", "reason"),
     [
-        ("Where does it hunt midges?", "the roost", SENTENCES[3], {"target": SENTENCES[2]}, "tries disagree on the sentence"),
+        (
+            "Where does it hunt midges?",
+            "the roost",
+            SENTENCES[3],
+            {"target": SENTENCES[2]},
+            "tries disagree on the sentence",
+        ),
         ("Does it hunt midges?", SENTENCES[3][:-1], SENTENCES[3], {}, "answer too long"),
         ("Where is the roost?", "within two kilometres of", SENTENCES[3], {}, "answer is a fragment"),
         ("How many kilometres from the roost?", "midges", SENTENCES[3], {}, "answer is no amount"),
         ("Does the bat hunt midges?", "midges", SENTENCES[3], {}, "question gives its answer away"),
         ("What did it hunt near the roost?", "midges", SENTENCES[3], {}, "question leaves open about whom"),
-        ("What does the Greater bat hunt?", "midges", SENTENCES[3], {}, "question names what its chunk does not"),
+        (
+            "What does the Greater bat hunt?",
+            "midges",
+            SENTENCES[3],
+            {},
+            "question names what its chunk does not",
+        ),
         ("What did bats hunt in 1950?", "midges", SENTENCES[3], {}, "question names what its chunk does not"),
-        ("What is the food of a parasite in the roost?", "midges", SENTENCES[3], {}, "question strays from its sentence"),
+        (
+            "What is the food of a parasite in the roost?",
+            "midges",
+            SENTENCES[3],
+            {},
+            "question strays from its sentence",
+        ),
     ],
 )
-def test_a_round_trip_that_does_not_agree_is_refused(question: str, final: str, quote: str, more: dict, reason: str) -> None:
+def test_a_round_trip_that_does_not_agree_is_refused(
+    question: str, final: str, quote: str, more: dict, reason: str
+) -> None:
     assert verdict(question, final, quote, **more) == reason
 
 
 def test_headings_are_not_quoted() -> None:
     grammar = answer_grammar(["## The lesser horseshoe bat", *SENTENCES])
     assert not admits(grammar, reply("## The lesser horseshoe bat", "horseshoe bat"))
-    assert admits(answer_grammar(["## The lesser horseshoe bat"]), reply("## The lesser horseshoe bat", "bat"))
+    assert admits(
+        answer_grammar(["## The lesser horseshoe bat"]), reply("## The lesser horseshoe bat", "bat")
+    )

@@ -35,7 +35,9 @@ def write_adapter(folder: Path, out: Path, *, base: Path) -> Path:
         config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
         tensors = load_file(folder / "adapter_model.safetensors")
     except OSError as error:
-        raise UserError(f"{error.filename or folder} is missing; name a folder that PEFT saved an adapter in") from None
+        raise UserError(
+            f"{error.filename or folder} is missing; name a folder that PEFT saved an adapter in"
+        ) from None
     architecture, heads, kv_heads = _shape_of(base)
     if config.get("peft_type") != "LORA" or config.get("use_rslora") or config.get("use_dora"):
         raise UserError(f"{folder} holds no plain LoRA adapter; only that can be written as GGUF")
@@ -79,5 +81,9 @@ def _shape_of(base: Path) -> tuple[str, int, int]:
     if architecture != "llama":
         raise UserError(f"{base} is a {architecture} model; adapters can be written for llama models only")
     heads = fields["llama.attention.head_count"].contents()
-    kv_heads = fields["llama.attention.head_count_kv"].contents() if "llama.attention.head_count_kv" in fields else heads
+    kv_heads = (
+        fields["llama.attention.head_count_kv"].contents()
+        if "llama.attention.head_count_kv" in fields
+        else heads
+    )
     return architecture, int(heads), int(kv_heads)

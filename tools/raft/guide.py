@@ -13,9 +13,11 @@ from .parse import ANSWER_TAG, BEGIN_QUOTE, END_QUOTE, Answer, normalise
 from .records import Chunk, Draft
 from .safe import fold
 
-# How a question asks; the answer's lead-in takes it up. English, as the default prompts and the training data are.
-_ASKS = ("how many", "how much", "how long", "how old", "how often", "how far")
-_ASKS += ("who", "whom", "whose", "what", "when", "where", "which", "why", "how")
+# How a question asks; the answer's lead-in takes it up. English, as the prompts and the training data are.
+_ASKS = (
+    *("how many", "how much", "how long", "how old", "how often", "how far"),
+    *("who", "whom", "whose", "what", "when", "where", "which", "why", "how"),
+)
 _ASK = re.compile(rf"\b(?:{'|'.join(_ASKS)})\b", re.IGNORECASE)
 
 _TERMINAL = re.compile(r"[.!?…؟۔।॥。！？｡][\"'”’»)\]」』）]*$")
@@ -25,21 +27,27 @@ _WORDS = (6, 40)  # of a sentence worth asking about; two characters are a word 
 _ANAPHORA = re.compile(r"(?:It|They|He|She|This|These|Those|Such|Its|Their|His|Her|However|But|And)\b")
 _LONGEST = 12  # words of an answer
 _COVERAGE = 0.6  # of the question's content words have to stand in its sentence
-# English, as are the default prompts; in other languages function words count as content, and more is refused.
+# English too; in other languages function words count as content, and more is refused.
 _FUNCTION_WORDS = frozenset(
-    "a an the of in on at to for from by with and or as is are was were be been being do does did has have had can"
-    " could will would should may might must not it its this that these those they their he his she her there what"
-    " which who whom whose when where why how many much long old often far than into about some any one kind type"
-    " name called s".split()
+    re.findall(
+        r"\w+",
+        "a an the of in on at to for from by with and or as is are was were be been being do does did has have had"
+        " can could will would should may might must not it its this that these those they their he his she her"
+        " there what which who whom whose when where why how many much long old often far than into about some any"
+        " one kind type name called s",
+    )
 )
 _LOOSE = frozenset(  # words that no answer begins or ends with
-    "and or but of which that who whom whose is are was were be been has have had its their his her"
-    " it they he she than as also".split()
+    re.findall(
+        r"\w+",
+        "and or but of which that who whom whose is are was were be been has have had its their his her it they he"
+        " she than as also",
+    )
 )
 _PRONOUN = re.compile(r"\b(?:he|him|his|she|her|it|its|they|them|their|this|these|those)\b", re.IGNORECASE)
 _AMOUNT = re.compile(
-    r"\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\w+teen|\w+ty|hundreds?|thousands?|millions?"
-    r"|half|dozens?|no|none|once|twice|all|several|few)\b",
+    r"\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\w+teen|\w+ty|hundreds?|thousands?"
+    r"|millions?|half|dozens?|no|none|once|twice|all|several|few)\b",
     re.IGNORECASE,
 )
 _QUESTION = re.compile(r"Answer:[ ]*(.+?)\s*\nQuestion:[ ]*(.+)", re.DOTALL)
@@ -79,7 +87,9 @@ def _is_eligible(sentence: str) -> bool:
         and not sentence.endswith(("?", "？", "؟"))
         and letters >= 0.7 * sum(not c.isspace() for c in sentence)
         and (unspaced > 0 or sentence.lstrip("\"'“‘«„(")[:1].isalnum())
-        and not re.match(r"\W*[a-zà-ÿ]|\d{1,3}[.)]\s|\^|\||[-*•]\s", sentence)  # a cut-off half, an item, a table
+        and not re.match(
+            r"\W*[a-zà-ÿ]|\d{1,3}[.)]\s|\^|\||[-*•]\s", sentence
+        )  # a cut-off half, an item, a table
         and not re.search(r"https?:|www\.|doi:|ISBN|Retrieved|\[edit\]|et al\.|↑|\.{4}", sentence)
     )
 
@@ -109,7 +119,10 @@ def answer_grammar(sentences: list[str]) -> str:
         starts, own = _span_rules(f"s{i}", sentence)
         if own:
             quotes.append(f"q{i}")
-            rules += [f"q{i} ::= {_literal(f'{sentence}{END_QUOTE}' + chr(10) + f'{ANSWER_TAG} ')} ({starts})", *own]
+            rules += [
+                f"q{i} ::= {_literal(f'{sentence}{END_QUOTE}' + chr(10) + f'{ANSWER_TAG} ')} ({starts})",
+                *own,
+            ]
     asks = " | ".join(_literal(ask) for ask in _ASKS)
     root = f'root ::= "This sentence says " ({asks}) ": {BEGIN_QUOTE}" ({" | ".join(quotes)})'
     return "\n".join([root, *rules])
@@ -132,7 +145,7 @@ def _units(sentence: str) -> list[tuple[int, int]]:
     units: list[tuple[int, int]] = []
     for run in re.finditer(r"[^\s—]+", sentence):
         if _UNSPACED.search(run.group()):
-            units += [(run.start() + piece.start(), run.start() + piece.end()) for piece in _PIECE.finditer(run.group())]
+            units += [piece.span() for piece in _PIECE.finditer(sentence, *run.span())]
             continue
         start, end = run.span()
         while start < end and not _is_inner(sentence[start]):
@@ -149,7 +162,11 @@ def _units(sentence: str) -> list[tuple[int, int]]:
 
 
 def _is_inner(character: str) -> bool:
-    return unicodedata.category(character)[0] in "LMN" or unicodedata.category(character) == "Sc" or character in "%°"
+    return (
+        unicodedata.category(character)[0] in "LMN"
+        or unicodedata.category(character) == "Sc"
+        or character in "%°"
+    )
 
 
 def _literal(text: str) -> str:
@@ -175,7 +192,12 @@ def agrees(draft: Draft, chunk: Chunk, answer: Answer) -> str:
     words = normalise(final).split()
     if len(words) > _LONGEST or len(final) > 12 * _LONGEST or words == normalise(draft["target"]).split():
         return "answer too long"
-    if words[0] in _LOOSE or words[-1] in _LOOSE | {"the", "a", "an", "to"} or final.count("(") != final.count(")") or final.count('"') % 2:
+    if (
+        words[0] in _LOOSE
+        or words[-1] in _LOOSE | {"the", "a", "an", "to"}
+        or final.count("(") != final.count(")")
+        or final.count('"') % 2
+    ):
         return "answer is a fragment"
     if re.match(r"how (?:many|much|old)\b", question, re.IGNORECASE) and not _AMOUNT.search(final):
         return "answer is no amount"

@@ -76,7 +76,9 @@ def embedded_server(
     try:
         server = xllamacpp.Server(params)
     except RuntimeError as error:
-        raise UserError(f"{model.name}{f' with {lora.name}' if lora else ''} cannot be served: {error}") from None
+        raise UserError(
+            f"{model.name}{f' with {lora.name}' if lora else ''} cannot be served: {error}"
+        ) from None
     try:
         yield f"{server.listening_address}/v1"
     finally:

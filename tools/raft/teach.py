@@ -69,7 +69,11 @@ def read_paragraphs(path: Path) -> list[Paragraph]:
                 article.get("title", "").replace("_", " "),
                 paragraph["context"],
                 [
-                    (qa["question"].strip(), qa["answers"][0]["text"].strip(), int(qa["answers"][0]["answer_start"]))
+                    (
+                        qa["question"].strip(),
+                        qa["answers"][0]["text"].strip(),
+                        int(qa["answers"][0]["answer_start"]),
+                    )
                     for qa in paragraph["qas"]
                     if qa["answers"]
                 ],
@@ -119,7 +123,9 @@ def pack_tasks(tasks: list[Task], tokenizer: Any, *, limit: int = PACK_TOKENS) -
     for task in tasks:
         prompt = tokenizer.apply_chat_template(task.messages, tokenize=False, add_generation_prompt=True)
         ids = tokenizer(prompt, add_special_tokens=False).input_ids
-        reply = tokenizer(task.reply + tokenizer.eos_token, add_special_tokens=False, return_offsets_mapping=True)
+        reply = tokenizer(
+            task.reply + tokenizer.eos_token, add_special_tokens=False, return_offsets_mapping=True
+        )
         begin, end = task.copied
         weights = [COPYING if begin <= at < end else 1.0 for at, _ in reply.offset_mapping]
         rows.append((ids, reply.input_ids, weights))
@@ -160,7 +166,7 @@ def attention_mask(block: list[int]) -> torch.Tensor:
 
 
 def pack_loss(model: Any, pack: Pack) -> tuple[torch.Tensor, float]:
-    """Compute the weighted sum of the cross-entropies over the labels of a pack, and the sum of the weights."""
+    """Compute the weighted cross-entropy summed over a pack, and the sum of the weights."""
     import torch
 
     hidden = model.model(
@@ -315,5 +321,11 @@ def save_adapter(layers: dict[str, Any], masters: list[torch.Tensor], rank: int,
         for part in ("lora_A", "lora_B")
     }
     save_file(tensors, str(folder / "adapter_model.safetensors"))
-    config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": rank, "lora_alpha": rank, "target_modules": TARGETS}
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "r": rank,
+        "lora_alpha": rank,
+        "target_modules": TARGETS,
+    }
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
