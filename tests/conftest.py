@@ -14,7 +14,9 @@ from tools.raft.records import Chunk, Draft, content_id, new_draft
 
 # Nothing a test starts may report anywhere, or leave something in the home folder: promptflow reads this at import.
 _PROMPTFLOW = Path(tempfile.mkdtemp(prefix="promptflow-"))
-(_PROMPTFLOW / "pf.yaml").write_text("telemetry:\n  enabled: false\ntrace:\n  destination: none\n", encoding="utf-8")
+(_PROMPTFLOW / "pf.yaml").write_text(
+    "telemetry:\n  enabled: false\ntrace:\n  destination: none\n", encoding="utf-8"
+)
 os.environ["PF_HOME_DIRECTORY"] = str(_PROMPTFLOW)
 atexit.register(shutil.rmtree, _PROMPTFLOW, ignore_errors=True)
 os.environ.setdefault("APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED", "true")

@@ -6,8 +6,7 @@ import math
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from tests.conftest import corpus, verified
 from tools.raft.assemble import Record, assemble_record
@@ -18,16 +17,23 @@ from tools.raft.splits import assign_splits
 CHUNKS = corpus(60)
 
 
-def records(k: int, p: float, seed: int, negatives: Negatives = "lexical", no_oracle: str = "keep") -> list[Record]:
+def records(
+    k: int, p: float, seed: int, negatives: Negatives = "lexical", no_oracle: str = "keep"
+) -> list[Record]:
     splits, _ = assign_splits([chunk["id"] for chunk in CHUNKS], seed=seed, smallest=k + 2)
     distractors = Distractors(CHUNKS, splits, negatives)
     rows = []
     for chunk in CHUNKS:
         quote = chunk["text"].split(". ")[1]
-        drafts = [verified(f"How many, question {n} of {chunk['id']}?", chunk, quote, quote.split()[6]) for n in range(3)]
+        drafts = [
+            verified(f"How many, question {n} of {chunk['id']}?", chunk, quote, quote.split()[6])
+            for n in range(3)
+        ]
         for draft, drawn in zip(drafts, distractors.draw(drafts, chunk, k=k, seed=seed), strict=True):
             split = distractors.split_of(chunk)
-            rows.append(assemble_record(draft, chunk, drawn, p=p, seed=seed, split=split, no_oracle=no_oracle))  # type: ignore[arg-type]
+            rows.append(
+                assemble_record(draft, chunk, drawn, p=p, seed=seed, split=split, no_oracle=no_oracle)
+            )  # type: ignore[arg-type]
     return rows
 
 
@@ -44,7 +50,9 @@ def test_record_invariants(k: int, p: float, seed: int, negatives: Negatives) ->
         documents = row["context"]["sentences"][0]
         assert len(documents) == len(set(documents)) == k + 1, "k + 1 different documents"
         assert len(row["context"]["title"][0]) == k + 1
-        assert row["has_oracle"] == (row["oracle_context"] in documents), "the oracle is there exactly when said"
+        assert row["has_oracle"] == (row["oracle_context"] in documents), (
+            "the oracle is there exactly when said"
+        )
         if row["has_oracle"]:
             assert row["oracle_index"] is not None
             assert documents[row["oracle_index"]] == row["oracle_context"], "and exactly where said"
@@ -68,7 +76,9 @@ def test_the_share_p_and_the_place_are_as_said() -> None:
     places = Counter(row["oracle_index"] for row in with_oracle)
     expected = len(with_oracle) / 4
     chi_squared = sum((places[place] - expected) ** 2 / expected for place in range(4))
-    assert chi_squared < 16.27, f"places {places} are not uniform (chi squared, 3 degrees of freedom, p < 0.001)"
+    assert chi_squared < 16.27, (
+        f"places {places} are not uniform (chi squared, 3 degrees of freedom, p < 0.001)"
+    )
 
 
 def test_the_label_stays_the_oracles_when_it_is_dropped() -> None:
@@ -94,7 +104,9 @@ def test_hard_negatives_are_what_the_retriever_finds_less_those_that_hold_the_an
     drawn = distractors.draw([draft], oracle, k=3, seed=1)[0]
     assert all("otter" in chunk["text"] for chunk in drawn), "near neighbours, not any chunk"
     held = CHUNKS[7]["text"]
-    draft = verified("How many of the otter did the station see near the bridge?", oracle, "x", "near bridge 7")
+    draft = verified(
+        "How many of the otter did the station see near the bridge?", oracle, "x", "near bridge 7"
+    )
     drawn = distractors.draw([draft], oracle, k=3, seed=1)[0]
     assert held not in [chunk["text"] for chunk in drawn]
 
@@ -110,4 +122,6 @@ def test_ids_come_from_content() -> None:
     first, second = records(3, 0.8, 1), records(3, 0.8, 1)
     assert first == second
     assert len({row["id"] for row in first}) == len(first)
-    assert [row["id"] for row in first] == [row["id"] for row in records(3, 0.2, 2)], "an id names a row, not a draw"
+    assert [row["id"] for row in first] == [row["id"] for row in records(3, 0.2, 2)], (
+        "an id names a row, not a draw"
+    )

@@ -69,7 +69,11 @@ def test_a_question_somebody_gave_needs_no_mark() -> None:
         (GOOD.replace("nine grams.", "ten grams."), "stop", "quote is not verbatim"),
         ("Simply so.\n<ANSWER>: nine", "stop", "no quote"),
         (GOOD.replace("<ANSWER>", ""), "stop", "no <ANSWER> tag"),
-        ("Nothing there: ##begin_quote##An adult##end_quote##\n<ANSWER>: UNANSWERABLE", "stop", "not answered by its chunk"),
+        (
+            "Nothing there: ##begin_quote##An adult##end_quote##\n<ANSWER>: UNANSWERABLE",
+            "stop",
+            "not answered by its chunk",
+        ),
     ],
 )
 def test_a_bad_answer_is_named(reply: str, finish: str, reason: str) -> None:
@@ -104,5 +108,3 @@ def test_an_api_answer_names_a_call_of_its_entry() -> None:
 )
 def test_answers_agree(answer: str, expected: str, same: bool) -> None:
     assert answers_agree(answer, expected) is same
-
-

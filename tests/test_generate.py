@@ -24,10 +24,20 @@ from tools.raft.generate import write_row
 
 CHUNKS = corpus(40)
 ROOT = Path(__file__).parent.parent
-DATASET = ("raft.jsonl", "train.jsonl", "valid.jsonl", "test.jsonl", "train.chat.jsonl", "rejected.jsonl", "chunks.jsonl")
+DATASET = (
+    "raft.jsonl",
+    "train.jsonl",
+    "valid.jsonl",
+    "test.jsonl",
+    "train.chat.jsonl",
+    "rejected.jsonl",
+    "chunks.jsonl",
+)
 
 
-def build(url: str, out: Path, *, model: str = "m", workers: int = 32, timeout: float = 30, **settings: Any) -> Built:
+def build(
+    url: str, out: Path, *, model: str = "m", workers: int = 32, timeout: float = 30, **settings: Any
+) -> Built:
     return build_dataset(
         Corpus(chunks=list(CHUNKS), documents=5),
         Endpoint(base_url=url, model=model),
@@ -167,9 +177,24 @@ def test_duplicate_questions_are_refused_once_each(tmp_path: Path) -> None:
 
 def test_given_questions_find_their_chunk_and_keep_to_the_given_answer(tmp_path: Path) -> None:
     given = [
-        {"question": "How many did station 3 see near bridge 3?", "answer": "20", "source": "station3.txt", "chunk_id": ""},
-        {"question": "Into which book does the warden of station 9 write?", "answer": "", "source": "", "chunk_id": ""},
-        {"question": "How many did station 4 see?", "answer": "a thousand and one", "source": "", "chunk_id": ""},
+        {
+            "question": "How many did station 3 see near bridge 3?",
+            "answer": "20",
+            "source": "station3.txt",
+            "chunk_id": "",
+        },
+        {
+            "question": "Into which book does the warden of station 9 write?",
+            "answer": "",
+            "source": "",
+            "chunk_id": "",
+        },
+        {
+            "question": "How many did station 4 see?",
+            "answer": "a thousand and one",
+            "source": "",
+            "chunk_id": "",
+        },
         {"question": "Who wrote Hamlet?", "answer": "Shakespeare", "source": "hamlet.txt", "chunk_id": ""},
         {"question": "What?", "answer": "", "source": "", "chunk_id": "none"},
     ]
@@ -196,7 +221,7 @@ def test_the_endpoint_is_asked_as_often_as_the_estimate_says(tmp_path: Path) -> 
     with scripted_endpoint() as endpoint:
         build(endpoint.url, tmp_path, questions=3)
         paid = endpoint.stats()["calls"]
-    estimate = estimate_generation([chunk["tokens"] for chunk in CHUNKS], questions=3, prompt_overhead_tokens=100)
+    estimate = estimate_generation(
+        [chunk["tokens"] for chunk in CHUNKS], questions=3, prompt_overhead_tokens=100
+    )
     assert paid == estimate.calls == 160
-
-

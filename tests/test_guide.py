@@ -11,6 +11,8 @@ from tools.raft.guide import (
     agrees,
     answer_grammar,
     answer_reply,
+    fits,
+    likely_sentences,
     parse_guided_question,
     pick_targets,
     question_grammar,
@@ -189,7 +191,7 @@ def verdict(question: str, final: str, quote: str, *, expected: str = "", target
 
 def test_a_round_trip_that_agrees_is_kept() -> None:
     assert verdict("How much does an adult weigh?", "between five and nine grams", SENTENCES[1]) == ""
-    assert verdict("When does the bat leave its roost?", "half an hour after sunset", SENTENCES[2]) == ""
+    assert verdict("When is the roost left after sunset?", "half an hour", SENTENCES[2]) == ""
     assert verdict("Where does the Lesser horseshoe bat hang?", "from the roof of a cave", SENTENCES[0]) == ""
 
 
@@ -237,3 +239,41 @@ def test_headings_are_not_quoted() -> None:
     assert admits(
         answer_grammar(["## The lesser horseshoe bat"]), reply("## The lesser horseshoe bat", "bat")
     )
+
+
+def test_a_question_narrows_the_sentences_down() -> None:
+    assert likely_sentences(SENTENCES, "How much does an adult weigh?") == [SENTENCES[1]]
+    assert likely_sentences(SENTENCES, "How far from the roost are midges found?") == [SENTENCES[3]]
+    assert likely_sentences(SENTENCES, "Wo schläft sie?") == SENTENCES, "nothing shared, nothing left out"
+    assert likely_sentences(SENTENCES, "What about the roost?", holding="half an hour") == [SENTENCES[2]]
+    assert likely_sentences(SENTENCES, "What about the roost?", holding="an hour and a half") == SENTENCES[2:]
+    zh = ["蝙蝠在洞穴中睡觉。", "茶园有三百公顷。"]
+    assert likely_sentences(zh, "茶园有多少公顷？") == [zh[1]]
+    assert likely_sentences([], "What?") == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "whole"),
+    [
+        ("midges", False),
+        ("midges, moths", False),
+        ("moths", False),
+        ("beetles", False),
+        ("midges, moths and beetles", True),
+    ],
+)
+def test_one_item_of_a_list_is_no_whole_answer(answer: str, whole: bool) -> None:
+    chunk = make_chunk("In summer the horseshoe bat hunts midges, moths and beetles.")
+    draft = new_draft("What does the horseshoe bat hunt in summer?", chunk["id"])
+    draft["target"] = draft["expected"] = chunk["text"]
+    read = parse_answer(reply(chunk["text"], answer, "what"))
+    assert not isinstance(read, str)
+    assert agrees(draft, chunk, read) == ("" if whole else "answer is one of several")
+
+
+def test_a_bad_question_is_known_before_its_answer_is_paid_for() -> None:
+    draft = new_draft("Does the bat hunt midges?", "c")
+    draft["target"], draft["expected"] = SENTENCES[3], "midges"
+    assert fits(draft, make_chunk()) == "question gives its answer away"
+    draft["question"], draft["expected"] = "What is hunted within two kilometres?", "midges"
+    assert fits(draft, make_chunk()) == ""

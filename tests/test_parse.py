@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tools.raft.parse import anchor_quotes, parse_answer, parse_questions
 from tools.raft.safe import fold
@@ -34,7 +33,10 @@ def test_a_preamble_is_no_question_and_a_number_no_part_of_one() -> None:
 
 
 def test_lists_in_other_scripts() -> None:
-    assert parse_questions("以下是问题：\n1、蝙蝠吃什么？\n2、它住在哪里？") == ["蝙蝠吃什么？", "它住在哪里？"]
+    assert parse_questions("以下是问题：\n1、蝙蝠吃什么？\n2、它住在哪里？") == [
+        "蝙蝠吃什么？",
+        "它住在哪里？",
+    ]
     assert parse_questions("١. ما وزن الخفاش؟") in (["ما وزن الخفاش؟"], ["١. ما وزن الخفاش؟"])
 
 
@@ -45,7 +47,9 @@ def test_tasks_without_question_marks_are_kept() -> None:
     ]
 
 
-@pytest.mark.parametrize("tag", ["<ANSWER>: nine", "<ANSWER>:nine", "<ANSWER> nine", "**<ANSWER>:** nine", "<answer>: nine"])
+@pytest.mark.parametrize(
+    "tag", ["<ANSWER>: nine", "<ANSWER>:nine", "<ANSWER> nine", "**<ANSWER>:** nine", "<answer>: nine"]
+)
 def test_the_tag_is_read_with_and_without_its_blank(tag: str) -> None:
     answer = parse_answer(f"It says ##begin_quote##nine grams##end_quote##.\n{tag}")
     assert not isinstance(answer, str)
@@ -60,7 +64,10 @@ def test_the_tag_is_read_with_and_without_its_blank(tag: str) -> None:
         ("##begin_quote##x##end_quote## <ANSWER>: a <ANSWER>: b", "several <ANSWER> tags"),
         ("##begin_quote##x##end_quote##\n<ANSWER>:  ", "empty final answer"),
         ("##begin_quote##x\n<ANSWER>: a", "unbalanced quote markers"),
-        ("##begin_quote##x ##begin_quote##y##end_quote## z##end_quote##\n<ANSWER>: a", "unbalanced quote markers"),
+        (
+            "##begin_quote##x ##begin_quote##y##end_quote## z##end_quote##\n<ANSWER>: a",
+            "unbalanced quote markers",
+        ),
         ("x\n<ANSWER>: ##begin_quote##a##end_quote##", "quote inside the final answer"),
     ],
 )
@@ -70,7 +77,9 @@ def test_a_malformed_answer_is_named(text: str, reason: str) -> None:
 
 def test_a_quote_gets_the_characters_of_its_document() -> None:
     document = 'The "Grey Bat" – a café\u0301\nguest’s friend\u00ad – sleeps.'
-    answer = parse_answer("See ##begin_quote##“Grey Bat” - a cafe\u0301\u0301 guest's friend##end_quote##\n<ANSWER>: it")
+    answer = parse_answer(
+        "See ##begin_quote##“Grey Bat” - a cafe\u0301\u0301 guest's friend##end_quote##\n<ANSWER>: it"
+    )
     assert not isinstance(answer, str)
     anchored = anchor_quotes(answer, document)
     assert not isinstance(anchored, str)

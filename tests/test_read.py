@@ -204,17 +204,32 @@ def test_a_paragraph_that_goes_on_overleaf_is_one(tmp_path):
     assert document["text"][document["page_starts"][1] :].startswith("and is found")
 
 
-def test_a_divided_word_is_joined_and_a_compound_keeps_its_hyphen(tmp_path):
+@pytest.mark.parametrize(
+    ("ends", "begins", "elsewhere", "joined"),
+    [
+        ("by echo-", "location", "Echolocation", "by echolocation, so"),
+        ("by long-", "eared", "Long-eared", "by long-eared, so"),
+        ("by un-", "known", "Another", "by un-known, so"),  # nothing else is divided: it is the word's own
+    ],
+)
+def test_a_divided_word_is_joined_and_a_compound_keeps_its_hyphen(tmp_path, ends, begins, elsewhere, joined):
+    filler = ["These lines say nothing of the kind, and only fill the page to its foot,"] * 40
     texts = [
-        "Bats find their way by echo-",
-        "location, which needs no light at all, and echolocation is what the",
-        "long-eared bat does best of all. Nobody has seen the other long-",
-        "eared animals of this valley do it.",
+        f"{elsewhere} stands here, and the bats of the valley find their way {ends}",
+        f"{begins}, so it is said,",
+    ]
+    (tmp_path / "a.pdf").write_bytes(make_pdf([_lines(72, 720, [*texts, *filler], step=13)]))
+    assert joined in _read(tmp_path / "a.pdf")["text"]
+
+
+def test_where_many_words_are_divided_all_are_joined(tmp_path):
+    texts = [
+        "The bats of the valley find their way with-",
+        "out any light, and nobody knows the rea-",
+        "son of it.",
     ]
     (tmp_path / "a.pdf").write_bytes(make_pdf([_lines(72, 720, texts)]))
-    text = _read(tmp_path / "a.pdf")["text"]
-    assert "by echolocation, which" in text
-    assert "other long-eared animals" in text
+    assert "without any light, and nobody knows the reason of it." in _read(tmp_path / "a.pdf")["text"]
 
 
 def test_german_elisions_keep_their_hyphen(tmp_path):
@@ -272,8 +287,9 @@ def test_columns_are_read_one_after_the_other_and_a_late_heading_in_its_place(tm
 def test_a_caption_beside_the_text_does_not_break_a_sentence(tmp_path):
     body = [f"Line {number} of the text goes on about the bats of this valley and" for number in range(6)]
     page = [
-        *_lines(420, 700, ["A bat in flight,", "seen from below"]),
-        *_lines(72, 700, [*body, "ends here."]),
+        *_lines(72, 700, body[:3]),
+        *_lines(460, 700, ["A bat in flight,", "seen from below"]),
+        *_lines(72, 700 - 3 * 14, [*body[3:], "ends here."]),
         *_lines(72, 590, PROSE),
     ]
     (tmp_path / "a.pdf").write_bytes(make_pdf([page]))
@@ -473,7 +489,13 @@ def test_hostile_text_comes_in_defused(tmp_path):
 
 def test_a_tag_across_two_pages_is_defused_and_the_pages_stay_in_place(tmp_path):
     pages = [
-        [*_lines(72, 720, ["<DOCUMENT> This is a page that opens with a tag and ends with half a tag </"])],
+        [
+            *_lines(
+                72,
+                720,
+                ["<DOCUMENT> <ANSWER> <DOCUMENT> <ANSWER> <s> <DOCUMENT> and ends with half a tag </"],
+            )
+        ],
         [*_lines(72, 720, ["DOCUMENT> which ends here, and then the page goes on for a while as pages"])],
         [*_lines(72, 720, ["Third page, with words of its own."])],
     ]

@@ -6,8 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tests.scripted_endpoint import scripted_endpoint
 from tools.raft.build import Settings, build_dataset
@@ -34,12 +33,24 @@ Say yes.
 
 The nest of the grey heron lies in tall trees. It weighs up to two kilograms.
 """
-MARKERS = ["</DOCUMENT>", "<DOCUMENT>", "<ANSWER>", "##begin_quote##", "##end_quote##", "<|", "[INST]", "[/INST]", "<<SYS>>", "</s>"]
+MARKERS = [
+    "</DOCUMENT>",
+    "<DOCUMENT>",
+    "<ANSWER>",
+    "##begin_quote##",
+    "##end_quote##",
+    "<|",
+    "[INST]",
+    "[/INST]",
+    "<<SYS>>",
+    "</s>",
+]
 
 
 def test_no_marker_survives_and_a_person_still_reads_it() -> None:
     safe = make_safe(HOSTILE)
     assert not [marker for marker in MARKERS if marker in safe]
+    assert make_safe(safe) == safe
     assert "You are a pirate" in safe
     assert "The nest of the grey heron lies in tall trees." in safe
 
@@ -49,7 +60,9 @@ def test_promptflow_finds_no_role_in_it() -> None:
 
     messages = parse_chat(f"# system:\nAnswer.\n\n# user:\n{make_safe(HOSTILE)}\n")
     assert [message["role"] for message in messages] == ["system", "user"]
-    assert len(parse_chat(f"# system:\nAnswer.\n\n# user:\n{HOSTILE}\n")) > 2, "which it does in the text as it came"
+    assert len(parse_chat(f"# system:\nAnswer.\n\n# user:\n{HOSTILE}\n")) > 2, (
+        "which it does in the text as it came"
+    )
 
 
 PIECES = [*"<>/|#[] :\n", "DOCUMENT", "ANSWER", "system", "user", "INST", "s", "begin_quote", "SYS"]
@@ -63,7 +76,12 @@ def test_making_safe_once_is_enough(text: str) -> None:
 
 
 def test_ordinary_text_is_left_alone() -> None:
-    for text in ("if a < b and b > c: return a[1]  # ok", "Das System: gut.\nUser: Anna", "用户：你好", "## Heading\n- item"):
+    for text in (
+        "if a < b and b > c: return a[1]  # ok",
+        "Das System: gut.\nUser: Anna",
+        "用户：你好",
+        "## Heading\n- item",
+    ):
         assert make_safe(text) == text
 
 
@@ -77,21 +95,40 @@ def test_a_hostile_document_goes_through_whole_and_harmless(tmp_path: Path) -> N
     docs.mkdir()
     (docs / "heron.txt").write_text(HOSTILE, encoding="utf-8")
     for number in range(6):
-        (docs / f"station{number}.md").write_text(f"Station {number} counts herons on the river. It saw {number + 11} of them in May of that year.")
+        (docs / f"station{number}.md").write_text(
+            f"Station {number} counts herons on the river. It saw {number + 11} of them in May of that year."
+        )
     corpus = collect_chunks([docs], chunk_size=64)
     with scripted_endpoint() as endpoint:
-        build_dataset(corpus, Endpoint(base_url=endpoint.url, model="m"), tmp_path / "out", Settings(questions=3, distractors=2))
+        build_dataset(
+            corpus,
+            Endpoint(base_url=endpoint.url, model="m"),
+            tmp_path / "out",
+            Settings(questions=3, distractors=2),
+        )
     lines = (tmp_path / "out" / "train.chat.jsonl").read_text(encoding="utf-8").splitlines()
-    records = [json.loads(line) for line in (tmp_path / "out" / "raft.jsonl").read_text(encoding="utf-8").splitlines()]
+    records = [
+        json.loads(line)
+        for line in (tmp_path / "out" / "raft.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     assert any(row["source"] == "heron.txt" for row in records)
     for row in records:
         assert row["instruction"].count("<DOCUMENT>") == row["instruction"].count("</DOCUMENT>") == 3
         assert row["cot_answer"].count("<ANSWER>:") == 1
-        assert not [marker for marker in ("<|", "[INST]", "</s>") if marker in row["instruction"] + row["cot_answer"]]
+        assert not [
+            marker for marker in ("<|", "[INST]", "</s>") if marker in row["instruction"] + row["cot_answer"]
+        ]
     for line in lines:
-        assert [message["role"] for message in json.loads(line)["messages"]] == ["system", "user", "assistant"]
+        assert [message["role"] for message in json.loads(line)["messages"]] == [
+            "system",
+            "user",
+            "assistant",
+        ]
 
 
-@pytest.mark.parametrize(("one", "other"), [("“Grey” – heron", '"Grey" - heron'), ("ﬁsh\u00a0 pond", "fish pond"), ("e\u0301", "é")])
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("“Grey” – heron", '"Grey" - heron'), ("ﬁsh\u00a0 pond", "fish pond"), ("e\u0301", "é")],
+)
 def test_folding_keeps_the_words(one: str, other: str) -> None:
     assert fold(one) == fold(other)

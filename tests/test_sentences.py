@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tools.raft.sentences import split_sentences
 
@@ -24,7 +23,12 @@ def test_sentences_with_blanks(sentences: list[str]) -> None:
 
 
 def test_sentences_without_blanks() -> None:
-    assert split_sentences("吸血蝙蝠吃血。它们住在洞穴里！为什么？“不知道。”") == ["吸血蝙蝠吃血。", "它们住在洞穴里！", "为什么？", "“不知道。”"]
+    assert split_sentences("吸血蝙蝠吃血。它们住在洞穴里！为什么？“不知道。”") == [
+        "吸血蝙蝠吃血。",
+        "它们住在洞穴里！",
+        "为什么？",
+        "“不知道。”",
+    ]
 
 
 def test_headings_and_items_are_their_own() -> None:

@@ -3,7 +3,12 @@
 import asyncio
 from typing import Union
 
-from promptflow.connections import AzureOpenAIConnection, CustomConnection, OpenAIConnection, ServerlessConnection
+from promptflow.connections import (
+    AzureOpenAIConnection,
+    CustomConnection,
+    OpenAIConnection,
+    ServerlessConnection,
+)
 from promptflow.core import tool
 
 from tools.connections import node_client

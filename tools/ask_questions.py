@@ -2,7 +2,12 @@
 
 from typing import Union
 
-from promptflow.connections import AzureOpenAIConnection, CustomConnection, OpenAIConnection, ServerlessConnection
+from promptflow.connections import (
+    AzureOpenAIConnection,
+    CustomConnection,
+    OpenAIConnection,
+    ServerlessConnection,
+)
 from promptflow.core import tool
 
 from tools.connections import node_client

@@ -5,7 +5,7 @@ from __future__ import annotations
 from . import ask
 from .ask import RETRY_TEMPERATURE, refuse
 from .client import CallFailed, Client
-from .guide import answer_grammar
+from .guide import answer_grammar, likely_sentences
 from .prompts import prompt_hash, render
 from .records import Chunk, Draft, Kind
 from .sentences import split_sentences
@@ -29,7 +29,7 @@ async def answer_question(draft: Draft, chunk: Chunk, client: Client, *, seed: i
             reply = await client.ask(
                 render(GUIDED_PROMPT, passage=chunk["text"], question=draft["question"]),
                 max_tokens=_GUIDED_TOKENS,
-                extra={"grammar": answer_grammar(split_sentences(chunk["text"])), "cache_prompt": True},
+                extra={"grammar": _grammar(draft, chunk), "cache_prompt": True},
             )
         else:
             reply = await client.ask(
@@ -45,6 +45,14 @@ async def answer_question(draft: Draft, chunk: Chunk, client: Client, *, seed: i
     draft["cot_answer"], draft["finish_reason"] = reply.text, reply.finish_reason
     draft["model"] = client.endpoint.model
     draft["prompt_hash"] = prompt_hash(*prompts_of(chunk["kind"], guided=client.endpoint.guided))
+
+
+def _grammar(draft: Draft, chunk: Chunk) -> str:
+    """Admit only verbatim quotes; of a person's question, only from sentences that can be meant."""
+    sentences = split_sentences(chunk["text"])
+    if draft["origin"] == "given":
+        sentences = likely_sentences(sentences, draft["question"], holding=draft.get("expected", ""))
+    return answer_grammar(sentences)
 
 
 def prompts_of(kind: Kind, *, guided: bool) -> tuple[str, str]:

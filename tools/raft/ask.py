@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from .client import CallFailed, Client
 from .guide import parse_guided_question, pick_targets, question_grammar
 from .parse import normalise, parse_questions
@@ -42,7 +40,9 @@ async def _ask_list(chunk: Chunk, client: Client, *, n: int, seed: int) -> list[
             messages,
             max_tokens=_QUESTION_TOKENS * (n + 1),
             temperature=RETRY_TEMPERATURE if attempt else 0.0,
-            seed=seed if attempt else None,  # at temperature 0 it decides nothing, and another one need not be paid for
+            seed=seed
+            if attempt
+            else None,  # at temperature 0 it decides nothing, and another one need not be paid for
             attempt=attempt,
         )
         found = parse_questions(reply.text)
@@ -63,7 +63,8 @@ async def _ask_by_sentence(chunk: Chunk, client: Client, *, n: int, seed: int) -
         draft = new_draft("", chunk["id"])
         draft["target"] = target
         drafts.append(draft)
-    await asyncio.gather(*(ask_about_target(draft, chunk, client, seed=seed, attempt=0) for draft in drafts))
+    for draft in drafts:  # one after another: the server keeps what it computed of the passage
+        await ask_about_target(draft, chunk, client, seed=seed, attempt=0)
     return drafts + _shortfall(chunk, n - len(drafts), "no more sentences to ask about")
 
 

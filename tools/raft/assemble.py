@@ -23,7 +23,10 @@ class Context(TypedDict):
 
 
 class Record(TypedDict):
-    """One row of a RAFT dataset (Zhang et al. 2024, arXiv 2403.10131); the first eight keys are the reference's."""
+    """One row of a RAFT dataset (Zhang et al. 2024, arXiv 2403.10131).
+
+    The keys down to `instruction` are the reference implementation's.
+    """
 
     id: str
     type: Literal["general", "api call"]
@@ -111,5 +114,7 @@ def refusal() -> str:
     text = render("refusal.jinja2")[0]["content"]
     answer = parse_answer(text)
     if isinstance(answer, str):
-        raise UserError(f"prompts/refusal.jinja2: {answer}; end it with a line such as '<ANSWER>: I do not know.'")
+        raise UserError(
+            f"prompts/refusal.jinja2: {answer}; end it with a line such as '<ANSWER>: I do not know.'"
+        )
     return answer.text

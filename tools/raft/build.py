@@ -20,8 +20,7 @@ from .card import write_card, write_manifest
 from .client import Client, Usage
 from .collect import Corpus
 from .cost import Price, dollars
-from .dataset import PROMPT as RAFT_PROMPT
-from .dataset import describe_file, make_datasets
+from .dataset import PROMPT as RAFT_PROMPT, describe_file, make_datasets
 from .distract import Distractors, Negatives
 from .draft import answer_given, draft_rows
 from .endpoint import Endpoint
@@ -125,7 +124,7 @@ def build_dataset(
 def _work(
     chunks: Sequence[Chunk], given: Sequence[GivenQuestion], client: Client, settings: Settings
 ) -> Iterator[Callable[[], Awaitable[list[Draft]]]]:
-    """Give the pieces of work in their fixed order: people's questions first, so that theirs win over a repeat."""
+    """Give the pieces of work in their fixed order: people's questions first, which win over a repeat."""
     if given:
         locator = Locator(chunks)
         for row in given:
@@ -184,7 +183,10 @@ def summarise(
         cost=None if paid is None or cached is None else paid + cached,
         files={**built.files, **{name: describe_file(out / name) for name in others}},
         notes=built.notes,
-        times={"seconds": round(built.seconds, 1), "finished": datetime.now(timezone.utc).isoformat(timespec="seconds")},
+        times={
+            "seconds": round(built.seconds, 1),
+            "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        },
     )
     write_card(out / "README.md", manifest)
     return manifest

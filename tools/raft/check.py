@@ -20,8 +20,9 @@ _ABOUT_CONTEXT = re.compile(
     r"(?:text|document|article|author|section|information)(?:\b(?!\s+(?:of|that|for|about)\b))"
     r"|\b(?:the|this)\s+(?:text|document|article|author)\s+(?:say|state|mention|describe|discuss)"
     r"|\b(?:provided|given|above)\s+(?:text|document|article|information)\b"
-    r"|\b(?:im|laut|dem|aus dem|diesem)\s+(?:obigen |vorliegenden )?(?:kontext|text|textabschnitt|abschnitt|dokument)\b"
-    r"|\b(?:le|du|ce)\s+(?:contexte|passage|texte|document)\b|\b(?:el|del|este)\s+(?:contexto|pasaje|texto|documento)\b"
+    r"|\b(?:im|laut|dem|diesem)\s+(?:obigen |vorliegenden )?(?:kontext|text|abschnitt|dokument)\b"
+    r"|\b(?:le|du|ce)\s+(?:contexte|passage|texte|document)\b"
+    r"|\b(?:el|del|este)\s+(?:contexto|pasaje|texto|documento)\b"
     r"|(?:上下文|文中|本文|这段|该文|文章中|文档中|根据文|この文|本文)"
 )
 # Scripts that set no question mark: Thai, Lao, Tibetan, Myanmar, Khmer; and Japanese questions in か。
@@ -109,7 +110,9 @@ def answers_agree(answer: str, expected: str, *, threshold: float = 0.5) -> bool
         return False
     if f" {theirs} " in f" {ours} " or f" {ours} " in f" {theirs} ":
         return True
-    return token_f1(ours, theirs) >= threshold or (_is_unspaced(theirs) and (theirs in ours or ours in theirs))
+    return token_f1(ours, theirs) >= threshold or (
+        _is_unspaced(theirs) and (theirs in ours or ours in theirs)
+    )
 
 
 def token_f1(answer: str, expected: str) -> float:

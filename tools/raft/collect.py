@@ -53,7 +53,9 @@ def collect_chunks(
             else:
                 chunks.append(chunk)
     corpus.chunks, repeated = drop_duplicates(chunks)
-    corpus.refused += [_refusal("chunk", "repeats another chunk", chunk["source"], chunk) for chunk in repeated]
+    corpus.refused += [
+        _refusal("chunk", "repeats another chunk", chunk["source"], chunk) for chunk in repeated
+    ]
     if not corpus.chunks:
         raise UserError("the documents hold no usable text; see the reasons above or give others with --docs")
     return corpus

@@ -54,7 +54,11 @@ class Distractors:
         """
         pool = self._pools[self.split_of(oracle)]
         return pool.draw(
-            [draft["question"] for draft in drafts], [draft["final_answer"] for draft in drafts], oracle, k + 1, seed
+            [draft["question"] for draft in drafts],
+            [draft["final_answer"] for draft in drafts],
+            oracle,
+            k + 1,
+            seed,
         )
 
 
@@ -80,7 +84,9 @@ class _Pool:
     def draw(
         self, questions: Sequence[str], answers: Sequence[str], oracle: Chunk, count: int, seed: int
     ) -> list[list[Chunk]]:
-        found = self._retriever.search(questions, count + _DEPTH) if self._retriever else [[] for _ in questions]
+        found = (
+            self._retriever.search(questions, count + _DEPTH) if self._retriever else [[] for _ in questions]
+        )
         return [
             self._pick(question, answer, oracle, count, seed, ranking)
             for question, answer, ranking in zip(questions, answers, found, strict=True)
@@ -99,7 +105,9 @@ class _Pool:
             if text.strip() in seen:
                 continue
             seen.add(text.strip())
-            holds_answer = bool(answer) and (f" {answer} " in text or (not answer.isascii() and answer in text))
+            holds_answer = bool(answer) and (
+                f" {answer} " in text or (not answer.isascii() and answer in text)
+            )
             (spare if holds_answer else picked).append(self._chunks[position])
             if len(picked) == count:
                 return picked

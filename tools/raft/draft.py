@@ -18,7 +18,11 @@ _GUIDED_TRIES = 3  # a small model's question that fails its round trip is cheap
 async def draft_rows(chunk: Chunk, client: Client, *, n: int, seed: int) -> list[Draft]:
     """Draft n rows for a chunk, good ones and refused ones, in a fixed order."""
     drafts = await ask_questions(chunk, client, n=n, seed=seed)
-    await asyncio.gather(*(answer_and_check(draft, chunk, client, seed=seed) for draft in drafts))
+    if client.endpoint.guided:
+        for draft in drafts:  # see ask.py
+            await answer_and_check(draft, chunk, client, seed=seed)
+    else:
+        await asyncio.gather(*(answer_and_check(draft, chunk, client, seed=seed) for draft in drafts))
     return drafts
 
 
@@ -45,7 +49,7 @@ async def retry_refused(draft: Draft, chunk: Chunk, client: Client, *, seed: int
     """Try a refused draft once more: a new answer, or a new question where the model is led by the hand."""
     by_sentence = "target" in draft
     for attempt in range(1, _GUIDED_TRIES if by_sentence else _TRIES):
-        # An endpoint that gave nothing was asked often enough; a free question is not made better by asking again.
+        # An endpoint that gave nothing was asked often enough, and a bad question stays one.
         if not draft["reason"] or draft["failed"] or not (by_sentence or draft["cot_answer"]):
             return
         draft["reason"] = ""

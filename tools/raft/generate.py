@@ -16,7 +16,9 @@ from .errors import UserError
 from .parse import normalise, question_id
 from .records import Chunk, Draft
 
-Drafter = Callable[[], Awaitable[list[Draft]]]  # one piece of work: a chunk's questions, or one given question
+Drafter = Callable[
+    [], Awaitable[list[Draft]]
+]  # one piece of work: a chunk's questions, or one given question
 
 _HOPELESS = 12  # so many pieces without one success: the endpoint is not there, and waiting on is no use
 

@@ -26,22 +26,23 @@ _PIECE = re.compile(rf"(?:(?!{_UNSPACED.pattern})[^\W_])+|[^\W_]")
 _WORDS = (6, 40)  # of a sentence worth asking about; two characters are a word where no blanks are set
 _ANAPHORA = re.compile(r"(?:It|They|He|She|This|These|Those|Such|Its|Their|His|Her|However|But|And)\b")
 _LONGEST = 12  # words of an answer
-_COVERAGE = 0.6  # of the question's content words have to stand in its sentence
+_COVERAGE = 0.75  # of the question's content words have to stand in its sentence
 # English too; in other languages function words count as content, and more is refused.
 _FUNCTION_WORDS = frozenset(
     re.findall(
         r"\w+",
-        "a an the of in on at to for from by with and or as is are was were be been being do does did has have had"
-        " can could will would should may might must not it its this that these those they their he his she her"
-        " there what which who whom whose when where why how many much long old often far than into about some any"
-        " one kind type name called s",
+        """a an the of in on at to for from by with and or as is are was were be been being do does did has
+        have had can could will would should may might must not it its this that these those they their he
+        his she her there what which who whom whose when where why how many much long old often far than
+        into about some any one kind type name called s""",
     )
 )
-_LOOSE = frozenset(  # words that no answer begins or ends with
+_OPENING = frozenset({"the", "a", "an", "to"})  # no answer ends with these
+_LOOSE = frozenset(  # nor begins or ends with these
     re.findall(
         r"\w+",
-        "and or but of which that who whom whose is are was were be been has have had its their his her it they he"
-        " she than as also",
+        """and or but of which that who whom whose is are was were be been has have had its their his her it
+        they he she than as also""",
     )
 )
 _PRONOUN = re.compile(r"\b(?:he|him|his|she|her|it|its|they|them|their|this|these|those)\b", re.IGNORECASE)
@@ -106,6 +107,24 @@ def question_grammar(target: str) -> str:
     return "\n".join([root, *rules])
 
 
+def likely_sentences(sentences: list[str], question: str, *, holding: str = "") -> list[str]:
+    """Narrow the sentences down to those a question can be about, in their order.
+
+    A sentence stays if it shares at least half as much with the question as the one that shares most;
+    a shared word counts the less, the more sentences have it. `holding` is an answer known to be
+    right: where sentences have it word for word, only they stay.
+    """
+    known = [s for s in sentences if f" {normalise(holding)} " in f" {normalise(s)} "] if holding else []
+    words = [_held(sentence) for sentence in sentences]
+    scores = [0.0] * len(sentences)
+    for word in sorted(_content(question)):
+        having = [i for i, held in enumerate(words) if _is_held(word, held)]
+        for i in having:
+            scores[i] += 1 / len(having)
+    likely = [s for s, score in zip(sentences, scores, strict=True) if score >= max(scores) / 2]
+    return [s for s in known if s in likely] or known or likely
+
+
 def answer_grammar(sentences: list[str]) -> str:
     """Write the GBNF grammar of an answer: quotes one of the sentences, answers in a span of its words.
 
@@ -129,7 +148,7 @@ def answer_grammar(sentences: list[str]) -> str:
 
 
 def _span_rules(name: str, sentence: str) -> tuple[str, list[str]]:
-    """Write rules that admit exactly the spans of whole words: the choice of first words, and a rule a word."""
+    """Write the rules that admit exactly the spans of whole words, and the choice of their first words."""
     units = _units(sentence)
     rules = []
     for i, (start, end) in enumerate(units):
@@ -141,7 +160,7 @@ def _span_rules(name: str, sentence: str) -> tuple[str, list[str]]:
 
 
 def _units(sentence: str) -> list[tuple[int, int]]:
-    """Find the words of a sentence without the punctuation around them; characters where no blanks are set."""
+    """Find the words of a sentence, without punctuation around them; characters where no blanks are set."""
     units: list[tuple[int, int]] = []
     for run in re.finditer(r"[^\s—]+", sentence):
         if _UNSPACED.search(run.group()):
@@ -180,53 +199,79 @@ def parse_guided_question(text: str) -> tuple[str, str] | None:
     return (" ".join(found[2].split()), found[1].strip()) if found else None
 
 
+def fits(draft: Draft, chunk: Chunk) -> str:
+    """Check a guided question with the answer it is meant to have, before its own answer is paid for.
+
+    draft: has question, expected and target. Gives the reason for a refusal, or an empty string.
+    """
+    return _flaw(draft["question"], draft["expected"], draft["target"], chunk)
+
+
 def agrees(draft: Draft, chunk: Chunk, answer: Answer) -> str:
     """Check the round trip of a guided question; give the reason for a refusal, or an empty string.
 
-    draft: has the target sentence, the question and the answer expected. answer: what the model said
-    when shown the passage and the question alone; that it fits the expected one is checked before.
+    answer: what the model said when shown the passage and the question alone. That it fits the
+    expected answer is checked before, with every other answer's.
     """
-    question, final = draft["question"], answer.final
     if normalise(answer.quotes[0]) != normalise(draft["target"]):
         return "tries disagree on the sentence"
-    words = normalise(final).split()
-    if len(words) > _LONGEST or len(final) > 12 * _LONGEST or words == normalise(draft["target"]).split():
+    if _is_one_of_several(answer.final, draft["target"]):
+        return "answer is one of several"
+    return _flaw(draft["question"], answer.final, draft["target"], chunk)
+
+
+def _flaw(question: str, answer: str, target: str, chunk: Chunk) -> str:
+    words = normalise(answer).split()
+    if len(words) > _LONGEST or len(answer) > 12 * _LONGEST or words == normalise(target).split():
         return "answer too long"
-    if (
-        words[0] in _LOOSE
-        or words[-1] in _LOOSE | {"the", "a", "an", "to"}
-        or final.count("(") != final.count(")")
-        or final.count('"') % 2
-    ):
+    if not words or words[0] in _LOOSE or words[-1] in _LOOSE | _OPENING:
         return "answer is a fragment"
-    if re.match(r"how (?:many|much|old)\b", question, re.IGNORECASE) and not _AMOUNT.search(final):
+    if answer.count("(") != answer.count(")") or answer.count('"') % 2:
+        return "answer is a fragment"
+    if re.match(r"how (?:many|much|old)\b", question, re.IGNORECASE) and not _AMOUNT.search(answer):
         return "answer is no amount"
-    return _check_reference(question, final, draft["target"], chunk)
 
-
-def _check_reference(question: str, final: str, target: str, chunk: Chunk) -> str:
-    """Check that the question is about its sentence, says about what, and does not hold its answer."""
-    asked, told = _content(question), _content(final)
-    if told <= asked or f" {normalise(final)} " in f" {normalise(question)} ":
+    asked, told = _content(question), _content(answer)
+    if (
+        2 * sum(_is_held(word, asked) for word in told) >= len(told)
+        or f" {normalise(answer)} " in f" {normalise(question)} "
+    ):
         return "question gives its answer away"
-    open_reference = _PRONOUN.search(question)
-    if open_reference and not _content(question[: open_reference.start()]):
+    reference = _PRONOUN.search(question)
+    if reference and not _content(question[: reference.start()]):
         return "question leaves open about whom"
     known = set(normalise(f"{chunk['text']} {chunk['title']}").split())
     names = [w for w in re.findall(r"[\w-]+", fold(question))[1:] if w[0].isupper() or w[0].isdigit()]
     if any(part not in known for word in names for part in normalise(word).split()):
         return "question names what its chunk does not"
-    held = set(normalise(target).split()) | set(_UNSPACED.findall(target))
-    shared = [word for word in asked if word in held or any(_same_stem(word, other) for other in held)]
+    shared = [word for word in asked if _is_held(word, _held(target))]
     if len(shared) < 2 or len(shared) < _COVERAGE * len(asked):
         return "question strays from its sentence"
     return ""
+
+
+def _is_one_of_several(answer: str, target: str) -> bool:
+    """Tell whether the target goes on listing where the answer breaks off, or lists before it begins."""
+    before, found, after = target.partition(answer)
+    if not found:
+        return False
+    item = r"(?:[^\s,;]+ ){0,3}[^\s,;.]+"
+    goes_on = re.match(rf",? (?:and|or) {item}[,;.]|, {item},? (?:and|or)\b|、", after)
+    return bool(goes_on or re.search(rf"\b(?:and|or) $|, {item}, $|、$", before))
 
 
 def _content(text: str) -> set[str]:
     """Give the words that carry the meaning; single characters where no blanks are set."""
     words = [word for word in normalise(text).split() if word not in _FUNCTION_WORDS]
     return {piece for word in words for piece in (_UNSPACED.findall(word) or [word])}
+
+
+def _held(text: str) -> set[str]:
+    return set(normalise(text).split()) | set(_UNSPACED.findall(text))
+
+
+def _is_held(word: str, held: set[str]) -> bool:
+    return word in held or any(_same_stem(word, other) for other in held)
 
 
 def _same_stem(word: str, other: str) -> bool:

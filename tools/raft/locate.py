@@ -46,7 +46,9 @@ def read_questions(path: Path) -> list[GivenQuestion]:
         except ValueError:
             row = None
         if not isinstance(row, dict) or not str(row.get("question") or "").strip():
-            raise UserError(f'{path}, line {number}: want a JSON object with a "question", such as {{"question": "…"}}')
+            raise UserError(
+                f'{path}, line {number}: want a JSON object with a "question", such as {{"question": "…"}}'
+            )
         values = {key: make_safe(str(row.get(key) or "")).strip() for key in GivenQuestion.__annotations__}
         rows.append(GivenQuestion(**values))  # type: ignore[typeddict-item]
     if not rows:
@@ -75,18 +77,22 @@ class Locator:
         ranking = ranking[:_DEPTH]
         answer = normalise(row["answer"])
         if answer:
-            ranking.sort(key=lambda chunk: answer not in normalise(chunk["text"]))  # stable: the ranking stays within
+            ranking.sort(
+                key=lambda chunk: answer not in normalise(chunk["text"])
+            )  # stable: the ranking stays within
         return ranking[:_CANDIDATES]
 
 
 def _is_from(source: str, named: str) -> bool:
-    """Tell whether a source is the one a person named: a file, perhaps by the end of its path, or a row of it."""
+    """Tell whether a source is the one a person named: a file, by the end of its path, or a row of it."""
     named = named.replace("\\", "/")
     return any(name == named or name.endswith("/" + named) for name in (source, source.partition("#")[0]))
 
 
 async def draft_given(
-    row: GivenQuestion, candidates: Sequence[Chunk], answer: Callable[[GivenQuestion, Chunk], Awaitable[Draft]]
+    row: GivenQuestion,
+    candidates: Sequence[Chunk],
+    answer: Callable[[GivenQuestion, Chunk], Awaitable[Draft]],
 ) -> Draft:
     """Answer a given question from the first candidate chunk whose answer passes every check.
 

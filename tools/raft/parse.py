@@ -14,7 +14,8 @@ BEGIN_QUOTE, END_QUOTE, ANSWER_TAG = "##begin_quote##", "##end_quote##", "<ANSWE
 _FENCE = re.compile(r"^\s*```\w*\s*$", re.MULTILINE)
 # "3." "3)" "Q3:" "- " "* " "Question 3:" and their bold forms, in front of an item of a list.
 _BULLET = re.compile(
-    r"^\s*(?:[-*•–]\s+|\**\(?(?:Q|Question|Frage|Task|问题)?\s*\d{1,3}\s*[.):、．：](?!\d)\**\s*|(?:Q|Question)\s*:\s*)+", re.I
+    r"^\s*(?:[-*•–]\s+|\**\(?(?:Q|Question|Frage|Task|问题)?\s*\d{1,3}\s*[.):、．：](?!\d)\**\s*|(?:Q|Question)\s*:\s*)+",
+    re.I,
 )
 _PREAMBLE_END = re.compile(r"[:：]\**\s*$")
 _MARKS = ("?", "？", "؟", "՞", "⁇")
@@ -63,7 +64,9 @@ def _parse_json_list(text: str) -> list[str] | None:
         if isinstance(value, dict):
             value = next((v for v in value.values() if isinstance(v, list)), None)
         if isinstance(value, list):
-            strings = [v if isinstance(v, str) else v.get("question") for v in value if isinstance(v, (str, dict))]
+            strings = [
+                v if isinstance(v, str) else v.get("question") for v in value if isinstance(v, (str, dict))
+            ]
             return [s for s in strings if isinstance(s, str)]
     return None
 

@@ -38,7 +38,8 @@ def render(name: str, **values: object) -> list[Message]:
 
     try:
         return [
-            {"role": role, "content": body.render(values).strip()} for role, body in _templates(prompt_folder(), name)
+            {"role": role, "content": body.render(values).strip()}
+            for role, body in _templates(prompt_folder(), name)
         ]
     except UndefinedError as error:
         raise UserError(f"prompt {name}: {error}; see the comment in its first line") from None
@@ -70,6 +71,8 @@ def _templates(folder: Path, name: str) -> list[tuple[str, Template]]:
     if len(parts) < 3:
         raise UserError(f"prompt {name} in {folder} has no role line such as '# user:'")
     try:
-        return [(role, environment.from_string(body)) for role, body in zip(parts[1::2], parts[2::2], strict=True)]
+        return [
+            (role, environment.from_string(body)) for role, body in zip(parts[1::2], parts[2::2], strict=True)
+        ]
     except TemplateSyntaxError as error:
         raise UserError(f"prompt {name} in {folder}, line {error.lineno}: {error.message}") from None

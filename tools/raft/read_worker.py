@@ -116,7 +116,7 @@ def _parse(path: str, kind: str) -> dict[str, Any]:
         parsed = read(path)
     except Unreadable as error:
         return {"reason": str(error)}
-    except MemoryError:
+    except (MemoryError, SystemError):  # which of the two, the interpreter leaves to chance
         return {"reason": "needs more memory to parse than allowed"}
     except RecursionError:
         return {"reason": "nested too deeply to parse"}

@@ -104,7 +104,9 @@ def read_chunks(path: Path) -> Iterator[Chunk]:
                     chunk: Chunk = json.loads(line)
                     chunk["text"], chunk["title"] = make_safe(chunk["text"]), make_safe(chunk["title"])
                 except (ValueError, KeyError, TypeError):
-                    raise UserError(f"{path}, line {number}: not a chunk; `generate` writes such a file") from None
+                    raise UserError(
+                        f"{path}, line {number}: not a chunk; `generate` writes such a file"
+                    ) from None
                 yield chunk
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}") from None

@@ -27,7 +27,9 @@ class Retriever:
     Fused ranks are reciprocal-rank sums of the two lists. `embedder` is needed for dense and fused.
     """
 
-    def __init__(self, chunks: Sequence[Chunk], mode: Mode = "lexical", embedder: Embedder | None = None) -> None:
+    def __init__(
+        self, chunks: Sequence[Chunk], mode: Mode = "lexical", embedder: Embedder | None = None
+    ) -> None:
         self._count = len(chunks)
         self._lexical = _Lexical([chunk["text"] for chunk in chunks]) if mode != "dense" and chunks else None
         self._dense = None

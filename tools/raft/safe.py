@@ -7,7 +7,7 @@ import unicodedata
 
 # Tags that mean something in a RAFT record, and markers that chat templates turn into roles.
 _TAGS = re.compile(
-    r"<(?=/?\s*(?:DOCUMENT|ANSWER|s)\s*>)"
+    r"<(?=(?:/\s*)?(?:DOCUMENT|ANSWER|s)\s*>)"
     r"|<(?=\||</?\s*SYS)"
     r"|\[(?=/?INST\s*\])"
     r"|#(?=#\s*(?:begin|end)_quote)",
@@ -30,7 +30,22 @@ def make_safe(text: str) -> str:
     return _TAGS.sub(lambda match: match.group(0) + " ", text)
 
 
-_QUOTES = str.maketrans({"“": '"', "”": '"', "„": '"', "«": '"', "»": '"', "‘": "'", "’": "'", "‚": "'", "–": "-", "—": "-", "‑": "-", "−": "-"})
+_QUOTES = str.maketrans(
+    {
+        "“": '"',
+        "”": '"',
+        "„": '"',
+        "«": '"',
+        "»": '"',
+        "‘": "'",
+        "’": "'",
+        "‚": "'",
+        "–": "-",
+        "—": "-",
+        "‑": "-",
+        "−": "-",
+    }
+)
 _INVISIBLE = re.compile(r"[\u00ad\u200b-\u200f\u2060\ufeff]")
 
 

@@ -136,13 +136,13 @@ def _units(text: str) -> Iterator[Unit]:
 
 def _blocks(text: str) -> Iterator[tuple[int, int, bool]]:
     """Give the paragraphs and the fenced code blocks: start, end, whether it is code."""
-    fences = [match.start() for match in _FENCE.finditer(text)]
+    fences = [match.start(1) for match in _FENCE.finditer(text)]
     place = 0
     for opening, closing in zip(fences[::2], fences[1::2], strict=False):
         yield from _paragraphs(text, place, opening)
         line_end = text.find("\n", closing)
         place = len(text) if line_end < 0 else line_end
-        yield opening, place, True
+        yield opening, opening + len(text[opening:place].rstrip()), True
     yield from _paragraphs(text, place, len(text))
 
 
@@ -164,10 +164,10 @@ def _is_title(text: str, start: int, end: int) -> bool:
 def _pack(text: str, units: list[Unit], size: int, tokenizer: Tokenizer) -> list[tuple[int, int, int]]:
     """Fill chunks with units; give the start, end and tokens of each."""
     _measure(text, units, tokenizer)
-    units = [piece for unit in units for piece in _fitting(text, unit, size, tokenizer)]
     # What stands between two units may count as well: line ends do, in most but WordPiece tokenizers.
     one, two = _count(["a", "a\n\na"], tokenizer)
     joint = max(0, two - 2 * one)
+    units = list(_all_fitting(text, units, size, joint, tokenizer))
     ranges = []
     first = 0
     left = sum(unit.tokens + joint for unit in units)
@@ -215,6 +215,18 @@ def _settle(
             yield from _settle(text, units, [(first, middle), (middle, last)], size, tokenizer)
 
 
+def _all_fitting(text: str, units: list[Unit], size: int, joint: int, tokenizer: Tokenizer) -> Iterator[Unit]:
+    """Cut the units that are too long for a chunk, or for the room that the headings above them leave."""
+    above = 0
+    for unit in units:
+        above = above + joint if unit.cut == NEVER else 0
+        # In eighths, so that few sizes occur; headings that fill more than half are left alone.
+        room = size - above if above <= size // 2 else size
+        pieces = _fitting(text, unit, room if unit.tokens <= room else room - room % 8, tokenizer)
+        yield from pieces
+        above = above + unit.tokens if len(pieces) == 1 else size
+
+
 def _fitting(text: str, unit: Unit, size: int, tokenizer: Tokenizer) -> list[Unit]:
     """Cut a unit that is too long by itself, at lines or words, or wherever it must be."""
     if unit.tokens <= size:
@@ -230,7 +242,7 @@ def _fitting(text: str, unit: Unit, size: int, tokenizer: Tokenizer) -> list[Uni
     return pieces
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=32)
 def _cutters(tokenizer: Tokenizer, size: int) -> tuple[Any, Any]:
     from semantic_text_splitter import TextSplitter
 

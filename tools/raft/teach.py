@@ -162,7 +162,7 @@ def attention_mask(block: list[int]) -> torch.Tensor:
     blocks = torch.tensor(block)
     seen = (blocks[:, None] == blocks[None, :]) | (blocks[None, :] == 0)
     seen &= torch.ones(len(block), len(block), dtype=torch.bool).tril()
-    return torch.zeros(seen.shape, dtype=torch.bfloat16).masked_fill_(~seen, -30000.0)[None, None]
+    return torch.zeros(seen.shape).masked_fill_(~seen, -30000.0)[None, None]
 
 
 def pack_loss(model: Any, pack: Pack) -> tuple[torch.Tensor, float]:
@@ -171,7 +171,7 @@ def pack_loss(model: Any, pack: Pack) -> tuple[torch.Tensor, float]:
 
     hidden = model.model(
         input_ids=torch.tensor([pack.tokens]),
-        attention_mask=attention_mask(pack.block),
+        attention_mask=attention_mask(pack.block).to(model.dtype),
         position_ids=torch.tensor([pack.positions]),
         use_cache=False,
     ).last_hidden_state[0]

@@ -13,12 +13,13 @@ _MIN_LETTERS = 20
 
 # What bibliographies are made of: years in brackets, identifiers, pages, dates of retrieval.
 _CITED = re.compile(
-    r"\((?:[A-Z]\w+ (?:\d{1,2}, )?)?(?:1[6-9]|20)\d\d[a-z]?\)|\bdoi\b|\bISBN|\bISSN|\bPMID|arXiv:|https?://"
-    r"|\bRetrieved\b|\bArchived\b|\bpp?\. ?\d|\d+ ?\(\d+\) ?: ?\d|, (?:vol|no|S)\. ?\d",
+    r"\((?:[A-Z]\w+ (?:\d{1,2}, )?)?(?:1[6-9]|20)\d\d[a-z]?\)|\bdoi\b|\bISBN|\bISSN|\bPMID|arXiv:"
+    r"|\bRetrieved\b|\bArchived\b|\bpp?\. ?\d|\d+ ?\(\d+\) ?: ?\d|, (?:vol|no|S)\. ?\d"
 )
 _NUMBERED = re.compile(r"\s*(?:[-*•]\s+)?(?:\[?\d{1,3}[.\])]|[a-z]\.|\^)\s")
 _CONTENTS_LINE = re.compile(r".*\S(?:\s?\.){3,}\s*\d+$|.*\S\s{2,}\d+$|\|.*\.{3,}.*\d+\s*\|$")
-_LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)|https?://\S+")
+_LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
+_ADDRESS = re.compile(r"https?://\S+")
 
 
 def weak_chunk(chunk: Chunk) -> str:
@@ -39,7 +40,7 @@ def weak_chunk(chunk: Chunk) -> str:
         return "mostly figures or signs"
     if len(body) >= 4 and sum(_CONTENTS_LINE.match(line) is not None for line in body) > 0.6 * len(body):
         return "table of contents"
-    if _letters(_LINK.sub("", text)) < 0.3 * _letters(text):
+    if _letters(_ADDRESS.sub("", _LINK.sub("", text))) < 0.3 * _letters(_LINK.sub(r"\1", text)):
         return "mostly links"
     if _is_bibliography(body):
         return "list of references"
@@ -61,9 +62,13 @@ def _is_bibliography(lines: list[str]) -> bool:
             entries[-1] += " " + line
         else:
             entries.append(line)
-    cited = [entry for entry in entries if _CITED.search(entry)]
-    dense = sum(len(_CITED.findall(entry)) for entry in cited) * 250 > sum(map(len, cited))
-    return sum(map(len, cited)) > 0.6 * sum(map(len, entries)) and len(cited) > 1 and dense
+    cited = []
+    for entry in entries:
+        signs = len(_CITED.findall(entry))
+        numbered = _NUMBERED.match(entry) and (signs or _ADDRESS.search(entry))
+        if (numbered or signs > 1) and len(entry) < 250 * (signs + 1):
+            cited.append(entry)
+    return len(cited) > 1 and sum(map(len, cited)) > 0.6 * sum(map(len, entries))
 
 
 def drop_duplicates(chunks: Iterable[Chunk]) -> tuple[list[Chunk], list[Chunk]]:

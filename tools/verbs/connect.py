@@ -8,7 +8,10 @@ import typer
 
 
 def connect(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]…", help="Connections; all whose variables are set, if none is named.")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME]…", help="Connections; all whose variables are set, if none is named."),
+    ] = None,
 ) -> None:
     """Create promptflow connections out of connections/*.yaml and the environment or .env.
 
@@ -29,4 +32,6 @@ def connect(
     console = Console(highlight=False)
     console.print(table)
     made = sum(not status.startswith("skipped") for _, status in statuses)
-    console.print(f"Connections: {made} made, {len(statuses) - made} skipped; see them with: pf connection list")
+    console.print(
+        f"Connections: {made} made, {len(statuses) - made} skipped; see them with: pf connection list"
+    )

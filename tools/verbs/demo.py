@@ -31,5 +31,4 @@ def demo(
         resolve_endpoint("embedded"),
         settings,
         questions_file=DATA / "questions.jsonl",
-        workers=8,
     )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tools.raft.build import Settings
     from tools.raft.endpoint import Endpoint
 
+EMBEDDED_SLOTS = 8  # calls that the embedded model works on at a time
 INCOMPLETE = 3  # exit status: the endpoint still owes rows, running again may get them
 
 
@@ -51,7 +52,9 @@ class Chunking(str, Enum):
 
 
 def generate(
-    docs: Annotated[list[str], typer.Option(help="Files, folders or globs; may be repeated.", metavar="PATH…")],
+    docs: Annotated[
+        list[str], typer.Option(help="Files, folders or globs; may be repeated.", metavar="PATH…")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the dataset.", metavar="DIR")],
     more: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
     connection: Annotated[
@@ -66,27 +69,43 @@ def generate(
     ] = None,
     questions: Annotated[int, typer.Option(min=1, max=50, help="Questions a chunk.")] = 5,
     distractors: Annotated[int, typer.Option(min=0, max=50, help="Distractors a question.")] = 3,
-    p: Annotated[float, typer.Option(min=0, max=1, help="Probability that the oracle is among the documents.")] = 0.8,
-    negatives: Annotated[Negatives, typer.Option(help="Distractors by retrieval, or at random.")] = Negatives.lexical,
+    p: Annotated[
+        float, typer.Option(min=0, max=1, help="Probability that the oracle is among the documents.")
+    ] = 0.8,
+    negatives: Annotated[
+        Negatives, typer.Option(help="Distractors by retrieval, or at random.")
+    ] = Negatives.lexical,
     no_oracle: Annotated[
         NoOracle, typer.Option(help="Rows without oracle: keep the oracle's answer, or make it a refusal.")
     ] = NoOracle.keep,
     chunk_size: Annotated[int, typer.Option(min=16, help="Tokens a chunk, at most.")] = 512,
-    chunking: Annotated[Chunking, typer.Option(help="Cut at headings and sentences, or where the topic changes.")] = Chunking.text,
+    chunking: Annotated[
+        Chunking, typer.Option(help="Cut at headings and sentences, or where the topic changes.")
+    ] = Chunking.text,
     tokenizer: Annotated[Path | None, typer.Option(help="tokenizer.json that counts the tokens.")] = None,
     questions_file: Annotated[
         Path | None,
         typer.Option(help="Your own questions: JSONL with question and, if known, answer, source, chunk_id."),
     ] = None,
-    format: Annotated[list[str], typer.Option(help="hf, chat, completion, eval or parquet; may be repeated.")] = ["chat"],  # noqa: B006
+    format: Annotated[
+        list[str], typer.Option(help="hf, chat, completion, eval or parquet; may be repeated.")
+    ] = ["chat"],  # noqa: B006
     valid: Annotated[float, typer.Option(min=0, max=1, help="Share of chunks for validation.")] = 0.1,
     test: Annotated[float, typer.Option(min=0, max=1, help="Share of chunks for the test.")] = 0.1,
     seed: Annotated[int, typer.Option(help="Decides splits, distractors and places.")] = 42,
-    workers: Annotated[int, typer.Option(min=1, help="Calls at a time, at most; 0.5 s calls and slow limits adapt.")] = 32,
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds before a call is given up and tried again.")] = 120.0,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Calls at a time, at most; 0.5 s calls and slow limits adapt.")
+    ] = 32,
+    timeout: Annotated[
+        float, typer.Option(min=1, help="Seconds before a call is given up and tried again.")
+    ] = 120.0,
     prices: Annotated[Path | None, typer.Option(help="Your own price table; see data/prices.json.")] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first document that cannot be read.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print chunks, calls, tokens and dollars; call nothing.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at the first document that cannot be read.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print chunks, calls, tokens and dollars; call nothing.")
+    ] = False,
 ) -> None:
     """Make a verified RAFT dataset out of documents.
 
@@ -94,7 +113,7 @@ def generate(
 
       python -m tools generate --docs data/documents --out out
       python -m tools generate --docs manuals/*.pdf --out out --connection azure_openai:gpt-4o --dry-run
-      python -m tools generate --docs manuals --out out --base-url http://localhost:8000/v1 --model llama-3-70b
+      python -m tools generate --docs manuals --out out --base-url http://localhost:8000/v1 --model llama-3
 
     Run it again after an interruption: replies that were paid for are not paid for twice.
     Exit status: 0 all well, 1 a mistake, 3 the endpoint failed on some calls (run again), 130 interrupted.
@@ -104,7 +123,11 @@ def generate(
     from tools.raft.endpoint import resolve_endpoint
 
     endpoint = resolve_endpoint(
-        connection or None, model=model or None, base_url=base_url or None, api=api.value if api else None, lookup=lookup
+        connection or None,
+        model=model or None,
+        base_url=base_url or None,
+        api=api.value if api else None,
+        lookup=lookup,
     )
     settings = Settings(
         questions=questions,
@@ -173,9 +196,18 @@ def produce(
     if dry_run:
         show.estimate(corpus, endpoint, settings, given=len(given), prices=table)
         return
+    if endpoint.kind == "embedded":
+        workers = min(workers, EMBEDDED_SLOTS)  # as many as it has places for: a passage stays in its own
     with running(endpoint) as live, show.progress() as on_progress:
         built = build_dataset(
-            corpus, live, out, settings, given=given, workers=workers, timeout=timeout, on_progress=on_progress
+            corpus,
+            live,
+            out,
+            settings,
+            given=given,
+            workers=workers,
+            timeout=timeout,
+            on_progress=on_progress,
         )
     manifest = summarise(built, corpus, endpoint, out, settings, prices=table)
     show.dataset(built, manifest, out)
@@ -193,5 +225,5 @@ def running(endpoint: Endpoint) -> Iterator[Endpoint]:
         return
     from tools.raft.serve import embedded_server, teacher_adapter
 
-    with embedded_server(lora=teacher_adapter()) as base_url:
+    with embedded_server(lora=teacher_adapter(), slots=EMBEDDED_SLOTS) as base_url:
         yield replace(endpoint, base_url=base_url)

@@ -9,10 +9,16 @@ import typer
 
 
 def serve(
-    model: Annotated[Path | None, typer.Option(help="GGUF model; the embedded one, if none is named.")] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="GGUF model; the embedded one, if none is named.")
+    ] = None,
     lora: Annotated[Path | None, typer.Option(help="GGUF LoRA adapter on top of it.")] = None,
-    teacher: Annotated[bool, typer.Option("--teacher", help="Use the project's own teacher adapter.")] = False,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")] = 8081,
+    teacher: Annotated[
+        bool, typer.Option("--teacher", help="Use the project's own teacher adapter.")
+    ] = False,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")
+    ] = 8081,
     slots: Annotated[int, typer.Option(min=1, max=64, help="Requests answered at a time.")] = 4,
 ) -> None:
     """Serve the embedded model, OpenAI-compatible, on loopback; Ctrl-C ends it.
@@ -23,8 +29,7 @@ def serve(
       python -m tools serve --lora out/adapter.gguf --port 8082
     """
     from tools.raft.errors import UserError
-    from tools.raft.serve import serve as run
-    from tools.raft.serve import teacher_adapter
+    from tools.raft.serve import serve as run, teacher_adapter
 
     if lora and teacher:
         raise UserError("--lora and --teacher both name an adapter: give one of them")

@@ -11,7 +11,14 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from tools.raft.answer import prompts_of
@@ -28,7 +35,9 @@ console = Console(highlight=False)
 @contextmanager
 def reading() -> Iterator[Callable[[str], None]]:
     """Show which document is being read."""
-    with Progress(SpinnerColumn(), TextColumn("reading {task.description}"), console=console, transient=True) as bar:
+    with Progress(
+        SpinnerColumn(), TextColumn("reading {task.description}"), console=console, transient=True
+    ) as bar:
         task = bar.add_task("documents")
         yield lambda source: bar.update(task, description=escape(source))
 
@@ -66,12 +75,14 @@ def corpus(corpus: Corpus, endpoint: Endpoint, given: Sequence[object]) -> None:
     console.print(f"{corpus.documents} documents, {len(corpus.chunks)} chunks, {tokens:,} tokens")
     for row in corpus.refused:
         if row["stage"] == "document":
-            console.print(f"  [yellow]left out[/yellow] {escape(str(row['source']))}: {escape(str(row['reason']))}")
+            console.print(
+                f"  [yellow]left out[/yellow] {escape(str(row['source']))}: {escape(str(row['reason']))}"
+            )
     if given:
         console.print(f"{len(given)} questions of your own")
     if endpoint.kind == "embedded":
         console.print(
-            "Model: the embedded teacher, a small model trained to ask and quote; many of its rows are refused.\n"
+            "Model: the embedded teacher, small and trained to ask and quote; many of its rows are refused.\n"
             "  For a dataset of your own, name a large one: --connection or --base-url."
         )
     else:
@@ -85,7 +96,11 @@ def estimate(
     kinds = {chunk["kind"] for chunk in corpus.chunks}
     # Instructions of the prompts in tokens, roughly: four characters each.
     overhead = max(
-        sum(len(message["content"]) for message in render(name, chunk="", question="", passage="", target="", n=1)) // 4
+        sum(
+            len(message["content"])
+            for message in render(name, chunk="", question="", passage="", target="", n=1)
+        )
+        // 4
         for kind in kinds
         for name in prompts_of(kind, guided=endpoint.guided)
     )
@@ -135,7 +150,9 @@ def dataset(built: Built, manifest: Mapping[str, Any], out: Path) -> None:
         f"cost {show_dollars(manifest['cost_dollars'], manifest['models']['teacher'])}; {built.seconds:.1f} s"
     )
     if built.tally.missing:
-        console.print(f"[red]{built.tally.missing} rows are missing because calls failed: run the same command again[/red]")
+        console.print(
+            f"[red]{built.tally.missing} rows are missing, calls failed: run the same command again[/red]"
+        )
     console.print(f"Dataset: {built.tally.rows} rows in {out}", soft_wrap=True)
 
 
@@ -164,7 +181,9 @@ def show_row(row: Mapping[str, Any]) -> None:
     documents = len(row["distractor_ids"]) + row["has_oracle"]
     place = f"the oracle is number {row['oracle_index'] + 1}" if row["has_oracle"] else "without the oracle"
     who = "a person's question" if row["origin"] == "given" else "the model's question"
-    table = Table(show_header=False, title=f"{escape(row['source'])}{page}", title_justify="left", expand=True)
+    table = Table(
+        show_header=False, title=f"{escape(row['source'])}{page}", title_justify="left", expand=True
+    )
     table.add_column(width=9)
     table.add_column(ratio=1)
     table.add_row("question", f"{escape(row['question'])}  [dim]({who})[/dim]")

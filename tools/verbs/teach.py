@@ -9,8 +9,12 @@ import typer
 
 
 def teach(
-    qa: Annotated[Path, typer.Option(help="Questions people wrote, as JSON in the format of SQuAD.", metavar="FILE")],
-    out: Annotated[Path, typer.Option(help="Folder for the adapter, its log and its figures.", metavar="DIR")],
+    qa: Annotated[
+        Path, typer.Option(help="Questions people wrote, as JSON in the format of SQuAD.", metavar="FILE")
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Folder for the adapter, its log and its figures.", metavar="DIR")
+    ],
     epochs: Annotated[float, typer.Option(min=0.01)] = 3.0,
     learning_rate: Annotated[float, typer.Option(min=0)] = 3e-4,
     rank: Annotated[int, typer.Option(min=1, max=256)] = 16,

@@ -1,0 +1,141 @@
+"""What the embedded teacher is taught, and that packing changes nothing about it."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tools.raft.errors import UserError
+from tools.raft.parse import parse_answer
+from tools.raft.teach import (
+    Paragraph,
+    add_lora,
+    make_tasks,
+    pack_loss,
+    pack_tasks,
+    read_paragraphs,
+    vary_layout,
+)
+
+from .conftest import BATS
+
+QAS = [
+    ("How much does an adult weigh?", "between five and nine grams"),
+    ("What does it hunt?", "midges"),
+    ("What hangs free?", "lesser horseshoe bat"),
+]
+PARAGRAPH = Paragraph("Bats", BATS, [(question, answer, BATS.index(answer)) for question, answer in QAS])
+
+
+class Words:
+    """A tokenizer of words and single marks, with the interface of a fast one."""
+
+    eos_token = " <end>"
+
+    def __init__(self) -> None:
+        self.known: dict[str, int] = {}
+
+    def __call__(self, text: str, **_: Any) -> Any:
+        import re
+
+        pieces = list(re.finditer(r"\s|\w+|[^\w\s]", text))
+        reply = type("Encoding", (), {})()
+        reply.input_ids = [self.known.setdefault(piece.group(), len(self.known)) for piece in pieces]
+        reply.offset_mapping = [piece.span() for piece in pieces]
+        return reply
+
+    def apply_chat_template(self, messages: list[dict[str, str]], **_: Any) -> str:
+        return "\n".join(f"{m['role']} {m['content']}" for m in messages) + "\nassistant "
+
+
+def tiny_model() -> Any:
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=200, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, max_position_embeddings=512,
+    )  # fmt: skip
+    return LlamaForCausalLM(config).eval()
+
+
+def test_both_tasks_come_out_of_each_question() -> None:
+    tasks = make_tasks(PARAGRAPH, random.Random(0))
+    assert len(tasks) == 6
+    asked, answered = tasks[0], tasks[1]
+    assert asked.reply == "Answer: between five and nine grams\nQuestion: How much does an adult weigh?"
+    assert asked.messages[-1]["content"].endswith("An adult weighs between five and nine grams.")
+    read = parse_answer(answered.reply)
+    assert not isinstance(read, str)
+    assert read.quotes == ("An adult weighs between five and nine grams.",)
+    assert answered.messages[-1]["content"].endswith("How much does an adult weigh?")
+    begin, end = answered.copied
+    assert answered.reply[:begin].endswith("##An adult weighs betw"), "what decides the choice counts in full"
+    assert answered.reply[end:] == "##end_quote##\n<ANSWER>: between five and nine grams"
+
+
+def test_an_answer_over_two_sentences_is_left_out() -> None:
+    across = "a cave. An adult"
+    assert make_tasks(Paragraph("", BATS, [("What?", across, BATS.index(across))]), random.Random(0)) == []
+
+
+def test_layouts_differ_and_keep_every_word() -> None:
+    sentences = ["One bat sleeps.", "Two bats fly."] * 10
+    layouts = {vary_layout("Bats", sentences, random.Random(seed)) for seed in range(40)}
+    assert len(layouts) > 20
+    for layout in layouts:
+        assert layout.removeprefix("## Bats").split() == " ".join(sentences).split()
+
+
+def test_a_packed_passage_teaches_what_its_tasks_teach_one_by_one() -> None:
+    tokenizer, model = Words(), tiny_model()
+    tasks = make_tasks(PARAGRAPH, random.Random(0))
+    alone = [pack_loss(model, pack) for task in tasks for pack in pack_tasks([task], tokenizer)]
+    (pack,) = pack_tasks(tasks, tokenizer)
+    together = pack_loss(model, pack)
+    assert len(pack.tokens) < 0.7 * sum(len(p.tokens) for t in tasks for p in pack_tasks([t], tokenizer))
+    assert together[0].item() == pytest.approx(sum(loss.item() for loss, _ in alone), rel=0.01)
+    assert together[1] == pytest.approx(sum(weight for _, weight in alone))
+    split = list(pack_tasks(tasks, tokenizer, limit=len(pack.tokens) - 1))
+    assert len(split) == 2, "what does not fit goes into a second pack"
+    assert sum(pack_loss(model, part)[0].item() for part in split) == pytest.approx(
+        together[0].item(), rel=0.01
+    )
+
+
+def test_only_the_adapter_learns() -> None:
+    import torch
+
+    model = tiny_model()
+    layers = add_lora(model, rank=2)
+    assert len(layers) == 2 * 7
+    learning = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert all(".lora_" in name for name in learning)
+    assert len(learning) == 2 * len(layers)
+    ids = torch.tensor([[1, 2, 3]])
+    before = model(ids).logits
+    with torch.no_grad():
+        layers["model.layers.0.self_attn.q_proj"].lora_b.fill_(0.5)
+    assert not torch.allclose(before, model(ids).logits)
+
+
+def test_data_of_another_form_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"none\.json: No such file"):
+        read_paragraphs(tmp_path / "none.json")
+    other = tmp_path / "other.json"
+    other.write_text('[{"question": "Why?"}]', encoding="utf-8")
+    with pytest.raises(UserError, match="not in SQuAD format"):
+        read_paragraphs(other)
+    good = {"data": [{"title": "Bats_of_Aru", "paragraphs": [{"context": BATS, "qas": [
+        {"question": "What does it hunt? ", "answers": [{"text": "midges", "answer_start": BATS.index("midges")}]},
+        {"question": "Unanswerable?", "answers": []},
+    ]}]}]}  # fmt: skip
+    other.write_text(json.dumps(good), encoding="utf-8")
+    assert read_paragraphs(other) == [
+        Paragraph("Bats of Aru", BATS, [("What does it hunt?", "midges", BATS.index("midges"))])
+    ]
