@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+import signal
 import socket
+import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
 
 from tools.raft.errors import UserError
-from tools.raft.guide import answer_grammar, question_grammar
+from tools.raft.guide import answer_grammar, likely_sentences, question_grammar
 from tools.raft.parse import parse_answer
 from tools.raft.prompts import render
 from tools.raft.sentences import split_sentences
@@ -60,14 +63,14 @@ def test_the_weights_are_found_without_importing_their_package() -> None:
 def test_the_teacher_asks_and_answers_under_its_grammars() -> None:
     import httpx
 
-    sentences = split_sentences(BATS)
+    sentences, question = split_sentences(BATS), "How much does an adult weigh?"
     asked = {
         "messages": render("guided_question.jinja2", passage=BATS, target=sentences[1]),
         "grammar": question_grammar(sentences[1]),
     }
     answered = {
-        "messages": render("guided_answer.jinja2", passage=BATS, question="How much does an adult weigh?"),
-        "grammar": answer_grammar(sentences),
+        "messages": render("guided_answer.jinja2", passage=BATS, question=question),
+        "grammar": answer_grammar(likely_sentences(sentences, question)),
     }
     with embedded_server(lora=teacher_adapter(), slots=2) as base_url:
         with httpx.Client(base_url=base_url, timeout=60) as client:
@@ -77,9 +80,9 @@ def test_the_teacher_asks_and_answers_under_its_grammars() -> None:
                 assert choice.json()["choices"][0]["finish_reason"] == "stop", choice.text
                 return choice.json()["choices"][0]["message"]["content"]
 
-            question, answer = ask(asked), ask(answered)
+            drafted, answer = ask(asked), ask(answered)
         port = int(base_url.removesuffix("/v1").rpartition(":")[2])
-    expected, _, rest = question.removeprefix("Answer: ").partition("\nQuestion: ")
+    expected, _, rest = drafted.removeprefix("Answer: ").partition("\nQuestion: ")
     assert expected in sentences[1]
     assert rest.endswith("?")
     read = parse_answer(answer)
@@ -88,3 +91,16 @@ def test_the_teacher_asks_and_answers_under_its_grammars() -> None:
     assert "five and nine grams" in read.final
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", port)) != 0, "the server is gone when the block ends"
+
+
+def test_the_command_serves_until_it_is_interrupted() -> None:
+    command = [sys.executable, "-m", "tools", "serve", "--port", "0", "--slots", "1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout and process.stderr
+        line = process.stdout.readline()
+        assert line.startswith("serving SmolLM2-135M-Instruct"), process.stderr.read()
+        base_url = line.split(" at ")[1].split()[0]
+        assert urllib.request.urlopen(f"{base_url}/models", timeout=10).status == 200
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == 0
+        assert process.stderr.read() == "", "no log of the runtime's own"

@@ -56,7 +56,7 @@ def generate(
         list[str], typer.Option(help="Files, folders or globs; may be repeated.", metavar="PATH…")
     ],
     out: Annotated[Path, typer.Option(help="Folder for the dataset.", metavar="DIR")],
-    more: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
+    more: Annotated[list[str] | None, typer.Argument(hidden=True, metavar="[PATH]…")] = None,
     connection: Annotated[
         str, typer.Option(help="A connection of connections/ or of promptflow, NAME:MODEL, or URL:MODEL.")
     ] = "",
