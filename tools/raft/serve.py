@@ -13,6 +13,7 @@ from pathlib import Path
 from .errors import UserError
 
 HOST = "127.0.0.1"
+GRACE = 3.0  # seconds to stop in
 CONTEXT = 2048  # tokens a slot: a passage, its task and the reply
 _TEACHER = Path(__file__).resolve().parents[2] / "data" / "teacher" / "teacher.gguf"
 
@@ -79,10 +80,15 @@ def embedded_server(
         raise UserError(
             f"{model.name}{f' with {lora.name}' if lora else ''} cannot be served: {error}"
         ) from None
+    held = [server]
+    del server
     try:
-        yield f"{server.listening_address}/v1"
+        yield f"{held[0].listening_address}/v1"
     finally:
-        del server
+        # Stopping waits for the replies in the making; nobody wants those any more.
+        stopping = threading.Thread(target=held.clear, daemon=True)
+        stopping.start()
+        stopping.join(GRACE)
 
 
 def serve(*, model: Path | None = None, lora: Path | None = None, port: int = 8081, slots: int = 4) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .split import HEADING, MUST, NEVER, Unit
+from .units import HEADING, MUST, NEVER, Unit
 
 if TYPE_CHECKING:
     import numpy as np

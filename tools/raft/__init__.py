@@ -1,0 +1,59 @@
+"""RAFT as a library, without promptflow. Each name is imported from its module when it is first used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_MODULES = {
+    # documents → chunks
+    "read": ("read_documents", "Skipped"),
+    "split": ("split_document", "load_tokenizer"),
+    "weak": ("weak_chunk", "drop_duplicates"),
+    "collect": ("collect_chunks", "Corpus"),
+    "sentences": ("split_sentences",),
+    "safe": ("make_safe", "fold"),
+    # models
+    "endpoint": ("Endpoint", "resolve_endpoint"),
+    "client": ("Client", "Reply", "Usage", "CallFailed", "EndpointRefused"),
+    "prompts": ("render", "prompt_hash"),
+    "serve": ("embedded_server", "teacher_adapter"),
+    "embed": ("Embedder",),
+    # chunk → verified drafts
+    "ask": ("ask_questions",),
+    "answer": ("answer_question",),
+    "check": ("check_question", "check_answer", "check_draft", "answers_agree"),
+    "draft": ("draft_rows", "answer_given"),
+    "locate": ("Locator", "read_questions"),
+    # drafts → records
+    "retrieve": ("Retriever", "fuse"),
+    "distract": ("Distractors", "open_distractors"),
+    "assemble": ("assemble_record", "format_instruction", "Record"),
+    "splits": ("assign_splits",),
+    "generate": ("generate_records", "Tally"),
+    # records → datasets
+    "build": ("build_dataset", "summarise", "Settings"),
+    "dataset": ("make_datasets", "write_datasets", "to_chat", "to_completion", "to_eval"),
+    "vet": ("vet_files", "Finding"),
+    "card": ("write_manifest", "write_card"),
+    "cost": ("load_prices", "dollars", "estimate_generation"),
+    # what they pass on
+    "records": ("Document", "Chunk", "Draft", "content_id", "read_chunks"),
+    "errors": ("UserError",),
+    # the embedded teacher
+    "teach": ("train_teacher",),
+    "adapter": ("write_adapter",),
+}
+_WHERE = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = sorted(_WHERE)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__} has no attribute {name}")
+    return getattr(import_module(f".{_WHERE[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)
