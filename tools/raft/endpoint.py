@@ -39,6 +39,7 @@ class Endpoint:
     api_version: str = ""  # Azure OpenAI only; empty for its version-less v1 API
     key: str = field(default="", repr=False)  # empty: none needed, or Entra ID for Azure OpenAI
     name: str = ""  # what the user called it, for messages
+    revision: str = ""  # tells weights of one name apart; the embedded model's
     key_from: str = ""  # the variable or file the key came from, for messages
 
     @property
@@ -50,7 +51,13 @@ class Endpoint:
     def identity(self) -> dict[str, str]:
         """Say what makes its replies its own, for the cache: never the key, nor a port chosen at random."""
         where = "embedded" if self.kind == "embedded" else self.base_url
-        return {"where": where, "model": self.model, "api": self.api, "api_version": self.api_version}
+        return {
+            "where": where,
+            "model": self.model,
+            "api": self.api,
+            "api_version": self.api_version,
+            "revision": self.revision,
+        }
 
     def __str__(self) -> str:
         return f"{self.name or self.base_url} ({self.model} at {self.base_url})"

@@ -209,7 +209,7 @@ def produce(
             timeout=timeout,
             on_progress=on_progress,
         )
-    manifest = summarise(built, corpus, endpoint, out, settings, prices=table)
+    manifest = summarise(built, corpus, live, out, settings, prices=table)
     show.dataset(built, manifest, out)
     if built.tally.missing:
         raise typer.Exit(INCOMPLETE)
@@ -223,7 +223,9 @@ def running(endpoint: Endpoint) -> Iterator[Endpoint]:
     if endpoint.kind != "embedded":
         yield endpoint
         return
-    from tools.raft.serve import embedded_server, teacher_adapter
+    from tools.raft.merge import teacher_model
+    from tools.raft.serve import embedded_server
 
-    with embedded_server(lora=teacher_adapter(), slots=EMBEDDED_SLOTS) as base_url:
-        yield replace(endpoint, base_url=base_url)
+    model, revision = teacher_model()
+    with embedded_server(model=model, slots=EMBEDDED_SLOTS) as base_url:
+        yield replace(endpoint, base_url=base_url, revision=revision)

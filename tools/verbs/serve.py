@@ -14,7 +14,7 @@ def serve(
     ] = None,
     lora: Annotated[Path | None, typer.Option(help="GGUF LoRA adapter on top of it.")] = None,
     teacher: Annotated[
-        bool, typer.Option("--teacher", help="Use the project's own teacher adapter.")
+        bool, typer.Option("--teacher", help="Serve the teacher: embedded model and shipped adapter.")
     ] = False,
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")
@@ -29,8 +29,9 @@ def serve(
       python -m tools serve --lora out/adapter.gguf --port 8082
     """
     from tools.raft.errors import UserError
-    from tools.raft.serve import serve as run, teacher_adapter
+    from tools.raft.merge import teacher_model
+    from tools.raft.serve import serve as run
 
-    if lora and teacher:
-        raise UserError("--lora and --teacher both name an adapter: give one of them")
-    run(model=model, lora=teacher_adapter() if teacher else lora, port=port, slots=slots)
+    if teacher and (model or lora):
+        raise UserError("--teacher is a model of its own: leave out --model and --lora")
+    run(model=teacher_model()[0] if teacher else model, lora=lora, port=port, slots=slots)
