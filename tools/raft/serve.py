@@ -73,8 +73,8 @@ def embedded_server(
     process = subprocess.Popen(
         [sys.executable, "-m", "tools.raft.serve", json.dumps(settings)],
         cwd=_ROOT,
-        # Threads wait for each other some hundred times a token. Spinning for ever, they are several times slower
-        # as soon as anything else runs; never spinning costs a third of the speed (108 tokens/s for 162).
+        # Threads wait for each other hundreds of times a token. Spinning for ever, they are several times
+        # slower as soon as anything else runs; never spinning costs a third (108 tokens/s for 162).
         env={"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "20000", **os.environ},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -23,8 +23,8 @@ def demo(
     from tools.raft.endpoint import resolve_endpoint
     from tools.verbs.generate import produce
 
-    # Passages of this size are what the embedded teacher was trained on; one question each keeps it to minutes.
-    settings = Settings(questions=1, chunk_size=160, negatives="fused", formats=("chat", "eval"))
+    # Passages of this size are what the embedded teacher was trained on; one question each takes minutes.
+    settings = Settings(questions=1, chunk_size=160, formats=("chat", "eval"))
     produce(
         [str(DATA / "documents")],
         out,
