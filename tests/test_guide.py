@@ -208,6 +208,7 @@ def test_a_round_trip_that_agrees_is_kept() -> None:
         ("Does it hunt midges?", SENTENCES[3][:-1], SENTENCES[3], {}, "answer too long"),
         ("Where is the roost?", "within two kilometres of", SENTENCES[3], {}, "answer is a fragment"),
         ("How many kilometres from the roost?", "midges", SENTENCES[3], {}, "answer is no amount"),
+        ("How often are midges hunted?", "within two kilometres", SENTENCES[3], {}, "answer is no frequency"),
         ("Does the bat hunt midges?", "midges", SENTENCES[3], {}, "question gives its answer away"),
         ("What did it hunt near the roost?", "midges", SENTENCES[3], {}, "question leaves open about whom"),
         (

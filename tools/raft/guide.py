@@ -51,6 +51,9 @@ _AMOUNT = re.compile(
     r"|millions?|half|dozens?|no|none|once|twice|all|several|few)\b",
     re.IGNORECASE,
 )
+_FREQUENCY = re.compile(
+    r"\d|\b(?:every|each|per|once|twice|times?|daily|\w+ly|always|never|often|seldom)\b", re.IGNORECASE
+)
 _QUESTION = re.compile(r"Answer:[ ]*(.+?)\s*\nQuestion:[ ]*(.+)", re.DOTALL)
 
 
@@ -230,6 +233,8 @@ def _flaw(question: str, answer: str, target: str, chunk: Chunk) -> str:
         return "answer is a fragment"
     if re.match(r"how (?:many|much|old)\b", question, re.IGNORECASE) and not _AMOUNT.search(answer):
         return "answer is no amount"
+    if re.match(r"how often\b", question, re.IGNORECASE) and not _FREQUENCY.search(answer):
+        return "answer is no frequency"
 
     asked, told = _content(question), _content(answer)
     if (
