@@ -24,6 +24,7 @@ from .dataset import PROMPT as RAFT_PROMPT, describe_file, make_datasets
 from .distract import Distractors, Negatives
 from .draft import answer_given, draft_rows
 from .endpoint import Endpoint
+from .errors import UserError
 from .generate import Tally, generate_records, write_row
 from .locate import GivenQuestion, Locator, draft_given
 from .prompts import prompt_hash
@@ -115,6 +116,8 @@ def build_dataset(
 
     tally, usage = asyncio.run(run())
     os.replace(part, raft)
+    if not tally.rows:
+        raise UserError(f"not one row passed the checks; {rejected} says why for each")
     files, findings = make_datasets(raft, out, formats=settings.formats, share=settings.p)
     notes += [str(finding) for finding in findings if finding.severity != "note"]
     refused = tally.refused + Counter(str(row["reason"]) for row in corpus.refused)
