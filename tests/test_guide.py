@@ -7,11 +7,10 @@ import re
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from tools.raft.check_guided import agrees, fits
 from tools.raft.guide import (
-    agrees,
     answer_grammar,
     answer_reply,
-    fits,
     likely_sentences,
     parse_guided_question,
     pick_targets,
@@ -190,8 +189,10 @@ def verdict(question: str, final: str, quote: str, *, expected: str = "", target
 
 
 def test_a_round_trip_that_agrees_is_kept() -> None:
-    assert verdict("How much does an adult weigh?", "between five and nine grams", SENTENCES[1]) == ""
-    assert verdict("When is the roost left after sunset?", "half an hour", SENTENCES[2]) == ""
+    assert (
+        verdict("How much does a bat weigh?", "five to nine grams", "A bat weighs five to nine grams.") == ""
+    )
+    assert verdict("When do bats leave?", "at dusk", "The bats leave their roost at dusk.") == ""
     assert verdict("Where does the Lesser horseshoe bat hang?", "from the roof of a cave", SENTENCES[0]) == ""
 
 
@@ -210,7 +211,14 @@ def test_a_round_trip_that_agrees_is_kept() -> None:
         ("How many kilometres from the roost?", "midges", SENTENCES[3], {}, "answer is no amount"),
         ("How often are midges hunted?", "within two kilometres", SENTENCES[3], {}, "answer is no frequency"),
         ("Does the bat hunt midges?", "midges", SENTENCES[3], {}, "question gives its answer away"),
-        ("What did it hunt near the roost?", "midges", SENTENCES[3], {}, "question leaves open about whom"),
+        (
+            "What did it hunt near the roost?",
+            "midges",
+            SENTENCES[3],
+            {},
+            "question leaves open about whom or what",
+        ),
+        ("How many wings has a bat?", "five and nine", SENTENCES[1], {}, "answer counts something else"),
         (
             "What does the Greater bat hunt?",
             "midges",
@@ -220,7 +228,7 @@ def test_a_round_trip_that_agrees_is_kept() -> None:
         ),
         ("What did bats hunt in 1950?", "midges", SENTENCES[3], {}, "question names what its chunk does not"),
         (
-            "What is the food of a parasite in the roost?",
+            "What is the food of a parasite of the Lesser horseshoe bat?",
             "midges",
             SENTENCES[3],
             {},
@@ -276,5 +284,5 @@ def test_a_bad_question_is_known_before_its_answer_is_paid_for() -> None:
     draft = new_draft("Does the bat hunt midges?", "c")
     draft["target"], draft["expected"] = SENTENCES[3], "midges"
     assert fits(draft, make_chunk()) == "question gives its answer away"
-    draft["question"], draft["expected"] = "What is hunted within two kilometres?", "midges"
+    draft["question"], draft["expected"] = "What do bats hunt within two kilometres?", "midges"
     assert fits(draft, make_chunk()) == ""

@@ -12,8 +12,7 @@ from promptflow.connections import (
 from promptflow.core import tool
 
 from tools.connections import node_client
-from tools.raft.check import check_draft
-from tools.raft.draft import retry_refused
+from tools.raft.draft import retry_refused, verify
 
 
 @tool
@@ -27,7 +26,7 @@ async def check_answers(
     """Check every answer and try once more what was refused; gives {"verified": […], "rejected": […]}."""
     async with node_client(connection, model) as client:
         for draft in drafts:
-            check_draft(draft, chunk)
+            await verify(draft, chunk, client)
         await asyncio.gather(*(retry_refused(draft, chunk, client, seed=seed) for draft in drafts))
         return {
             "verified": [draft for draft in drafts if not draft["reason"]],

@@ -5,7 +5,9 @@ from __future__ import annotations
 from . import ask
 from .ask import RETRY_TEMPERATURE, refuse
 from .client import CallFailed, Client
+from .confidence import is_likely_answer, logprobs_after
 from .guide import answer_grammar, likely_sentences
+from .parse import ANSWER_TAG, normalise, parse_answer
 from .prompts import prompt_hash, render
 from .records import Chunk, Draft, Kind
 from .sentences import split_sentences
@@ -29,7 +31,7 @@ async def answer_question(draft: Draft, chunk: Chunk, client: Client, *, seed: i
             reply = await client.ask(
                 render(GUIDED_PROMPT, passage=chunk["text"], question=draft["question"]),
                 max_tokens=_GUIDED_TOKENS,
-                extra={"grammar": _grammar(draft, chunk), "cache_prompt": True},
+                extra={"grammar": _grammar(draft, chunk), "cache_prompt": True, "logprobs": True},
             )
         else:
             reply = await client.ask(
@@ -45,6 +47,26 @@ async def answer_question(draft: Draft, chunk: Chunk, client: Client, *, seed: i
     draft["cot_answer"], draft["finish_reason"] = reply.text, reply.finish_reason
     draft["model"] = client.endpoint.model
     draft["prompt_hash"] = prompt_hash(*prompts_of(chunk["kind"], guided=client.endpoint.guided))
+    if "target" in draft and not is_likely_answer(logprobs_after(ANSWER_TAG, reply.logprobs)):
+        draft["reason"] = "answer is a guess"
+
+
+async def answer_again(draft: Draft, client: Client) -> None:
+    """Refuse a verified draft of a small model whose answer changes when it sees the sentence alone."""
+    if draft["reason"] or "target" not in draft:
+        return
+    try:
+        reply = await client.ask(
+            render(GUIDED_PROMPT, passage=draft["target"], question=draft["question"]),
+            max_tokens=_GUIDED_TOKENS,
+            extra={"grammar": answer_grammar([draft["target"]])},
+        )
+    except CallFailed as failure:
+        refuse(draft, failure)
+        return
+    again = parse_answer(reply.text)
+    if isinstance(again, str) or normalise(again.final) != normalise(draft["final_answer"]):
+        draft["reason"] = "tries disagree on the answer"
 
 
 def _grammar(draft: Draft, chunk: Chunk) -> str:

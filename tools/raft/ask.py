@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from .client import CallFailed, Client
-from .guide import parse_guided_question, pick_targets, question_grammar
+from .confidence import is_likely_wording, logprobs_after
+from .guide import QUESTION_TAG, parse_guided_question, pick_targets, question_grammar
 from .parse import normalise, parse_questions
 from .prompts import render
 from .records import Chunk, Draft, new_draft
@@ -77,12 +78,14 @@ async def ask_about_target(draft: Draft, chunk: Chunk, client: Client, *, seed: 
             temperature=RETRY_TEMPERATURE if attempt else 0.0,
             seed=seed if attempt else None,
             attempt=attempt,
-            extra={"grammar": question_grammar(draft["target"]), "cache_prompt": True},
+            extra={"grammar": question_grammar(draft["target"]), "cache_prompt": True, "logprobs": True},
         )
     except CallFailed as failure:
         refuse(draft, failure)
         return
     draft["question"], draft["expected"] = parse_guided_question(reply.text) or ("", "")
+    if not is_likely_wording(logprobs_after(QUESTION_TAG, reply.logprobs)):
+        draft["reason"] = "question is a guess"
 
 
 def refuse(draft: Draft, failure: CallFailed) -> None:

@@ -17,7 +17,7 @@ from .errors import UserError
 log = logging.getLogger(__name__)
 
 # Another layout of the table or of the keys gets another file; the old one is left alone.
-FILE = "replies.v1.sqlite"
+FILE = "replies.v2.sqlite"
 
 
 class Stored(NamedTuple):
@@ -27,6 +27,7 @@ class Stored(NamedTuple):
     finish_reason: str
     prompt_tokens: int
     completion_tokens: int
+    logprobs: str = ""  # JSON, where they were asked for
 
 
 def cache_directory(out: Path | None, env: Mapping[str, str] = os.environ) -> Path | None:
@@ -74,7 +75,7 @@ class Cache:
         self._base.execute(
             "CREATE TABLE IF NOT EXISTS reply (key BLOB PRIMARY KEY, text TEXT NOT NULL,"
             " finish_reason TEXT NOT NULL, prompt_tokens INTEGER NOT NULL,"
-            " completion_tokens INTEGER NOT NULL) WITHOUT ROWID"
+            " completion_tokens INTEGER NOT NULL, logprobs TEXT NOT NULL) WITHOUT ROWID"
         )
         self._base.execute("SELECT count(*) FROM (SELECT text FROM reply LIMIT 1)").fetchone()
 
@@ -104,7 +105,7 @@ class Cache:
 
     def get(self, key: bytes) -> Stored | None:
         """Return the reply stored under a key, or None."""
-        query = "SELECT text, finish_reason, prompt_tokens, completion_tokens FROM reply WHERE key = ?"
+        query = f"SELECT {', '.join(Stored._fields)} FROM reply WHERE key = ?"
         try:
             row = self._base.execute(query, (key,)).fetchone()
         except sqlite3.OperationalError as error:
@@ -118,7 +119,7 @@ class Cache:
         """Store a reply now; raises UserError where it cannot, since going on would pay for nothing."""
         for last in (False, True):
             try:
-                self._base.execute("INSERT OR REPLACE INTO reply VALUES (?, ?, ?, ?, ?)", (key, *reply))
+                self._base.execute("INSERT OR REPLACE INTO reply VALUES (?, ?, ?, ?, ?, ?)", (key, *reply))
                 return
             except sqlite3.OperationalError as error:
                 raise self._unusable(error) from None

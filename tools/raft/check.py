@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from .guide import agrees
+from .check_guided import agrees, fits
 from .parse import Answer, anchor_quotes, count_marks, is_marked, normalise, parse_answer
 from .records import Chunk, Draft
 from .safe import fold
@@ -70,7 +70,7 @@ def check_question(draft: Draft, chunk: Chunk) -> str:
         return "talks about its context"
     if chunk["kind"] == "api" and any(call in question for call in _CALL.findall(chunk["text"])):
         return "task names the call"
-    return ""
+    return fits(draft, chunk) if "target" in draft else ""
 
 
 def check_answer(reply: str, finish_reason: str, chunk: Chunk, *, expected: str = "") -> Answer | str:

@@ -48,6 +48,8 @@ class Reply:
     prompt_tokens: int
     completion_tokens: int
     cached: bool
+    # (token, natural logarithm of its probability), where `extra` asked for "logprobs"
+    logprobs: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass
@@ -160,7 +162,7 @@ class Client:
             self._count_cached(reply)
             return replace(reply, cached=True)
         if self._cache is not None and (stored := self._cache.get(key)):
-            reply = Reply(*stored, cached=True)
+            reply = Reply(*stored[:4], cached=True, logprobs=_read_logprobs(stored.logprobs))
             self._count_cached(reply)
             return reply
 
@@ -198,7 +200,13 @@ class Client:
                 if self._cache is not None:
                     self._cache.put(
                         key,
-                        Stored(reply.text, reply.finish_reason, reply.prompt_tokens, reply.completion_tokens),
+                        Stored(
+                            reply.text,
+                            reply.finish_reason,
+                            reply.prompt_tokens,
+                            reply.completion_tokens,
+                            json.dumps(reply.logprobs, ensure_ascii=False) if reply.logprobs else "",
+                        ),
                     )
                 self._served += 1
                 self.pace.succeeded()
@@ -318,6 +326,8 @@ class Client:
             text = said["content" if self.endpoint.api == "chat" else "text"]
             finish = str(choice.get("finish_reason") or "stop")
             usage = answer.get("usage") or {}
+            told = (choice.get("logprobs") or {}).get("content") or []
+            logprobs = tuple((str(each["token"]), float(each["logprob"])) for each in told)
             counts = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
         except (ValueError, LookupError, TypeError, AttributeError):
             start = self._clean(raw[:80].decode("utf-8", "replace"))
@@ -330,7 +340,7 @@ class Client:
             raise _Again("HTTP 200 with an empty reply")
         self.usage.unmetered += not counts[0]
         text = (text or "").encode("utf-8", "replace").decode()  # half a surrogate pair cannot be stored
-        return Reply(text, finish, *counts, cached=False)
+        return Reply(text, finish, *counts, cached=False, logprobs=logprobs)
 
     def _clean(self, text: str) -> str:
         """Make one short line of what a server said, without the key, whole or in part."""
@@ -339,3 +349,7 @@ class Client:
             text = text.replace(key, "[key]")
             text = re.sub(re.escape(key[:5]) + r"[^\s\"',]*|[^\s\"',]*\*{3,}[^\s\"',]*", "[key]", text)
         return " ".join(text.split())[:200]
+
+
+def _read_logprobs(stored: str) -> tuple[tuple[str, float], ...]:
+    return tuple((token, logprob) for token, logprob in json.loads(stored)) if stored else ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from .answer import answer_question
+from .answer import answer_again, answer_question
 from .ask import ask_about_target, ask_questions
 from .check import check_draft, check_question
 from .client import Client
@@ -41,7 +41,7 @@ async def answer_and_check(draft: Draft, chunk: Chunk, client: Client, *, seed: 
         return
     draft["reason"] = check_question(draft, chunk)
     await answer_question(draft, chunk, client, seed=seed)
-    check_draft(draft, chunk)
+    await verify(draft, chunk, client)
     await retry_refused(draft, chunk, client, seed=seed)
 
 
@@ -58,4 +58,10 @@ async def retry_refused(draft: Draft, chunk: Chunk, client: Client, *, seed: int
             draft["cot_answer"] = ""
             draft["reason"] = draft["reason"] or check_question(draft, chunk)
         await answer_question(draft, chunk, client, seed=seed, attempt=attempt)
-        check_draft(draft, chunk)
+        await verify(draft, chunk, client)
+
+
+async def verify(draft: Draft, chunk: Chunk, client: Client) -> None:
+    """Check an answered draft, by its words and, if a small model made it, by asking once more."""
+    check_draft(draft, chunk)
+    await answer_again(draft, client)

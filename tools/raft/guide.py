@@ -1,7 +1,7 @@
-"""Lead a small model by the hand: sentences to ask about, grammars for verbatim text, a round-trip check.
+"""Lead a small model by the hand: sentences to ask about, and grammars for verbatim text.
 
 The embedded teacher is asked for a question about one sentence, answer first; then, without that
-sentence or answer, to answer the question. Only what both ways agree on is kept.
+sentence or answer, to answer the question. check_guided.py keeps only what both ways agree on.
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from .parse import ANSWER_TAG, BEGIN_QUOTE, END_QUOTE, Answer, normalise
-from .records import Chunk, Draft
-from .safe import fold
+from .overlap import content_words, held_words, is_held
+from .parse import ANSWER_TAG, BEGIN_QUOTE, END_QUOTE, normalise
 
 # How a question asks; the answer's lead-in takes it up. English, as the prompts and the training data are.
 _ASKS = (
@@ -25,41 +24,13 @@ _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\u
 _PIECE = re.compile(rf"(?:(?!{_UNSPACED.pattern})[^\W_])+|[^\W_]")
 _WORDS = (6, 40)  # of a sentence worth asking about; two characters are a word where no blanks are set
 _ANAPHORA = re.compile(r"(?:It|They|He|She|This|These|Those|Such|Its|Their|His|Her|However|But|And)\b")
-_LONGEST = 12  # words of an answer
-_COVERAGE = 0.75  # of the question's content words have to stand in its sentence
-# English too; in other languages function words count as content, and more is refused.
-_FUNCTION_WORDS = frozenset(
-    re.findall(
-        r"\w+",
-        """a an the of in on at to for from by with and or as is are was were be been being do does did has
-        have had can could will would should may might must not it its this that these those they their he
-        his she her there what which who whom whose when where why how many much long old often far than
-        into about some any one kind type name called s""",
-    )
-)
-_OPENING = frozenset({"the", "a", "an", "to"})  # no answer ends with these
-_LOOSE = frozenset(  # nor begins or ends with these
-    re.findall(
-        r"\w+",
-        """and or but of which that who whom whose is are was were be been has have had its their his her it
-        they he she than as also""",
-    )
-)
-_PRONOUN = re.compile(r"\b(?:he|him|his|she|her|it|its|they|them|their|this|these|those)\b", re.IGNORECASE)
-_AMOUNT = re.compile(
-    r"\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\w+teen|\w+ty|hundreds?|thousands?"
-    r"|millions?|half|dozens?|no|none|once|twice|all|several|few)\b",
-    re.IGNORECASE,
-)
-_FREQUENCY = re.compile(
-    r"\d|\b(?:every|each|per|once|twice|times?|daily|\w+ly|always|never|often|seldom)\b", re.IGNORECASE
-)
-_QUESTION = re.compile(r"Answer:[ ]*(.+?)\s*\nQuestion:[ ]*(.+)", re.DOTALL)
+QUESTION_TAG = "Question:"
+_QUESTION = re.compile(rf"Answer:[ ]*(.+?)\s*\n{QUESTION_TAG}[ ]*(.+)", re.DOTALL)
 
 
 def question_reply(answer: str, question: str) -> str:
     """Write the reply the teacher learns to give when asked for a question: answer first."""
-    return f"Answer: {answer}\nQuestion: {question}"
+    return f"Answer: {answer}\n{QUESTION_TAG} {question}"
 
 
 def answer_reply(question: str, quote: str, answer: str) -> str:
@@ -106,7 +77,7 @@ def _worth(sentence: str) -> int:
 def question_grammar(target: str) -> str:
     """Write the GBNF grammar of a reply about a sentence: a span of its words, then one question."""
     starts, rules = _span_rules("t", " ".join(target.split()))
-    root = f'root ::= "Answer: " ({starts}) "\\nQuestion: " [^?？؟\\n]+ [?？؟]'
+    root = f'root ::= "Answer: " ({starts}) "\\n{QUESTION_TAG} " [^?？؟\\n]+ [?？؟]'
     return "\n".join([root, *rules])
 
 
@@ -118,10 +89,10 @@ def likely_sentences(sentences: list[str], question: str, *, holding: str = "") 
     right: where sentences have it word for word, only they stay.
     """
     known = [s for s in sentences if f" {normalise(holding)} " in f" {normalise(s)} "] if holding else []
-    words = [_held(sentence) for sentence in sentences]
+    words = [held_words(sentence) for sentence in sentences]
     scores = [0.0] * len(sentences)
-    for word in sorted(_content(question)):
-        having = [i for i, held in enumerate(words) if _is_held(word, held)]
+    for word in sorted(content_words(question)):
+        having = [i for i, held in enumerate(words) if is_held(word, held)]
         for i in having:
             scores[i] += 1 / len(having)
     likely = [s for s, score in zip(sentences, scores, strict=True) if score >= max(scores) / 2]
@@ -200,87 +171,3 @@ def parse_guided_question(text: str) -> tuple[str, str] | None:
     """Read a guided reply into (question, the answer it is meant to have), or None."""
     found = _QUESTION.match(text.strip())
     return (" ".join(found[2].split()), found[1].strip()) if found else None
-
-
-def fits(draft: Draft, chunk: Chunk) -> str:
-    """Check a guided question with the answer it is meant to have, before its own answer is paid for.
-
-    draft: has question, expected and target. Gives the reason for a refusal, or an empty string.
-    """
-    return _flaw(draft["question"], draft["expected"], draft["target"], chunk)
-
-
-def agrees(draft: Draft, chunk: Chunk, answer: Answer) -> str:
-    """Check the round trip of a guided question; give the reason for a refusal, or an empty string.
-
-    answer: what the model said when shown the passage and the question alone. That it fits the
-    expected answer is checked before, with every other answer's.
-    """
-    if normalise(answer.quotes[0]) != normalise(draft["target"]):
-        return "tries disagree on the sentence"
-    if _is_one_of_several(answer.final, draft["target"]):
-        return "answer is one of several"
-    return _flaw(draft["question"], answer.final, draft["target"], chunk)
-
-
-def _flaw(question: str, answer: str, target: str, chunk: Chunk) -> str:
-    words = normalise(answer).split()
-    if len(words) > _LONGEST or len(answer) > 12 * _LONGEST or words == normalise(target).split():
-        return "answer too long"
-    if not words or words[0] in _LOOSE or words[-1] in _LOOSE | _OPENING:
-        return "answer is a fragment"
-    if answer.count("(") != answer.count(")") or answer.count('"') % 2:
-        return "answer is a fragment"
-    if re.match(r"how (?:many|much|old)\b", question, re.IGNORECASE) and not _AMOUNT.search(answer):
-        return "answer is no amount"
-    if re.match(r"how often\b", question, re.IGNORECASE) and not _FREQUENCY.search(answer):
-        return "answer is no frequency"
-
-    asked, told = _content(question), _content(answer)
-    if (
-        2 * sum(_is_held(word, asked) for word in told) >= len(told)
-        or f" {normalise(answer)} " in f" {normalise(question)} "
-    ):
-        return "question gives its answer away"
-    reference = _PRONOUN.search(question)
-    if reference and not _content(question[: reference.start()]):
-        return "question leaves open about whom"
-    known = set(normalise(f"{chunk['text']} {chunk['title']}").split())
-    names = [w for w in re.findall(r"[\w-]+", fold(question))[1:] if w[0].isupper() or w[0].isdigit()]
-    if any(part not in known for word in names for part in normalise(word).split()):
-        return "question names what its chunk does not"
-    shared = [word for word in asked if _is_held(word, _held(target))]
-    if len(shared) < 2 or len(shared) < _COVERAGE * len(asked):
-        return "question strays from its sentence"
-    return ""
-
-
-def _is_one_of_several(answer: str, target: str) -> bool:
-    """Tell whether the target goes on listing where the answer breaks off, or lists before it begins."""
-    before, found, after = target.partition(answer)
-    if not found:
-        return False
-    item = r"(?:[^\s,;]+ ){0,3}[^\s,;.]+"
-    goes_on = re.match(rf",? (?:and|or) {item}[,;.]|, {item},? (?:and|or)\b|、", after)
-    return bool(goes_on or re.search(rf"\b(?:and|or) $|, {item}, $|、$", before))
-
-
-def _content(text: str) -> set[str]:
-    """Give the words that carry the meaning; single characters where no blanks are set."""
-    words = [word for word in normalise(text).split() if word not in _FUNCTION_WORDS]
-    return {piece for word in words for piece in (_UNSPACED.findall(word) or [word])}
-
-
-def _held(text: str) -> set[str]:
-    return set(normalise(text).split()) | set(_UNSPACED.findall(text))
-
-
-def _is_held(word: str, held: set[str]) -> bool:
-    return word in held or any(_same_stem(word, other) for other in held)
-
-
-def _same_stem(word: str, other: str) -> bool:
-    shorter = min(len(word), len(other))
-    return word.rstrip("s") == other.rstrip("s") or (
-        shorter > 3 and word[: max(4, shorter - 2)] == other[: max(4, shorter - 2)]
-    )
