@@ -218,6 +218,20 @@ def test_a_round_trip_that_agrees_is_kept() -> None:
             {},
             "question leaves open about whom or what",
         ),
+        (
+            "How long ago did bats hunt midges?",
+            "two years",
+            "Bats hunt midges for two years.",
+            {},
+            "answer is no time ago",
+        ),
+        (
+            "What bat hunts midges?",
+            "the noctule",
+            "Three bats hunt midges: the noctule (N. noctula), the serotine and the barbastelle.",
+            {},
+            "answer is one of several",
+        ),
         ("How many wings has a bat?", "five and nine", SENTENCES[1], {}, "answer counts something else"),
         (
             "What does the Greater bat hunt?",

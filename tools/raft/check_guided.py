@@ -69,6 +69,8 @@ def _answer_flaw(question: str, answer: str, target: str) -> str:
     counted = re.match(r"how many (\w+)", question, re.IGNORECASE)
     if counted and content_words(counted[1]) and not is_held(normalise(counted[1]), held_words(target)):
         return "answer counts something else"
+    if re.match(r"how long ago\b", question, re.IGNORECASE) and not re.search(r"\bago\b", target):
+        return "answer is no time ago"
     if re.match(r"how often\b", question, re.IGNORECASE) and not _FREQUENCY.search(answer):
         return "answer is no frequency"
     return ""
@@ -116,6 +118,7 @@ def _is_one_of_several(answer: str, target: str) -> bool:
     before, found, after = target.partition(answer)
     if not found:
         return False
-    item = r"(?:[^\s,;]+ ){0,3}[^\s,;.]+"
+    item = r"(?:[^\s,;]+ ){0,6}[^\s,;.]+"
+    after = re.sub(r"^ \([^()]*\)", "", after)
     goes_on = re.match(rf",? (?:and|or) {item}[,;.]|, {item},? (?:and|or)\b|、", after)
     return bool(goes_on or re.search(rf"\b(?:and|or) $|, {item}, $|、$", before))
