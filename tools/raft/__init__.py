@@ -42,7 +42,7 @@ _MODULES = {
     "index": ("build_index", "open_index", "Index", "Hit"),
     "index_store": ("IndexManifest",),
     "embed_endpoint": ("open_embedder",),
-    "rank_metrics": ("recall_at", "reciprocal_rank", "ndcg_at"),
+    "rank_metrics": ("recall_at", "reciprocal_rank", "ndcg_at", "score_hits", "average_scores"),
     # what they pass on
     "records": ("Document", "Chunk", "Draft", "content_id", "read_chunks"),
     "errors": ("UserError",),

@@ -147,6 +147,7 @@ def build_index(
                 for chunk, row in zip(before, _vectors_of(folder / VECTORS), strict=True)
             }
         if before == unique and known:
+            journal.remove()
             return {**old, "changes": _changes(0, len(unique), 0, len(chunks) - len(unique))}
     missing = [key for key in keys if key not in known]
     resumed = {key: row for key, row in journal.read() if key in keys and key not in known}

@@ -93,11 +93,16 @@ def replace_index(
 
 
 def settle(folder: Path, manifest: IndexManifest) -> None:
-    """Give the files of the manifest their names, where a build was stopped before it could."""
+    """Give the files of the manifest their names, where a build was stopped before it could.
+
+    What a build left that was stopped earlier goes.
+    """
     for name in manifest["files"]:
         path = locate_file(folder, manifest, name)
         if path.name != name:
             os.replace(path, folder / name)
+    for name in (*manifest["files"], MANIFEST):
+        (folder / f"{name}.new").unlink(missing_ok=True)
 
 
 class Journal:

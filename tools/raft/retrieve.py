@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from .errors import UserError
 from .records import Chunk
 from .safe import fold
 
@@ -117,7 +118,13 @@ class Dense:
 
     def search(self, queries: Sequence[str], k: int) -> list[Ranking]:
         """Give for each query the k texts whose vectors are closest to its own."""
-        return self.search_vectors(self._embedder.embed(queries, role="query"), k)
+        vectors = self._embedder.embed(queries, role="query")
+        if vectors.shape[1] != self._index.d:
+            raise UserError(
+                f"{self._embedder.name} gives vectors of {vectors.shape[1]} dimensions, the index has "
+                f"{self._index.d}: it is not the model that the index was built with"
+            )
+        return self.search_vectors(vectors, k)
 
     def search_vectors(self, vectors: np.ndarray, k: int) -> list[Ranking]:
         """Search with queries that are vectors already: float32 of shape (queries, dimension)."""

@@ -110,8 +110,8 @@ def index(manifest: IndexManifest, out: Path) -> None:
     console.print(", ".join(f"{count:,} {name}" for name, count in changes.items()), style="dim")
     if manifest["cut"]:
         console.print(
-            f"[yellow]note[/yellow] {manifest['cut']:,} chunks are longer than {escape(manifest['model'])} reads: "
-            "their vectors are of their beginning; a smaller --chunk-size avoids that",
+            f"[yellow]note[/yellow] {manifest['cut']:,} chunks are longer than {escape(manifest['model'])} "
+            "reads, their vectors are of their beginning: a smaller --chunk-size avoids that",
             soft_wrap=True,
         )
     search = "exact search" if manifest["kind"] == "exact" else "approximate search"
