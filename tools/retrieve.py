@@ -24,6 +24,7 @@ class Retrieve(ToolProvider):
         super().__init__()
         folder = Path(__file__).parent.parent / index  # below the flow's folder, unless it is absolute
         self._index = open_index(folder, lookup=lookup)
+        self._index.lexical  # noqa: B018  counted here once, and not in each worker
 
     @tool
     def search(self, question: str, k: int, mode: Mode = Mode.fused) -> list:
