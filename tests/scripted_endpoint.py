@@ -49,6 +49,22 @@ def _sentences(document: str) -> tuple[tuple[str, frozenset[str]], ...]:
     return tuple((text, frozenset(word.lower() for word in _WORD.findall(text))) for text in found)
 
 
+def embed_texts(request: Mapping[str, Any]) -> tuple[int, bytes]:
+    """Count the words of each text in 32 places; more than 50 texts, or a text of "too long", get a 400."""
+    texts = request["input"]
+    if len(texts) > 50 or any("too long" in text for text in texts):
+        return 400, _error("The input is too large.", "invalid_request")
+    rows = []
+    for index, text in enumerate(texts):
+        places = Counter(
+            hashlib.sha256(word.lower().encode()).digest()[0] % 32 for word in _WORD.findall(text)
+        )
+        rows.append({"index": index, "embedding": [places[place] + 0.001 for place in range(32)]})
+    rows.reverse()  # nothing says that they come in order
+    usage = {"prompt_tokens": sum(len(text.split()) for text in texts)}
+    return 200, json.dumps({"object": "list", "data": rows, "usage": usage}).encode()
+
+
 def write_questions(document: str, count: int) -> str:
     """Write `count` different questions about the sentences of a document, one a line."""
     sentences = _sentences(document)
@@ -203,6 +219,8 @@ class Script:
             if refused[0] == "max_tokens":
                 message += " Use 'max_completion_tokens' instead."
             return 0.0, 400, _error(message, "unsupported_parameter", refused[0]), ""
+        if path.partition("?")[0].endswith("/embeddings"):
+            return self.options.latency, *embed_texts(request), ""
         messages = request.get("messages")
         prompt = (
             "\n".join(str(m.get("content", "")) for m in messages)
@@ -300,7 +318,7 @@ class Connection(asyncio.Protocol):
         elif path == "/reset":
             script.reset()
             self._send(200, b"{}", "")
-        elif method == "POST" and called.endswith("/completions"):
+        elif method == "POST" and called.endswith(("/completions", "/embeddings")):
             self.busy = True
             script.in_flight += 1
             script.max_in_flight = max(script.max_in_flight, script.in_flight)

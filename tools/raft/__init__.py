@@ -38,6 +38,11 @@ _MODULES = {
     "vet": ("vet_files", "Finding"),
     "card": ("write_manifest", "write_card"),
     "cost": ("load_prices", "dollars", "estimate_generation"),
+    # chunks → retrieval
+    "index": ("build_index", "open_index", "Index", "Hit"),
+    "index_store": ("IndexManifest",),
+    "embed_endpoint": ("open_embedder",),
+    "rank_metrics": ("recall_at", "reciprocal_rank", "ndcg_at", "score_hits", "average_scores"),
     # what they pass on
     "records": ("Document", "Chunk", "Draft", "content_id", "read_chunks"),
     "errors": ("UserError",),

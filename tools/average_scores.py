@@ -1,0 +1,14 @@
+"""Node: the scores of all questions → metrics of the run."""
+
+from promptflow.core import log_metric, tool
+
+from tools.raft.rank_metrics import average_scores as average
+
+
+@tool
+def average_scores(scores: list, lines: list) -> dict:
+    """Average over the questions and log each metric; lines that failed count as missing."""
+    metrics = average(scores, max(lines, default=0))
+    for name, value in metrics.items():
+        log_metric(name, value)
+    return metrics

@@ -1,0 +1,11 @@
+"""Node: hits and what is relevant → recall, reciprocal rank and nDCG of one question."""
+
+from promptflow.core import tool
+
+from tools.raft.rank_metrics import score_hits as score
+
+
+@tool
+def score_hits(hits: list, relevant: list, k: int) -> dict:
+    """Score the hits of one question; empty where nothing is known to be relevant."""
+    return score(hits, relevant, k)
