@@ -38,6 +38,10 @@ _MODULES = {
     "vet": ("vet_files", "Finding"),
     "card": ("write_manifest", "write_card"),
     "cost": ("load_prices", "dollars", "estimate_generation"),
+    # index → answers
+    "follow_up": ("stand_alone",),
+    "chat": ("answer_questions", "chat_messages", "instruction_of", "read_asked"),
+    "cite": ("read_reply", "show_answer"),
     # what they pass on
     "records": ("Document", "Chunk", "Draft", "content_id", "read_chunks"),
     "errors": ("UserError",),
