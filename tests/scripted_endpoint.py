@@ -6,8 +6,7 @@ What it writes depends on the request alone, so two runs of the same questions g
 Faults are drawn from a hash of seed and request: those of the wire (500, 429, malformed, hang) again at
 each attempt, those of the text (truncated, untagged) once and for all, as a model at a fixed seed would.
 `GET /stats` counts, `GET /bodies` shows the last requests, `POST /reset` starts both again. The HTTP is done
-by hand on an asyncio
-protocol, because the server shares two cores with what it measures.
+by hand on an asyncio protocol, because the server shares two cores with what it measures.
 """
 
 from __future__ import annotations
