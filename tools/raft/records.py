@@ -103,6 +103,7 @@ def read_chunks(path: Path) -> Iterator[Chunk]:
                 try:
                     chunk: Chunk = json.loads(line)
                     chunk["text"], chunk["title"] = make_safe(chunk["text"]), make_safe(chunk["title"])
+                    chunk = {**chunk, "id": chunk["id"], "source": chunk["source"], "page": chunk.get("page")}
                 except (ValueError, KeyError, TypeError):
                     raise UserError(
                         f"{path}, line {number}: not a chunk; `generate` writes such a file"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from .records import Chunk
 from .safe import fold
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .embed import Embedder
 
 Mode = Literal["lexical", "dense", "fused"]
+Ranking = list[tuple[int, float]]  # positions of chunks with their scores, best first
 
 RRF_CONSTANT = 60  # Cormack, Clarke and Büttcher, "Reciprocal Rank Fusion", SIGIR 2009
 _FUSED_DEPTH = 50  # ranks of each list that take part in the fusion
@@ -22,7 +23,7 @@ _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\u
 
 
 class Retriever:
-    """Hold chunks ready to be searched: BM25 over words, exact inner product over embeddings, or both.
+    """Hold chunks ready to be searched, without a folder: BM25 over words, embeddings, or both.
 
     Fused ranks are reciprocal-rank sums of the two lists. `embedder` is needed for dense and fused.
     """
@@ -30,34 +31,42 @@ class Retriever:
     def __init__(
         self, chunks: Sequence[Chunk], mode: Mode = "lexical", embedder: Embedder | None = None
     ) -> None:
-        self._count = len(chunks)
-        self._lexical = _Lexical([chunk["text"] for chunk in chunks]) if mode != "dense" and chunks else None
+        texts = [chunk["text"] for chunk in chunks]
+        self._lexical = Lexical(texts) if mode != "dense" and chunks else None
         self._dense = None
         if mode != "lexical" and chunks:
             assert embedder is not None, "dense retrieval needs an embedder"
-            self._dense = _Dense([chunk["text"] for chunk in chunks], embedder)
+            self._dense = Dense(exact_index(embedder.embed(texts)), embedder)
 
     def search(self, queries: Sequence[str], k: int) -> list[list[int]]:
         """Give for each query the positions of its k best chunks, best first; fewer where there are fewer."""
-        k = min(k, self._count)
-        if not queries or not k:
-            return [[] for _ in queries]
-        if self._lexical and self._dense:
-            depth = min(self._count, max(k, _FUSED_DEPTH))
-            lists = zip(self._lexical.search(queries, depth), self._dense.search(queries, depth), strict=True)
-            return [fuse(pair)[:k] for pair in lists]
-        ranker = self._lexical or self._dense
-        assert ranker is not None
-        return ranker.search(queries, k)
+        found = rank(queries, k, self._lexical, self._dense)
+        return [[position for position, _ in ranking] for ranking in found]
 
 
-def fuse(rankings: Sequence[Sequence[int]]) -> list[int]:
+def rank(queries: Sequence[str], k: int, lexical: Lexical | None, dense: Dense | None) -> list[Ranking]:
+    """Rank chunks for each query with what is given: BM25, embeddings, or both fused.
+
+    At most k each, fewer where fewer are found. Scores are BM25's, inner products, or sums of
+    reciprocal ranks.
+    """
+    ranker = lexical or dense
+    if not queries or k < 1 or ranker is None:
+        return [[] for _ in queries]
+    if lexical and dense:
+        depth = max(k, _FUSED_DEPTH)
+        pairs = zip(lexical.search(queries, depth), dense.search(queries, depth), strict=True)
+        return [fuse(pair)[:k] for pair in pairs]
+    return ranker.search(queries, k)
+
+
+def fuse(rankings: Sequence[Ranking]) -> Ranking:
     """Fuse rankings by the sum of 1 / (60 + rank); ties go to the lower position."""
     scores: dict[int, float] = {}
     for ranking in rankings:
-        for rank, position in enumerate(ranking, start=1):
-            scores[position] = scores.get(position, 0.0) + 1.0 / (RRF_CONSTANT + rank)
-    return sorted(scores, key=lambda position: (-scores[position], position))
+        for place, (position, _) in enumerate(ranking, start=1):
+            scores[position] = scores.get(position, 0.0) + 1.0 / (RRF_CONSTANT + place)
+    return sorted(scores.items(), key=lambda item: (-item[1], item[0]))
 
 
 def words(text: str) -> list[str]:
@@ -74,34 +83,55 @@ def words(text: str) -> list[str]:
     return tokens
 
 
-class _Lexical:
+class Lexical:
+    """BM25 over the words of texts."""
+
     def __init__(self, texts: Sequence[str]) -> None:
         import bm25s
 
+        self._count = len(texts)
         self._index = bm25s.BM25()
         # An index without a single word cannot be built; a blank stands for "no words".
         self._index.index([words(text) or [" "] for text in texts], show_progress=False)
 
-    def search(self, queries: Sequence[str], k: int) -> list[list[int]]:
+    def search(self, queries: Sequence[str], k: int) -> list[Ranking]:
+        """Give for each query its k best texts; one that shares no word with the query was not found."""
         positions, scores = self._index.retrieve(
-            [words(query) or [" "] for query in queries], k=k, show_progress=False, return_as="tuple"
+            [words(query) or [" "] for query in queries],
+            k=min(k, self._count),
+            show_progress=False,
+            return_as="tuple",
         )
-        # A chunk that shares no word with the query was not found.
         return [
-            [int(at) for at, score in zip(row, row_scores, strict=True) if score > 0]
-            for row, row_scores in zip(positions, scores, strict=True)
+            [(at, score) for at, score in zip(row, row_scores, strict=True) if score > 0]
+            for row, row_scores in zip(positions.tolist(), scores.tolist(), strict=True)
         ]
 
 
-class _Dense:
-    def __init__(self, texts: Sequence[str], embedder: Embedder) -> None:
-        import faiss
+class Dense:
+    """Inner products with the vectors of a FAISS index."""
 
+    def __init__(self, index: Any, embedder: Embedder) -> None:
+        self._index = index
         self._embedder = embedder
-        vectors: np.ndarray = embedder.embed(texts)
-        self._index = faiss.IndexFlatIP(vectors.shape[1])
-        self._index.add(vectors)
 
-    def search(self, queries: Sequence[str], k: int) -> list[list[int]]:
-        _, positions = self._index.search(self._embedder.embed(queries), k)
-        return [[int(at) for at in row if at >= 0] for row in positions]
+    def search(self, queries: Sequence[str], k: int) -> list[Ranking]:
+        """Give for each query the k texts whose vectors are closest to its own."""
+        return self.search_vectors(self._embedder.embed(queries, role="query"), k)
+
+    def search_vectors(self, vectors: np.ndarray, k: int) -> list[Ranking]:
+        """Search with queries that are vectors already: float32 of shape (queries, dimension)."""
+        scores, positions = self._index.search(vectors, min(k, self._index.ntotal))
+        return [
+            [(at, score) for at, score in zip(row, row_scores, strict=True) if at >= 0]
+            for row, row_scores in zip(positions.tolist(), scores.tolist(), strict=True)
+        ]
+
+
+def exact_index(vectors: np.ndarray) -> Any:
+    """Make a FAISS index that compares a query with every vector."""
+    import faiss
+
+    index = faiss.IndexFlatIP(vectors.shape[1])
+    index.add(vectors)
+    return index

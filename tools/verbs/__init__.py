@@ -11,6 +11,7 @@ from tools.verbs.answer import answer
 from tools.verbs.connect import connect
 from tools.verbs.demo import demo
 from tools.verbs.generate import generate
+from tools.verbs.index import index
 from tools.verbs.serve import serve
 from tools.verbs.teach import teach
 
@@ -21,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for verb in (generate, answer, serve, connect, demo, teach):
+for verb in (generate, index, answer, serve, connect, demo, teach):
     app.command()(verb)
 
 

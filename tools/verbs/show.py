@@ -27,6 +27,7 @@ from tools.raft.collect import Corpus
 from tools.raft.cost import Price, estimate_generation, show_dollars
 from tools.raft.endpoint import Endpoint
 from tools.raft.generate import Tally
+from tools.raft.index_store import IndexManifest
 from tools.raft.prompts import render
 
 console = Console(highlight=False)
@@ -73,11 +74,7 @@ def corpus(corpus: Corpus, endpoint: Endpoint, given: Sequence[object]) -> None:
     """Say what was read, what was left out, and which model will be asked."""
     tokens = sum(chunk["tokens"] for chunk in corpus.chunks)
     console.print(f"{corpus.documents} documents, {len(corpus.chunks)} chunks, {tokens:,} tokens")
-    for row in corpus.refused:
-        if row["stage"] == "document":
-            console.print(
-                f"  [yellow]left out[/yellow] {escape(str(row['source']))}: {escape(str(row['reason']))}"
-            )
+    left_out(corpus)
     if given:
         console.print(f"{len(given)} questions of your own")
     if endpoint.kind == "embedded":
@@ -87,6 +84,42 @@ def corpus(corpus: Corpus, endpoint: Endpoint, given: Sequence[object]) -> None:
         )
     else:
         console.print(f"Model: {escape(str(endpoint))}")
+
+
+def left_out(corpus: Corpus) -> None:
+    """Say which documents were left out, and why."""
+    for row in corpus.refused:
+        if row["stage"] == "document":
+            console.print(
+                f"  [yellow]left out[/yellow] {escape(str(row['source']))}: {escape(str(row['reason']))}"
+            )
+
+
+@contextmanager
+def embedding() -> Iterator[Callable[[int, int], None]]:
+    """Show how many texts are embedded."""
+    columns = (TextColumn("embedding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, refresh_per_second=4, transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def index(manifest: IndexManifest, out: Path) -> None:
+    """Say what changed in an index; the last line says where it is."""
+    changes = manifest["changes"]
+    console.print(", ".join(f"{count:,} {name}" for name, count in changes.items()), style="dim")
+    if manifest["cut"]:
+        console.print(
+            f"[yellow]note[/yellow] {manifest['cut']:,} chunks are longer than {escape(manifest['model'])} reads: "
+            "their vectors are of their beginning; a smaller --chunk-size avoids that",
+            soft_wrap=True,
+        )
+    search = "exact search" if manifest["kind"] == "exact" else "approximate search"
+    console.print(
+        f"Index: {manifest['chunks']:,} chunks of {manifest['sources']:,} sources in {out} "
+        f"({escape(manifest['model'])}, {manifest['dimensions']} dimensions, {search})",
+        soft_wrap=True,
+    )
 
 
 def estimate(

@@ -1,0 +1,68 @@
+"""index: documents or chunks → a FAISS index."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tools.raft.errors import UserError
+
+
+def index(
+    out: Annotated[Path, typer.Option(help="Folder for the index.", metavar="DIR")],
+    docs: Annotated[
+        list[str] | None, typer.Option(help="Files, folders or globs; may be repeated.", metavar="PATH…")
+    ] = None,
+    more: Annotated[list[str] | None, typer.Argument(hidden=True, metavar="[PATH]…")] = None,
+    chunks: Annotated[
+        Path | None,
+        typer.Option(help="A chunks.jsonl that `generate` wrote, instead of documents.", metavar="F.jsonl"),
+    ] = None,
+    embedding_model: Annotated[
+        str,
+        typer.Option(
+            help="A sentence-transformers model by name or folder, CONNECTION:MODEL, or URL:MODEL with its "
+            "key in RAFT_API_KEY; the embedded one if not given."
+        ),
+    ] = "",
+    chunk_size: Annotated[int, typer.Option(min=16, help="Tokens a chunk, at most; with --docs.")] = 512,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at the first document that cannot be read.")
+    ] = False,
+) -> None:
+    """Index documents, or the chunks of a dataset, for retrieval.
+
+    [bold]Examples[/bold]
+
+      python -m tools index --docs data/documents --out index
+      python -m tools index --chunks out/chunks.jsonl --out index
+      python -m tools index --docs manuals --out index --embedding-model azure_openai:text-embedding-3-small
+
+    The index holds what is named, and nothing else. Run it again with more documents, or after an
+    interruption: only texts that are new are embedded, and what is no longer named goes.
+    """
+    from tools.connections import lookup
+    from tools.raft.collect import collect_chunks
+    from tools.raft.embed_endpoint import open_embedder
+    from tools.raft.index import build_index
+    from tools.raft.index_store import read_manifest
+    from tools.raft.records import read_chunks
+    from tools.verbs import show
+
+    paths = [*(docs or []), *(more or [])]
+    if bool(paths) == bool(chunks):
+        raise UserError("say what to index: --docs PATH… or --chunks F.jsonl, one of the two")
+    read_manifest(out)  # a folder that holds something else is found before anything is read
+    embedder = open_embedder(embedding_model, lookup=lookup)
+    if chunks:
+        rows = list(read_chunks(chunks))
+    else:
+        with show.reading() as on_document:
+            corpus = collect_chunks(paths, chunk_size=chunk_size, strict=strict, on_document=on_document)
+        show.left_out(corpus)
+        rows = corpus.chunks
+    with show.embedding() as on_batch:
+        manifest = build_index(rows, out, embedder, on_batch=on_batch)
+    show.index(manifest, out)
