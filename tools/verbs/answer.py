@@ -86,7 +86,7 @@ def answer(
         lookup=lookup,
     )
     rows = read_asked(questions)
-    opened = open_index(index)
+    opened = open_index(index, lookup=lookup)
     begun = time.monotonic()
     with running(endpoint) as live:
         answers, usage = produce(
