@@ -89,8 +89,8 @@ def cite(quote: str, hits: Sequence[Hit]) -> Citation:
 
 
 def is_refusal(final: str) -> bool:
-    """Tell whether a final answer is the one that the prompts ask for when no document has it."""
-    return normalise(final) == _refused() or normalise(final) == "unanswerable"
+    """Tell whether a final answer is one that the prompts ask for when there is none."""
+    return normalise(final) in (_refused(), "i do not know", "unanswerable")
 
 
 @lru_cache(maxsize=1)
