@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -171,7 +172,7 @@ def test_every_prompt_renders_and_says_what_a_refusal_is() -> None:
         assert BATS in messages[-1]["content"]
     assert "<DOCUMENT>" not in str(chat_messages([hit(BATS)], SPEED, "closed_book"))
     few = render("few_shot_answer.jinja2", instruction="")
-    for before, message in zip(few, few[1:], strict=False):
+    for before, message in itertools.pairwise(few):
         if message["role"] == "assistant":  # the examples keep to what they teach
             answer = read_reply(message["content"], [hit(before["content"])])
             assert answer["citations"]

@@ -29,7 +29,7 @@ PROMPTS = {
     "few_shot": "few_shot_answer.jinja2",
     "closed_book": "closed_book_answer.jinja2",
 }
-_BATCH = 64  # questions looked up at a time: the first are at the model while the next are looked up
+_BATCH = 32  # questions looked up at a time: the first are at the model while the next are looked up
 
 Row = dict[str, Any]
 
