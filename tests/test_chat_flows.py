@@ -258,8 +258,7 @@ def test_an_upload_takes_no_key_and_no_document() -> None:
     assert tops <= {"flow.dag.yaml", "requirements.txt", "tools", "prompts", "index", "connections", "deploy"}
 
 
-@pytest.mark.slow
-def test_pf_builds_a_folder_that_serves_and_a_batch_that_completes(tmp_path: Path) -> None:
+def test_what_pf_builds_serves_without_the_repository(tmp_path: Path) -> None:
     home = tmp_path / "home" / ".promptflow"
     home.mkdir(parents=True)
     (home / "pf.yaml").write_text(
@@ -279,6 +278,20 @@ def test_pf_builds_a_folder_that_serves_and_a_batch_that_completes(tmp_path: Pat
 
         run(sys.executable, "-m", "tools", "connect", "embedded")
         run(*pf, "flow", "build", "--source", ".", "--output", str(tmp_path / "built"), "--format", "docker")
-    assert (tmp_path / "built" / "flow" / "index" / "manifest.json").is_file()
+        flow = tmp_path / "built" / "flow"
+        text = (flow / "flow.dag.yaml").read_text(encoding="utf-8")
+        (flow / "flow.dag.yaml").write_text(text.replace("mode: fused", "mode: lexical"), encoding="utf-8")
+        script = (
+            "import sys; from promptflow.core._serving.app import create_app; client = create_app().test_client();"
+            "print(client.get('/').status_code, client.post('/score', json={'question': 'bats?'}).status_code);"
+            "import tools; print(tools.__file__)"
+        )
+        env["EMBEDDED_API_KEY"] = "none"
+        env.pop("PYTHONPATH", None)
+        done = subprocess.run(
+            [sys.executable, "-c", script], cwd=flow, env=env, capture_output=True, text=True, timeout=120
+        )
+    assert "200 200" in done.stdout, done.stdout + done.stderr
+    assert str(flow) in done.stdout, "nothing came from the repository"
     assert not list((tmp_path / "built").rglob("*.pdf"))
     assert "${env:EMBEDDED_API_KEY}" in (tmp_path / "built" / "connections" / "embedded.yaml").read_text()
