@@ -5,8 +5,8 @@
 What it writes depends on the request alone, so two runs of the same questions get the same answers.
 Faults are drawn from a hash of seed and request: those of the wire (500, 429, malformed, hang) again at
 each attempt, those of the text (truncated, untagged) once and for all, as a model at a fixed seed would.
-`GET /stats` counts, `POST /reset` starts the counts again. The HTTP is done by hand on an asyncio
-protocol, because the server shares two cores with what it measures.
+`GET /stats` counts, `GET /bodies` shows the last requests, `POST /reset` starts both again. The HTTP is done
+by hand on an asyncio protocol, because the server shares two cores with what it measures.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -128,6 +128,7 @@ class Script:
         self.answered: Counter[bytes] = Counter()
         self.prompts: Counter[bytes] = Counter()
         self.given: Counter[str] = Counter()
+        self.bodies: deque[str] = deque(maxlen=1000)
         self.paths: Counter[str] = Counter()  # with their queries
         self.auth: Counter[str] = Counter()  # how a key was sent, if one was
         self.in_flight = self.max_in_flight = 0
@@ -181,6 +182,7 @@ class Script:
     def answer(self, path: str, body: bytes, headers: bytes) -> tuple[float, int, bytes, str]:
         """Script one model call: seconds to wait (negative: for ever), status, body, extra headers."""
         self.calls += 1
+        self.bodies.append(body.decode("utf-8", "replace"))
         self.paths[path] += 1
         for kind in (b"api-key", b"authorization"):
             self.auth[kind.decode()] += re.search(rb"(?i)\r\n" + kind + b":", headers) is not None
@@ -315,6 +317,8 @@ class Connection(asyncio.Protocol):
         script, called = self.script, path.split("?")[0]
         if path == "/stats":
             self._send(200, json.dumps(script.stats()).encode(), "")
+        elif path == "/bodies":
+            self._send(200, json.dumps(list(script.bodies)).encode(), "")
         elif path == "/reset":
             script.reset()
             self._send(200, b"{}", "")
@@ -398,6 +402,11 @@ class Scripted:
     def stats(self) -> dict[str, Any]:
         with urllib.request.urlopen(f"{self._root}/stats", timeout=10) as reply:
             return dict(json.load(reply))
+
+    def requests(self) -> list[dict[str, Any]]:
+        """Give the bodies of the last calls, in the order they came."""
+        with urllib.request.urlopen(f"{self._root}/bodies", timeout=10) as reply:
+            return [json.loads(body) for body in json.load(reply)]
 
     def reset(self) -> None:
         urllib.request.urlopen(

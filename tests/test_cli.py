@@ -32,7 +32,7 @@ def rows(path: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-@pytest.mark.parametrize("verb", ["generate", "index", "serve", "connect", "demo", "teach"])
+@pytest.mark.parametrize("verb", ["generate", "index", "answer", "serve", "connect", "demo", "teach"])
 def test_help_is_quick_and_has_an_example(verb: str) -> None:
     begun = time.monotonic()
     done = run(verb, "--help")
@@ -195,3 +195,24 @@ def test_a_completion_model_serves_as_well(tmp_path: Path) -> None:
                    "--valid", 0, "--test", 0, "--out", tmp_path, "--connection", f"{endpoint.url}:m")  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert rows(tmp_path / "raft.jsonl")
+
+
+def test_answer_says_how_many_it_got_and_does_not_pay_twice(tmp_path: Path) -> None:
+    out = tmp_path / "answers.jsonl"
+    command = ["answer", "--questions", ROOT / "data" / "questions.jsonl", "--index", ROOT / "index", "--mode", "lexical",
+               "--out", out]  # fmt: skip
+    with scripted_endpoint() as endpoint:
+        done = run(*command, "--connection", f"{endpoint.url}:m")
+        assert endpoint.stats()["calls"] == 24
+        assert run(*command, "--connection", f"{endpoint.url}:m").returncode == 0
+        assert endpoint.stats()["calls"] == 24
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == f"Answers: 24 of 24 in {out}"
+    assert len(rows(out)) == 24
+    with scripted_endpoint(block="Harrow Hole") as endpoint:
+        failed = run(*command, "--connection", f"{endpoint.url}:m")
+    assert failed.returncode == 3
+    assert "content filter" in failed.stdout
+    missing = run("answer", "--questions", tmp_path / "none", "--index", ROOT / "index", "--out", out)
+    assert missing.returncode == 1
+    assert len(missing.stderr.strip().splitlines()) == 1

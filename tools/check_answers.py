@@ -23,7 +23,7 @@ async def check_answers(
     drafts: list,
     seed: int,
 ) -> dict:
-    """Check every answer and try once more what was refused; gives {"verified": […], "rejected": […]}."""
+    """Check every answer and try once more what was refused; gives lists "verified" and "rejected"."""
     async with node_client(connection, model) as client:
         for draft in drafts:
             await verify(draft, chunk, client)

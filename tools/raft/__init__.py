@@ -43,6 +43,10 @@ _MODULES = {
     "index_store": ("IndexManifest",),
     "embed_endpoint": ("open_embedder",),
     "rank_metrics": ("recall_at", "reciprocal_rank", "ndcg_at", "score_hits", "average_scores"),
+    # index → answers
+    "follow_up": ("stand_alone",),
+    "chat": ("answer_questions", "chat_messages", "instruction_of", "read_asked"),
+    "cite": ("read_reply", "show_answer"),
     # what they pass on
     "records": ("Document", "Chunk", "Draft", "content_id", "read_chunks"),
     "errors": ("UserError",),

@@ -15,6 +15,8 @@ _TAGS = re.compile(
 )
 # promptflow splits a rendered prompt into chat messages at such lines.
 _ROLE_LINE = re.compile(r"(?im)^(\s*#?\s*(?:system|user|assistant|function|tool)\s*):(?=\s*(?:\n|\Z))")
+# ... and cuts a message at such a pair of lines: what stands before it would be lost, instructions included.
+_NAME_LINE = re.compile(r"(name\s*):(?=[^\S\n]*\n\s*\S+\s*(?:#{1,2}\s*)?content\s*:)")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
 
@@ -26,8 +28,13 @@ def make_safe(text: str) -> str:
     Safe text comes back unchanged.
     """
     text = _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+    return _TAGS.sub(lambda match: match.group(0) + " ", defuse_roles(text))
+
+
+def defuse_roles(text: str) -> str:
+    """Keep text in the one message it is part of: role lines get a full-width colon."""
     text = _ROLE_LINE.sub("\\1\N{FULLWIDTH COLON}", text)
-    return _TAGS.sub(lambda match: match.group(0) + " ", text)
+    return _NAME_LINE.sub("\\1\N{FULLWIDTH COLON}", text)
 
 
 _QUOTES = str.maketrans(

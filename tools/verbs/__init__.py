@@ -7,6 +7,7 @@ import sys
 import typer
 
 from tools.raft.errors import UserError
+from tools.verbs.answer import answer
 from tools.verbs.connect import connect
 from tools.verbs.demo import demo
 from tools.verbs.generate import generate
@@ -21,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for verb in (generate, index, serve, connect, demo, teach):
+for verb in (generate, index, answer, serve, connect, demo, teach):
     app.command()(verb)
 
 

@@ -223,3 +223,24 @@ def show_row(row: Mapping[str, Any]) -> None:
     table.add_row("documents", f"{documents}, {place}")
     table.add_row("answer", escape(row["cot_answer"]))
     console.print(table)
+
+
+def answers(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Show what the demo's questions got: the answer of each chat flow, and where it comes from."""
+    from tools.raft.cite import show_answer
+
+    for row in rows:
+        table = Table(show_header=False, title=escape(row["question"]), title_justify="left", expand=True)
+        table.add_column(width=10)
+        table.add_column(ratio=1)
+        said = row["error"] or show_answer(row, row["documents"])  # type: ignore[arg-type]
+        table.add_row("chat_rag", escape(said))
+        table.add_row("RAFT", "the same: no fine-tuned model yet")
+        console.print(table)
+    console.print(
+        "Both chat flows asked the same model here, the embedded one as it comes: it is too small to answer "
+        "well before it is fine-tuned, and retrieval is what to look at."
+    )
+    console.print(
+        f"Answers: {sum(row['answered'] for row in rows)} of {len(rows)} questions, by {rows[0]['model']}"
+    )

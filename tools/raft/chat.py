@@ -1,0 +1,143 @@
+"""Answer questions from an index, as the chat flows do: find documents, ask the model, read its reply."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .assemble import format_instruction
+from .cite import read_reply
+from .client import CallFailed, Client
+from .errors import UserError
+from .follow_up import stand_alone
+from .prompts import Message, render
+from .retrieve import Mode
+from .safe import defuse_roles, make_safe
+
+if TYPE_CHECKING:
+    from .index import Hit, Index
+
+DOCUMENTS = 4  # as many as a row of the dataset holds, with its default of three distractors
+REPLY_TOKENS = 512  # as in the flows' model node
+PROMPTS = {
+    "chain_of_thought": "raft_answer.jinja2",
+    "plain": "plain_answer.jinja2",
+    "few_shot": "few_shot_answer.jinja2",
+    "closed_book": "closed_book_answer.jinja2",
+}
+_BATCH = 32  # questions looked up at a time: the first are at the model while the next are looked up
+
+Row = dict[str, Any]
+
+
+@dataclass
+class Answers:
+    """Questions with their answers, in order; a row that failed has its reason in `error`."""
+
+    rows: list[Row]
+
+    @property
+    def failed(self) -> int:
+        """Count the questions that got no reply."""
+        return sum(bool(row["error"]) for row in self.rows)
+
+
+def instruction_of(hits: Sequence[Hit], question: str) -> str:
+    """Format documents and question for the prompt, as the training rows do, whatever they may say."""
+    return defuse_roles(format_instruction([make_safe(hit["text"]) for hit in hits], make_safe(question)))
+
+
+def chat_messages(hits: Sequence[Hit], question: str, prompt: str = "chain_of_thought") -> list[Message]:
+    """Make the messages that the chat flows send; raises UserError for a prompt there is not."""
+    if prompt not in PROMPTS:
+        raise UserError(f"there is no prompt {prompt!r}: known are {', '.join(PROMPTS)}")
+    return render(PROMPTS[prompt], instruction=instruction_of(hits, question), question=make_safe(question))
+
+
+async def answer_questions(
+    questions: Sequence[Mapping[str, Any]],
+    index: Index | None,
+    client: Client,
+    *,
+    k: int = DOCUMENTS,
+    mode: Mode = "fused",
+    prompt: str = "chain_of_thought",
+    on_answer: Callable[[], None] | None = None,
+) -> Answers:
+    """Answer many questions, retrieval in batches, as many calls at a time as the client allows.
+
+    A question is a mapping with `question` and perhaps `chat_history`; all of it is kept in `asked`.
+    Without an index no documents are given. A call that fails leaves its row with the reason and an
+    empty answer. Raises EndpointRefused when no call will succeed.
+    """
+    chat_messages([], "", prompt)
+
+    async def answer(row: Mapping[str, Any], question: str, hits: Sequence[Hit]) -> Row:
+        error, text, finish = "", "", ""
+        try:
+            reply = await client.ask(
+                chat_messages(hits, question, prompt), max_tokens=REPLY_TOKENS, temperature=0.0
+            )
+            text, finish = reply.text, reply.finish_reason
+        except CallFailed as failure:
+            error = failure.reason
+        if on_answer:
+            on_answer()
+        answer = read_reply(text, hits)
+        if finish == "length":
+            answer["note"] = "truncated answer"
+        said = {"question": row["question"], **answer, "documents": list(hits), "finish_reason": finish}
+        return {**said, "model": client.endpoint.model, "error": error, "asked": dict(row)}
+
+    tasks: list[asyncio.Task[Row]] = []
+    try:
+        for start in range(0, len(questions), _BATCH):
+            batch = questions[start : start + _BATCH]
+            asked = [stand_alone(str(row["question"]), row.get("chat_history") or ()) for row in batch]
+            found: Sequence[Sequence[Hit]] = [()] * len(batch)
+            if index is not None and k > 0:
+                found = await asyncio.to_thread(index.search, [one.query for one in asked], k, mode)
+            tasks += [
+                asyncio.create_task(answer(row, one.question, hits))
+                for row, one, hits in zip(batch, asked, found, strict=True)
+            ]
+        return Answers(list(await asyncio.gather(*tasks)))
+    finally:
+        for task in tasks:  # nothing is left running where one was refused
+            task.cancel()
+
+
+def read_asked(path: Path) -> list[Row]:
+    """Read questions to answer: JSON lines with `question`, perhaps `chat_history`, and whatever else.
+
+    Raises UserError naming the line that cannot be read.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{path}: {getattr(error, 'strerror', '') or 'not UTF-8'}; give a JSONL file"
+        ) from None
+    rows: list[Row] = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        question = row.get("question") if isinstance(row, dict) else None
+        if not isinstance(question, str) or not question.strip():
+            raise UserError(
+                f'{path}, line {number}: want a JSON object with a "question", such as {{"question": "…"}}'
+            )
+        if not isinstance(row.get("chat_history", []), list):
+            raise UserError(f"{path}, line {number}: chat_history is no list of turns")
+        rows.append(row)
+    if not rows:
+        raise UserError(f"{path}: no questions in it")
+    return rows
