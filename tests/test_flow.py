@@ -61,7 +61,7 @@ def test_the_flow_runs_with_its_defaults(merged: Path) -> None:
     assert len(result["records"]) == 3
     assert result["rejected"] == []
     record = result["records"][0]
-    assert record["source"] == "bats.txt"
+    assert record["source"] == "caves.md"
     assert len(record["context"]["sentences"][0]) == 4
 
 

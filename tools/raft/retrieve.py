@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -90,6 +91,9 @@ class Lexical:
     def __init__(self, texts: Sequence[str]) -> None:
         import bm25s
 
+        logging.getLogger("bm25s").setLevel(
+            logging.WARNING
+        )  # it sets itself to DEBUG, and promptflow prints that
         self._count = len(texts)
         self._index = bm25s.BM25()
         # An index without a single word cannot be built; a blank stands for "no words".
