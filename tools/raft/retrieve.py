@@ -91,9 +91,7 @@ class Lexical:
     def __init__(self, texts: Sequence[str]) -> None:
         import bm25s
 
-        logging.getLogger("bm25s").setLevel(
-            logging.WARNING
-        )  # it sets itself to DEBUG, and promptflow prints that
+        logging.getLogger("bm25s").setLevel(logging.WARNING)  # it sets itself to DEBUG
         self._count = len(texts)
         self._index = bm25s.BM25()
         # An index without a single word cannot be built; a blank stands for "no words".
