@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from .client import CallFailed, Client
 from .errors import UserError
 from .follow_up import stand_alone
 from .prompts import Message, render
+from .read_questions import read_question_rows
 from .retrieve import Mode
 from .safe import defuse_roles, make_safe
 
@@ -116,28 +116,8 @@ def read_asked(path: Path) -> list[Row]:
 
     Raises UserError naming the line that cannot be read.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"{path}: {getattr(error, 'strerror', '') or 'not UTF-8'}; give a JSONL file"
-        ) from None
-    rows: list[Row] = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError:
-            row = None
-        question = row.get("question") if isinstance(row, dict) else None
-        if not isinstance(question, str) or not question.strip():
-            raise UserError(
-                f'{path}, line {number}: want a JSON object with a "question", such as {{"question": "…"}}'
-            )
+    rows = read_question_rows(path)
+    for number, row in enumerate(rows, start=1):
         if not isinstance(row.get("chat_history", []), list):
-            raise UserError(f"{path}, line {number}: chat_history is no list of turns")
-        rows.append(row)
-    if not rows:
-        raise UserError(f"{path}: no questions in it")
+            raise UserError(f"{path}, question {number}: chat_history is no list of turns")
     return rows

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TypedDict
 
-from .errors import UserError
 from .parse import normalise
+from .read_questions import read_question_rows
 from .records import Chunk, Draft, new_draft
 from .retrieve import Retriever
 from .safe import make_safe
@@ -31,28 +30,10 @@ def read_questions(path: Path) -> list[GivenQuestion]:
 
     Raises UserError naming the line that cannot be read.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror or error}; --questions-file wants a JSONL file") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not UTF-8; save the questions file as UTF-8") from None
     rows = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError:
-            row = None
-        if not isinstance(row, dict) or not str(row.get("question") or "").strip():
-            raise UserError(
-                f'{path}, line {number}: want a JSON object with a "question", such as {{"question": "…"}}'
-            )
+    for row in read_question_rows(path):
         values = {key: make_safe(str(row.get(key) or "")).strip() for key in GivenQuestion.__annotations__}
         rows.append(GivenQuestion(**values))  # type: ignore[typeddict-item]
-    if not rows:
-        raise UserError(f"{path}: no questions in it")
     return rows
 
 
