@@ -5,4 +5,4 @@
 set -e
 python -m tools connect
 exec gunicorn --workers "${WORKERS:-1}" --threads "${THREADS:-64}" --timeout 300 \
-  --bind "0.0.0.0:${PORT:-8080}" "promptflow.core._serving.app:create_app(extension_type='${EXTENSION:-default}')"
+  --bind "0.0.0.0:${PORT:-8080}" "promptflow.core._serving.app:create_app(extension_type='${EXTENSION:-local}')"
