@@ -19,7 +19,7 @@ from tools.raft.guide import answer_grammar, likely_sentences, question_grammar
 from tools.raft.parse import parse_answer
 from tools.raft.prompts import render
 from tools.raft.sentences import split_sentences
-from tools.raft.serve import default_model, embedded_server, teacher_adapter
+from tools.raft.serve import default_model, embedded_server, serve, teacher_adapter
 
 from .conftest import BATS
 
@@ -143,3 +143,17 @@ def test_a_server_ends_with_the_process_that_wanted_it() -> None:
                 return
         time.sleep(0.1)
     pytest.fail("the server outlives its process")
+
+
+def test_a_server_that_ends_by_itself_is_said_to_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[str]] = []
+    real = subprocess.Popen
+
+    def start(*arguments: object, **options: object) -> subprocess.Popen[str]:
+        started.append(real(*arguments, **options))  # type: ignore[call-overload]
+        threading.Timer(3, started[0].kill).start()
+        return started[0]
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    with pytest.raises(UserError, match="ended by itself"):
+        serve(port=0, slots=1)

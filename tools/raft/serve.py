@@ -6,7 +6,6 @@ whatever it is doing, and it ends when the process that wanted it does, however 
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import json
 import os
@@ -14,7 +13,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,7 +53,14 @@ def embedded_server(
     at a time. threads: all processors where none is given. Raises UserError where a file is missing
     or no GGUF, the port is taken or the runtime is not installed.
     """
-    model = model or default_model()
+    with _running(model or default_model(), lora, port, slots, threads) as (_, base_url):
+        yield base_url
+
+
+@contextmanager
+def _running(
+    model: Path, lora: Path | None, port: int, slots: int, threads: int | None
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
     for path in (model, lora):
         if path:
             _check_gguf(path)
@@ -87,18 +92,22 @@ def embedded_server(
         if not address.startswith("http"):
             what = f"{model.name} with {lora.name}" if lora else model.name
             raise UserError(f"{what} cannot be served: {address or 'the server ended'}; is the file whole?")
-        yield f"{address}/v1"
+        yield process, f"{address}/v1"
     finally:
         process.kill()
         process.communicate()
 
 
 def serve(*, model: Path | None = None, lora: Path | None = None, port: int = 8081, slots: int = 4) -> None:
-    """Serve until Ctrl-C, and say where."""
-    with embedded_server(model=model, lora=lora, port=port, slots=slots) as base_url:
-        print(f"serving {(model or default_model()).name} at {base_url} (Ctrl-C ends it)", flush=True)
-        with contextlib.suppress(KeyboardInterrupt):
-            threading.Event().wait()
+    """Serve until Ctrl-C, and say where. Raises UserError where the server ends by itself."""
+    model = model or default_model()
+    with _running(model, lora, port, slots, None) as (process, base_url):
+        print(f"serving {model.name} at {base_url} (Ctrl-C ends it)", flush=True)
+        try:
+            status = process.wait()
+        except KeyboardInterrupt:
+            return
+        raise UserError(f"the server of {model.name} ended by itself (status {status}); start it again")
 
 
 def _check_gguf(path: Path) -> None:
