@@ -28,8 +28,8 @@ def add_lora(model: Any, rank: int) -> dict[str, Any]:
             super().__init__()
             self.base = base
             a = torch.randn(rank, base.in_features) / math.sqrt(base.in_features)
-            self.lora_a = torch.nn.Parameter(a.to(base.weight.dtype))
-            self.lora_b = torch.nn.Parameter(torch.zeros(base.out_features, rank, dtype=base.weight.dtype))
+            self.lora_a = torch.nn.Parameter(a.to(base.weight))
+            self.lora_b = torch.nn.Parameter(base.weight.new_zeros(base.out_features, rank))
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             linear = torch.nn.functional.linear
