@@ -1,0 +1,225 @@
+"""Fine-tune in an Azure ML workspace: a model of the catalogue, or one of Azure OpenAI."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from .azure_deploy import deploy_serverless, subscribe, write_connection
+from .azure_job import data_file, endpoint_name, has_rows, job_fields, job_name, read_model, write_job
+from .azure_workspace import SCOPE, Workspace, one_line, open_workspace, plain_errors
+from .cost import Price, find_price, load_prices
+from .endpoint import CONNECTIONS
+from .errors import UserError
+from .job import Estimate, Order, Result, State, Status, count_training_tokens
+
+# Azure's states, https://learn.microsoft.com/rest/api/azureml/jobs/get (JobStatus); any other is "queued".
+_STATES: dict[str, State] = {
+    "Running": "running",
+    "Finalizing": "running",
+    "NotResponding": "running",
+    "CancelRequested": "running",
+    "Completed": "succeeded",
+    "Failed": "failed",
+    "Canceled": "cancelled",
+}
+# What the trainers behind the two providers call their losses.
+_METRICS = {
+    "loss": "train_loss",
+    "training_loss": "train_loss",
+    "eval_loss": "valid_loss",
+    "validation_loss": "valid_loss",
+    "full_validation_loss": "valid_loss",
+}
+# Of the demonstration this project follows: 18,000 rows, 13.7 M tokens, trained in 1.5 hours.
+_TOKENS_AN_HOUR = 13.7e6 / 1.5
+
+
+@dataclass
+class AzureMLBackend:
+    """The backend `azure-ml`; see `job.Backend` for what each method is for.
+
+    With `deploy`, a model that was trained gets a serverless endpoint, which costs money until it is deleted.
+    """
+
+    name: str = field(default="azure-ml", init=False)
+    deploy: bool = False
+    env: Mapping[str, str] | None = None
+    connections: Path = CONNECTIONS
+
+    @cached_property
+    def workspace(self) -> Workspace:
+        """Sign in when first needed: checks and estimates need no Azure."""
+        return open_workspace(self.env)
+
+    def check(self, order: Order) -> None:
+        """Refuse what cannot be trained here, before anything is uploaded."""
+        model = read_model(order.model)
+        if order.rank is not None:
+            raise UserError("--rank is for the backend local: Azure ML chooses the rank of its adapters")
+        if model.provider == "azure_open_ai":
+            if order.api != "chat":
+                raise UserError(f"{model.name} of Azure OpenAI is tuned on chats: --api chat")
+            if order.epochs != int(order.epochs):
+                raise UserError(f"--epochs {order.epochs:g}: Azure OpenAI takes whole epochs only")
+        if not data_file(order, "train").is_file():
+            raise UserError(f"{data_file(order, 'train')} is missing: run generate with --format {order.api}")
+
+    def estimate(self, order: Order) -> Estimate:
+        """Count the tokens trained, and what they cost where the price list has an hour of training."""
+        model = read_model(order.model)
+        tokens = count_training_tokens(order)
+        price = find_training_price(model.name)
+        if price is None or price.training_hour is None:
+            return Estimate(tokens, None, f"no price of training for {model.name} in data/prices.json")
+        hours = tokens / _TOKENS_AN_HOUR
+        basis = (
+            f"about {hours:.2g} hours at ${price.training_hour:g} ({price.source}); the speed is that of the "
+            "demonstration, 13.7 M tokens in 1.5 hours, and another model or machine has another"
+        )
+        return Estimate(tokens, hours * price.training_hour, basis)
+
+    def find(self, order: Order) -> str | None:
+        """Give the job of this order that is under way or succeeded, whoever submitted it."""
+        name, status = self._attempt(order)
+        return name if status else None
+
+    def submit(self, order: Order, on_step: Callable[[str], None]) -> str:
+        """Register the data, once for its content, and create the job, once for its name.
+
+        The name comes from the order, and Azure ML has each name once: a request that is repeated, by the SDK
+        or by a second run, meets the same job.
+        """
+        with plain_errors():
+            name, status = self._attempt(order)
+            if status:
+                return name
+            if told := subscribe(self.workspace, read_model(order.model)):
+                on_step(told)
+            data = {
+                split: self._register(data_file(order, split), on_step)
+                for split in ("train", "valid")
+                if has_rows(data_file(order, split))
+            }
+            from azure.ai.ml import load_job
+
+            # One description for both ways in: what is submitted here is what `az ml job create` reads.
+            job = load_job(io.StringIO(json.dumps(job_fields(order, name, data))))
+            return str(self.workspace.client.jobs.create_or_update(job).name)
+
+    def status(self, job: str) -> Status:
+        """Look at a job: its state from the jobs of the workspace, its losses from the MLflow store.
+
+        The reason of a failure stands in the run history alone, which azure-ai-ml reads only when it streams
+        logs, so its own client for it is used.
+        """
+        with plain_errors():
+            client = self.workspace.client
+            found = _status_of(client.jobs.get(job))
+            state = _STATES.get(found, "queued")
+            message = "" if found in ("Running", "Completed", "Canceled") else found
+            if state == "failed":
+                message = self._reason(job)
+            step, metrics = (None, {}) if state == "queued" else self._metrics(job)
+        return Status(state=state, message=message, step=step, steps=None, metrics=metrics)
+
+    def cancel(self, job: str) -> None:
+        """Cancel a job, and wait until Azure has taken the order to."""
+        with plain_errors():
+            self.workspace.client.jobs.begin_cancel(job).result()
+
+    def result(self, order: Order, job: str, out: Path) -> Result:
+        """Give the registered model, with `deploy` behind an endpoint, its connection among `connections`."""
+        write_job(order, out / "job.yaml", name=job)
+        with plain_errors():
+            client = self.workspace.client
+            registered = client.jobs.get(job).outputs["registered_model"].name
+            version = client.models.get(registered, label="latest").version
+            metrics = self._metrics(job)[1]
+        connection = None
+        called = f"{registered}:{version}"
+        if self.deploy and read_model(order.model).provider == "custom":
+            endpoint = deploy_serverless(self.workspace, registered, version, endpoint_name(order))
+            connection = write_connection(endpoint, self.connections)
+            called = endpoint.name
+        return Result(model=called, connection=connection, files=[str(out / "job.yaml")], metrics=metrics)
+
+    def _attempt(self, order: Order) -> tuple[str, str]:
+        """Give the name to submit under with "", or the name and status of the job that is there already.
+
+        A name is used once. After a failure or a cancellation, the same order goes by the next one.
+        """
+        from azure.core.exceptions import ResourceNotFoundError
+
+        with plain_errors():
+            for attempt in range(1, 100):
+                name = job_name(order) if attempt == 1 else f"{job_name(order)}-{attempt}"
+                try:
+                    status = _status_of(self.workspace.client.jobs.get(name))
+                except ResourceNotFoundError:
+                    return name, ""
+                if _STATES.get(status) not in ("failed", "cancelled"):
+                    return name, status
+        raise UserError(f"{job_name(order)} failed 99 times: look at it in the studio before it costs more")
+
+    def _register(self, path: Path, on_step: Callable[[str], None]) -> str:
+        """Register a file as a data asset named after its content, unless it is there; give its reference."""
+        from azure.ai.ml.entities import Data
+        from azure.core.exceptions import ResourceNotFoundError
+
+        name = "raft-" + path.stem.replace(".", "-")
+        version = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        data = self.workspace.client.data
+        try:
+            data.get(name, version=version)
+        except ResourceNotFoundError:
+            with contextlib.redirect_stderr(io.StringIO()):  # the SDK writes colour codes there
+                data.create_or_update(Data(name=name, version=version, type="uri_file", path=str(path)))
+            on_step(f"uploaded {path.name} as {name}:{version}")
+        return f"azureml:{name}:{version}"
+
+    def _reason(self, job: str) -> str:
+        run = self.workspace.client.jobs._runs_operations.get_run(job)
+        error = run.error.error if run.error else None
+        return one_line(error.message) if error and error.message else "failed; its logs are in the studio"
+
+    def _metrics(self, job: str) -> tuple[int | None, dict[str, float]]:
+        """Read the last value of each metric, and the step it is of, by the REST API of MLflow.
+
+        https://mlflow.org/docs/latest/rest-api.html, GET 2.0/mlflow/runs/get, at the workspace's tracking
+        URI: what the packages mlflow and azureml-mlflow would ask, without the two.
+        """
+        from azure.core import PipelineClient
+        from azure.core.pipeline.policies import BearerTokenCredentialPolicy, RetryPolicy
+        from azure.core.rest import HttpRequest
+
+        client, credential, name = self.workspace.client, self.workspace.credential, self.workspace.name
+        uri = client.workspaces.get(name).mlflow_tracking_uri.replace("azureml://", "https://")
+        policies = [RetryPolicy(retry_total=2), BearerTokenCredentialPolicy(credential, SCOPE)]
+        http: Any
+        with PipelineClient(uri, policies=policies) as http:
+            url = f"{uri}/api/2.0/mlflow/runs/get"
+            reply = http.send_request(HttpRequest("GET", url, params={"run_id": job}))
+            if reply.status_code == 404:  # it has logged nothing yet
+                return None, {}
+            reply.raise_for_status()
+            values = reply.json().get("run", {}).get("data", {}).get("metrics", [])
+        metrics = {_METRICS.get(value["key"], value["key"]): float(value["value"]) for value in values}
+        return max((int(value.get("step") or 0) for value in values), default=None), metrics
+
+
+def find_training_price(model: str) -> Price | None:
+    """Find a price list's entry for tuning a model: what it costs tuned, else under its own name."""
+    prices = load_prices()
+    return find_price(f"ft:{model}", prices) or find_price(model, prices)
+
+
+def _status_of(job: Any) -> str:
+    return str(getattr(job.status, "value", job.status))  # an enumeration, or a text it does not know
