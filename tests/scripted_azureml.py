@@ -89,9 +89,9 @@ class Azure:
             return 200, {"api": self.host, "history": self.host}, {}
         if path.startswith("/blob/"):
             return self._blob(method, path, query, body, headers)
-        for (verb, part), reply in self.refuse.items():
+        for (verb, part), refusal in self.refuse.items():
             if verb == method and part in path:
-                return reply
+                return refusal
         if self.expired:
             return _error(401, "ExpiredAuthenticationToken", f"The access token has expired: Bearer {TOKEN}.")
         if headers.get("Authorization") != f"Bearer {TOKEN}":

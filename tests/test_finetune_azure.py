@@ -19,7 +19,7 @@ from tools.raft.azure_job import job_name, read_model, write_job
 from tools.raft.endpoint import resolve_endpoint
 from tools.raft.errors import UserError
 from tools.raft.finetune_azure import AzureMLBackend
-from tools.raft.job import Order
+from tools.raft.job import Order, run_job
 
 # azure-ai-ml 1.35.2 warns of marshmallow 4 at each import; nothing here can mend it.
 pytestmark = pytest.mark.filterwarnings("ignore::Warning")
@@ -281,27 +281,88 @@ def test_a_connection_lost_for_long_is_one_line_and_the_job_is_found(azure: Azur
     assert len(azure.bodies["job"]) == 1
 
 
-def test_killed_while_submitting_the_job_is_found_and_not_submitted_again(azure: Azure, order: Order):
-    azure.hold_after["PUT", "/jobs/"] = 1  # created, but the answer never comes
-    code = (
-        "import sys; from pathlib import Path; from tools.raft.job import Order\n"
-        "from azure.ai.ml.constants import _common\n"
-        "from tools.raft.finetune_azure import AzureMLBackend\n"
-        "_common.STORAGE_ACCOUNT_URLS['AzureBlob'] = sys.argv[3] + '/{}'\n"
-        "order = Order(dataset=Path(sys.argv[1]), model=sys.argv[2], learning_rate=2e-5)\n"
-        "AzureMLBackend().submit(order, print)"
-    )
-    arguments = [sys.executable, "-c", code, str(order.dataset), order.model, azure.host]
+def test_a_connection_lost_while_following_is_waited_for(azure: Azure, order: Order, tmp_path: Path):
+    looks = []
+
+    def cut(status) -> None:
+        looks.append(status["state"])
+        if len(looks) == 3:
+            azure.drop["GET", "/jobs/"] = 6  # more than the SDK tries again by itself
+
+    record = run_job(AzureMLBackend(), order, tmp_path / "out", poll=0.001, on_status=cut)
+    assert record["state"] == "succeeded" and azure.count("PUT", "/jobs/") == 1
+    assert not +azure.drop
+
+
+def test_a_service_that_stays_away_ends_the_waiting_and_not_the_job(
+    azure: Azure, order: Order, tmp_path: Path
+):
+    def cut(status) -> None:
+        azure.refuse["GET", "/jobs/"] = (503, {"error": {"code": "ServerBusy", "message": "Busy."}}, {})
+
+    out = tmp_path / "out"
+    run = lambda: run_job(AzureMLBackend(), order, out, poll=0.001, on_status=cut)  # noqa: E731
+    assert "ServerBusy" in refused(run)
+    azure.refuse.clear()
+    assert run_job(AzureMLBackend(), order, out, poll=0.001)["state"] == "succeeded"
+    assert azure.count("PUT", "/jobs/") == 1
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from azure.ai.ml.constants import _common
+from tools.raft.finetune_azure import AzureMLBackend
+from tools.raft.job import Order, run_job
+
+dataset, model, host, out = sys.argv[1:]
+_common.STORAGE_ACCOUNT_URLS["AzureBlob"] = host + "/{}"
+run_job(AzureMLBackend(), Order(Path(dataset), model, learning_rate=2e-5), Path(out), poll=0.01)
+"""
+
+
+@pytest.mark.parametrize("moment", ["uploading", "submitting", "following"])
+def test_killed_and_run_again_there_is_one_job(azure: Azure, order: Order, tmp_path: Path, moment: str):
+    out = tmp_path / "out"
+    if moment == "uploading":
+        azure.hold_after["PUT", "/data/raft-valid"] = 1
+    elif moment == "submitting":
+        azure.hold_after["PUT", "/jobs/"] = 1  # created, but the answer never comes
+    else:
+        azure.steps = ["Running"] * 100_000
+    arguments = [sys.executable, "-c", CHILD, str(order.dataset), order.model, azure.host, str(out)]
     child = subprocess.Popen(arguments, stdout=subprocess.DEVNULL)
+    there = {
+        "uploading": lambda: len(azure.data) == 2,
+        "submitting": lambda: azure.jobs,
+        "following": lambda: any(job["looks"] > 4 for job in azure.jobs.values()),
+    }[moment]
     deadline = time.monotonic() + 60
-    while not azure.jobs and child.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
+    while not there() and child.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
     child.kill()
     child.wait()
-    backend = AzureMLBackend()
-    assert backend.find(order) == backend.submit(order, print) == job_name(order)
+    before = json.loads((out / "job.json").read_text())
+    assert before["state"] == ("running" if moment == "following" else "submitting")
+    azure.steps = ["Running"]
+    uploads = azure.count("PUT", "/blob/")
+    record = run_job(AzureMLBackend(), order, out, poll=0.001)
+    assert record["state"] == "succeeded" and record["result"]["model"] == f"{job_name(order)}:1"
     assert azure.created("job") == 1 and azure.count("PUT", "/jobs/") == 1
-    assert follow(backend, job_name(order))[-1] == "succeeded"
+    assert azure.count("PUT", "/blob/") == uploads == 4  # two files, each with its metadata
+    assert run_job(AzureMLBackend(), order, out) == record
+
+
+def test_how_a_job_ended_is_on_record(azure: Azure, order: Order, tmp_path: Path):
+    azure.steps, azure.ends_as = ["Running"], "Failed"
+    record = run_job(AzureMLBackend(), order, tmp_path / "out", poll=0.001)
+    assert (record["state"], record["message"]) == ("failed", "CUDA out of memory on rank 0")
+    azure.ends_as = "Canceled"
+    record = run_job(AzureMLBackend(), order, tmp_path / "out", poll=0.001)  # a second attempt
+    assert record["state"] == "cancelled" and record["job"] == f"{job_name(order)}-2"
+    azure.ends_as = "Completed"
+    record = run_job(AzureMLBackend(), order, tmp_path / "out", poll=0.001)
+    assert record["state"] == "succeeded" and azure.created("job") == 3
 
 
 def test_a_model_goes_behind_an_endpoint_whose_connection_works(azure: Azure, order: Order, tmp_path: Path):
@@ -358,12 +419,10 @@ def test_the_yaml_for_az_makes_the_same_job(azure: Azure, order: Order, tmp_path
 def test_no_secret_is_in_any_file(azure: Azure, order: Order, tmp_path: Path, capfd):
     azure.steps = []
     backend = AzureMLBackend(deploy=True, connections=tmp_path / "connections")
-    job = backend.submit(order, print)
-    follow(backend, job)
-    backend.result(order, job, tmp_path / "out")
+    run_job(backend, order, tmp_path / "out", poll=0.001)
     shown = "".join(capfd.readouterr())
     files = "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
-    assert not any(secret in shown + files for secret in SECRETS)
+    assert "job.json" in str(list(tmp_path.rglob("*"))) and not any(word in shown + files for word in SECRETS)
     assert "experimental" not in shown and "Activity" not in shown
 
 
@@ -379,6 +438,40 @@ def test_no_secret_is_in_any_file(azure: Azure, order: Order, tmp_path: Path, ca
 )
 def test_what_cannot_be_trained_is_refused_without_azure(order: Order, changes: dict, told: str):
     assert told in refused(lambda: AzureMLBackend(env={}).check(replace(order, **changes)))
+
+
+def first(text: str) -> str:
+    return text.splitlines(keepends=True)[0]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda text: "".join(text.splitlines(keepends=True)[:5]), "train.chat.jsonl: error: 5 rows"),
+        (
+            lambda text: text.replace('"role": "assistant"', '"role": "user"', 1),
+            "train.chat.jsonl:1: error: roles",
+        ),
+        (lambda text: text + first(text), "train.chat.jsonl:13: error: the same prompt again"),
+        (lambda text: text + '{"messages": []}\n', "train.chat.jsonl:13: error"),
+        (
+            lambda text: text + first(text).replace("How many", "otters " * 70_000 + "How many"),
+            "train.chat.jsonl:13: error: longer than the model's context",
+        ),
+    ],
+)
+def test_a_wrong_dataset_is_refused_with_its_row(azure: Azure, order: Order, spoil, told: str):
+    file = order.dataset / "train.chat.jsonl"
+    file.write_text(spoil(file.read_text()))
+    assert told in refused(lambda: AzureMLBackend().check(replace(order, model=GPT)))
+    assert azure.requests == []
+
+
+def test_rows_that_leak_into_validation_are_refused(azure: Azure, order: Order):
+    leak = first((order.dataset / "train.chat.jsonl").read_text())
+    with (order.dataset / "valid.chat.jsonl").open("a") as file:
+        file.write(leak)
+    assert "valid.chat.jsonl:4" in refused(lambda: AzureMLBackend().check(order))
 
 
 def test_a_model_may_be_named_by_its_asset_id():

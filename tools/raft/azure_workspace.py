@@ -11,6 +11,7 @@ from typing import Any
 
 from .endpoint import environment
 from .errors import UserError
+from .job import Unreachable
 
 VARIABLES = ("AZURE_SUBSCRIPTION_ID", "AZURE_RESOURCE_GROUP", "AZUREML_WORKSPACE_NAME")
 SCOPE = "https://management.azure.com/.default"
@@ -41,8 +42,11 @@ def open_workspace(env: Mapping[str, str] | None = None) -> Workspace:
     env = environment() if env is None else env
     missing = [name for name in VARIABLES if not env.get(name, "").strip()]
     with plain_errors():
-        from azure.ai.ml import MLClient
-        from azure.ai.ml.exceptions import ValidationException
+        try:
+            from azure.ai.ml import MLClient
+            from azure.ai.ml.exceptions import ValidationException
+        except ImportError:
+            raise UserError("azure-ai-ml is not installed: pip install -r requirements.txt") from None
         from azure.identity import DefaultAzureCredential
 
         # Each class that is a preview says so on stderr, eleven lines a job.
@@ -69,11 +73,12 @@ def open_workspace(env: Mapping[str, str] | None = None) -> Workspace:
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """Turn what Azure's packages raise into a UserError of one line without secrets."""
-    try:
-        from azure.core import exceptions
-    except ImportError:
-        raise UserError("azure-ai-ml is not installed: pip install -r requirements.txt") from None
+    """Turn what Azure's packages raise into a UserError of one line without secrets.
+
+    Unreachable, where trying again later may help.
+    """
+    from azure.core import exceptions
+
     try:
         yield
     except exceptions.ClientAuthenticationError as error:
@@ -81,29 +86,31 @@ def plain_errors() -> Iterator[None]:
             f"Azure does not take the sign-in: {one_line(error)}; sign in (`az login`) and run it again"
         ) from None
     except exceptions.HttpResponseError as error:
-        raise UserError(_explain(error)) from None
+        raise _explained(error) from None
     except (exceptions.ServiceRequestError, exceptions.ServiceResponseError) as error:
-        raise UserError(
+        raise Unreachable(
             f"Azure cannot be reached: {one_line(error)}; run it again: what was submitted is found"
         ) from None
     except exceptions.AzureError as error:  # azure-ai-ml's own checks are of this kind, too
         raise UserError(f"Azure ML: {one_line(error)}") from None
 
 
-def _explain(error: Any) -> str:
+def _explained(error: Any) -> UserError:
     """Say what a refused request means, and what to do about it."""
     code = str(getattr(error.error, "code", "") or "") if getattr(error, "error", None) else ""
     told = one_line(getattr(error.error, "message", "") if code else error)
     said = f"{code}: {told}" if code else told
     if "quota" in said.lower():
-        return f"Azure ML refused it for want of quota: {said}; ask for more, or take another model or region"
-    if error.status_code == 403:
-        return (
-            f"Azure ML does not allow this: {said}; ask for the role AzureML Data Scientist on the workspace"
+        return UserError(
+            f"Azure ML refused it for want of quota: {said}; ask for more, or take another region"
         )
+    if error.status_code == 403:
+        return UserError(f"Azure ML does not allow this: {said}; it takes the role AzureML Data Scientist")
     if error.status_code == 429 or (error.status_code or 0) >= 500:
-        return f"Azure ML is not well ({error.status_code}): {said}; run it again later, nothing is lost"
-    return f"Azure ML refused it ({error.status_code}): {said}"
+        return Unreachable(
+            f"Azure ML is not well ({error.status_code}): {said}; run it again, nothing is lost"
+        )
+    return UserError(f"Azure ML refused it ({error.status_code}): {said}")
 
 
 def one_line(error: object, limit: int = 300) -> str:

@@ -18,7 +18,8 @@ from .azure_workspace import SCOPE, Workspace, one_line, open_workspace, plain_e
 from .cost import Price, find_price, load_prices
 from .endpoint import CONNECTIONS
 from .errors import UserError
-from .job import Estimate, Order, Result, State, Status, count_training_tokens
+from .job import ENDED, Estimate, Order, Result, State, Status
+from .vet import count_by_document, load_counter, vet_files
 
 # Azure's states, https://learn.microsoft.com/rest/api/azureml/jobs/get (JobStatus); any other is "queued".
 _STATES: dict[str, State] = {
@@ -71,11 +72,16 @@ class AzureMLBackend:
                 raise UserError(f"--epochs {order.epochs:g}: Azure OpenAI takes whole epochs only")
         if not data_file(order, "train").is_file():
             raise UserError(f"{data_file(order, 'train')} is missing: run generate with --format {order.api}")
+        findings = vet_files(order.dataset, model=model.name, hosted=model.provider == "azure_open_ai")
+        errors = [finding for finding in findings if finding.severity == "error"]
+        if errors:
+            more = f", and {len(errors) - 1} more errors" if len(errors) > 1 else ""
+            raise UserError(f"{order.dataset} must not be trained on: {errors[0]}{more}; generate it again")
 
     def estimate(self, order: Order) -> Estimate:
         """Count the tokens trained, and what they cost where the price list has an hour of training."""
         model = read_model(order.model)
-        tokens = count_training_tokens(order)
+        tokens = count_tokens(order)
         price = find_training_price(model.name)
         if price is None or price.training_hour is None:
             return Estimate(tokens, None, f"no price of training for {model.name} in data/prices.json")
@@ -87,20 +93,19 @@ class AzureMLBackend:
         return Estimate(tokens, hours * price.training_hour, basis)
 
     def find(self, order: Order) -> str | None:
-        """Give the job of this order that is under way or succeeded, whoever submitted it."""
-        name, status = self._attempt(order)
-        return name if status else None
+        """Give the latest job of this order, whoever submitted it and however it ended."""
+        return self._latest(order)[0]
 
     def submit(self, order: Order, on_step: Callable[[str], None]) -> str:
         """Register the data, once for its content, and create the job, once for its name.
 
         The name comes from the order, and Azure ML has each name once: a request that is repeated, by the SDK
-        or by a second run, meets the same job.
+        or by a second run, meets the same job. Only an order whose job ended badly goes by a further name.
         """
         with plain_errors():
-            name, status = self._attempt(order)
-            if status:
-                return name
+            latest, state, free = self._latest(order)
+            if latest and state not in ("failed", "cancelled"):
+                return latest
             if told := subscribe(self.workspace, read_model(order.model)):
                 on_step(told)
             data = {
@@ -111,7 +116,7 @@ class AzureMLBackend:
             from azure.ai.ml import load_job
 
             # One description for both ways in: what is submitted here is what `az ml job create` reads.
-            job = load_job(io.StringIO(json.dumps(job_fields(order, name, data))))
+            job = load_job(io.StringIO(json.dumps(job_fields(order, free, data))))
             return str(self.workspace.client.jobs.create_or_update(job).name)
 
     def status(self, job: str) -> Status:
@@ -151,23 +156,23 @@ class AzureMLBackend:
             called = endpoint.name
         return Result(model=called, connection=connection, files=[str(out / "job.yaml")], metrics=metrics)
 
-    def _attempt(self, order: Order) -> tuple[str, str]:
-        """Give the name to submit under with "", or the name and status of the job that is there already.
-
-        A name is used once. After a failure or a cancellation, the same order goes by the next one.
-        """
+    def _latest(self, order: Order) -> tuple[str | None, State | None, str]:
+        """Give the latest job of an order, its state, and the first name that is free."""
         from azure.core.exceptions import ResourceNotFoundError
 
+        latest: str | None = None
+        state: State | None = None
         with plain_errors():
             for attempt in range(1, 100):
                 name = job_name(order) if attempt == 1 else f"{job_name(order)}-{attempt}"
                 try:
-                    status = _status_of(self.workspace.client.jobs.get(name))
+                    found = _status_of(self.workspace.client.jobs.get(name))
                 except ResourceNotFoundError:
-                    return name, ""
-                if _STATES.get(status) not in ("failed", "cancelled"):
-                    return name, status
-        raise UserError(f"{job_name(order)} failed 99 times: look at it in the studio before it costs more")
+                    return latest, state, name
+                latest, state = name, _STATES.get(found, "queued")
+                if state not in ENDED:
+                    break
+        return latest, state, f"{job_name(order)}-100"
 
     def _register(self, path: Path, on_step: Callable[[str], None]) -> str:
         """Register a file as a data asset named after its content, unless it is there; give its reference."""
@@ -219,6 +224,18 @@ def find_training_price(model: str) -> Price | None:
     """Find a price list's entry for tuning a model: what it costs tuned, else under its own name."""
     prices = load_prices()
     return find_price(f"ft:{model}", prices) or find_price(model, prices)
+
+
+def count_tokens(order: Order) -> int:
+    """Count the tokens trained on, all epochs, by the embedded tokenizer: an estimate."""
+    count = count_by_document(load_counter())
+    total = 0
+    with data_file(order, "train").open(encoding="utf-8") as file:
+        for line in file:
+            row = json.loads(line)
+            texts = [message["content"] for message in row.get("messages", ())] or row.values()
+            total += sum(count(text) for text in texts)
+    return round(total * order.epochs)
 
 
 def _status_of(job: Any) -> str:
