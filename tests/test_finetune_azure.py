@@ -211,6 +211,15 @@ def test_a_failed_job_says_why_and_the_order_can_be_tried_again(azure: Azure, or
     assert again == f"{job}-2" and azure.created("job") == 2
 
 
+def test_a_job_is_followed_where_its_metrics_cannot_be_read(azure: Azure, order: Order):
+    azure.steps = ["Running"] * 50
+    backend = AzureMLBackend()
+    job = backend.submit(order, print)
+    azure.refuse["GET", "/mlflow/"] = (403, {"error": {"code": "Forbidden", "message": "No role."}}, {})
+    status = backend.status(job)
+    assert status["state"] == "running" and status["metrics"] == {} and "No role." in status["message"]
+
+
 def test_a_job_is_cancelled(azure: Azure, order: Order):
     azure.steps = ["Running"] * 50
     backend = AzureMLBackend()
@@ -498,5 +507,7 @@ def test_a_workspace_must_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_an_estimate_says_what_it_rests_on(order: Order):
     known_price = AzureMLBackend(env={}).estimate(replace(order, model="azureml-meta/Llama-2-7b:9"))
     assert known_price.dollars and "$35" in known_price.basis and "1.5 hours" in known_price.basis
+    hosted = AzureMLBackend(env={}, deploy=True).estimate(replace(order, model="azureml-meta/Llama-2-7b:9"))
+    assert hosted.dollars == known_price.dollars and "$3.09 an hour more" in hosted.basis
     unknown = AzureMLBackend(env={}).estimate(order)
     assert unknown.dollars is None and "no price" in unknown.basis

@@ -90,6 +90,8 @@ class AzureMLBackend:
             f"about {hours:.2g} hours at ${price.training_hour:g} ({price.source}); the speed is that of the "
             "demonstration, 13.7 M tokens in 1.5 hours, and another model or machine has another"
         )
+        if self.deploy and price.hosting_hour:
+            basis += f"; its endpoint costs ${price.hosting_hour:g} an hour more, until it is deleted"
         return Estimate(tokens, hours * price.training_hour, basis)
 
     def find(self, order: Order) -> str | None:
@@ -132,7 +134,8 @@ class AzureMLBackend:
             message = "" if found in ("Running", "Completed", "Canceled") else found
             if state == "failed":
                 message = self._reason(job)
-            step, metrics = (None, {}) if state == "queued" else self._metrics(job)
+            step, metrics, problem = (None, {}, "") if state == "queued" else self._metrics(job)
+        message = message or problem
         return Status(state=state, message=message, step=step, steps=None, metrics=metrics)
 
     def cancel(self, job: str) -> None:
@@ -147,7 +150,7 @@ class AzureMLBackend:
             client = self.workspace.client
             registered = client.jobs.get(job).outputs["registered_model"].name
             version = client.models.get(registered, label="latest").version
-            metrics = self._metrics(job)[1]
+            _, metrics, _ = self._metrics(job)
         connection = None
         called = f"{registered}:{version}"
         if self.deploy and read_model(order.model).provider == "custom":
@@ -195,29 +198,37 @@ class AzureMLBackend:
         error = run.error.error if run.error else None
         return one_line(error.message) if error and error.message else "failed; its logs are in the studio"
 
-    def _metrics(self, job: str) -> tuple[int | None, dict[str, float]]:
-        """Read the last value of each metric, and the step it is of, by the REST API of MLflow.
+    @cached_property
+    def _store(self) -> str:
+        """The address of the workspace's MLflow store; its scheme azureml stands for https."""
+        found = self.workspace.client.workspaces.get(self.workspace.name)
+        return str(found.mlflow_tracking_uri).replace("azureml://", "https://")
+
+    def _metrics(self, job: str) -> tuple[int | None, dict[str, float], str]:
+        """Read the last value of each metric, the last step, and why they cannot be read, if so.
 
         https://mlflow.org/docs/latest/rest-api.html, GET 2.0/mlflow/runs/get, at the workspace's tracking
         URI: what the packages mlflow and azureml-mlflow would ask, without the two.
         """
         from azure.core import PipelineClient
+        from azure.core.exceptions import HttpResponseError
         from azure.core.pipeline.policies import BearerTokenCredentialPolicy, RetryPolicy
         from azure.core.rest import HttpRequest
 
-        client, credential, name = self.workspace.client, self.workspace.credential, self.workspace.name
-        uri = client.workspaces.get(name).mlflow_tracking_uri.replace("azureml://", "https://")
-        policies = [RetryPolicy(retry_total=2), BearerTokenCredentialPolicy(credential, SCOPE)]
+        policies = [RetryPolicy(retry_total=2), BearerTokenCredentialPolicy(self.workspace.credential, SCOPE)]
         http: Any
-        with PipelineClient(uri, policies=policies) as http:
-            url = f"{uri}/api/2.0/mlflow/runs/get"
+        with PipelineClient(self._store, policies=policies) as http:
+            url = f"{self._store}/api/2.0/mlflow/runs/get"
             reply = http.send_request(HttpRequest("GET", url, params={"run_id": job}))
             if reply.status_code == 404:  # it has logged nothing yet
-                return None, {}
-            reply.raise_for_status()
+                return None, {}, ""
+            try:
+                reply.raise_for_status()
+            except HttpResponseError as error:  # a job is followed without its losses, too
+                return None, {}, f"its metrics cannot be read: {one_line(error)}"
             values = reply.json().get("run", {}).get("data", {}).get("metrics", [])
         metrics = {_METRICS.get(value["key"], value["key"]): float(value["value"]) for value in values}
-        return max((int(value.get("step") or 0) for value in values), default=None), metrics
+        return max((int(value.get("step") or 0) for value in values), default=None), metrics, ""
 
 
 def find_training_price(model: str) -> Price | None:
