@@ -48,7 +48,6 @@ _MODULES = {
     "chat": ("answer_questions", "chat_messages", "instruction_of", "read_asked"),
     "cite": ("read_reply", "show_answer"),
     # datasets → tuned models
-    "job": ("Order", "run_job", "read_record", "Estimate", "Status", "Result", "JobRecord"),
     "finetune_azure": ("AzureMLBackend",),
     "azure_job": ("write_job",),
     "azure_deploy": ("deploy_serverless", "delete_serverless", "write_connection"),
