@@ -74,5 +74,5 @@ def verified(question: str, chunk: Chunk, quote: str, answer: str) -> Draft:
 def no_keys_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the tester's own environment out of the tests."""
     for name in list(os.environ):
-        if name.startswith(("RAFT_", "OPENAI_", "AZURE_OPENAI_")):
+        if name.startswith(("RAFT_", "OPENAI_", "AZURE_", "AZUREML_")):
             monkeypatch.delenv(name)

@@ -47,6 +47,10 @@ _MODULES = {
     "follow_up": ("stand_alone",),
     "chat": ("answer_questions", "chat_messages", "instruction_of", "read_asked"),
     "cite": ("read_reply", "show_answer"),
+    # datasets → tuned models
+    "finetune_azure": ("AzureMLBackend",),
+    "azure_job": ("write_job",),
+    "azure_deploy": ("deploy_serverless", "delete_serverless", "write_connection"),
     # what they pass on
     "records": ("Document", "Chunk", "Draft", "content_id", "read_chunks"),
     "errors": ("UserError",),

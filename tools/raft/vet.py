@@ -182,7 +182,7 @@ class _Ruler:
     """Measure rows in tokens, against the context of a model where it is known."""
 
     def __init__(self, count: Callable[[str], int] | None, context: int | None, report: Report) -> None:
-        self._exact, self._count = count is not None, _remember(count or load_counter())
+        self._exact, self._count = count is not None, count_by_document(count or load_counter())
         self._context, self._report = context, report
         self._rows, self._total, self._longest = 0, 0, (0, 0)  # the longest: its tokens and line
 
@@ -225,7 +225,7 @@ def load_counter() -> Callable[[str], int]:
     return lambda text: len(tokenizer.encode(text, add_special_tokens=False))
 
 
-def _remember(count: Callable[[str], int]) -> Callable[[str], int]:
+def count_by_document(count: Callable[[str], int]) -> Callable[[str], int]:
     """Count a text document by document, each one once: a chunk stands in some twenty rows."""
     known: dict[str, int] = {}
 
