@@ -63,7 +63,8 @@ def backend(service: FineTuning, log: Path | None = None, key: str = KEY) -> Ope
     kind = "azure_openai" if service.azure else "compatible"
     url = service.url.replace("/v1", "") if service.azure else service.url
     version = "2024-10-21" if service.azure else ""
-    return OpenAIBackend(Endpoint(url, MODEL, kind=kind, key=key, key_from="KEY", api_version=version), log)
+    endpoint = Endpoint(url, MODEL, kind=kind, key=key, key_from="KEY", api_version=version)
+    return OpenAIBackend(lambda: endpoint, log)
 
 
 def run(
@@ -226,9 +227,7 @@ def test_the_estimate_names_tokens_price_and_its_source(service: FineTuning, ord
     assert backend(service).estimate(Order(dataset=order.dataset, model="somebody/model")).dollars is None
 
 
-def test_the_verb_spends_nothing_without_a_yes(
-    service: FineTuning, dataset: Path, tmp_path: Path
-) -> None:
+def test_the_verb_spends_nothing_without_a_yes(service: FineTuning, dataset: Path, tmp_path: Path) -> None:
     out, rates = tmp_path / "out", ("--learning-rate", 0.5, "--learning-rate", 2)
     done = run(service, dataset, out, *rates)
     assert (done.returncode, service.requests.total()) == (1, 0)

@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -42,12 +42,18 @@ _T = TypeVar("_T")
 class OpenAIBackend:
     """The backend `openai`; see `job.Backend` for what each method is for.
 
-    `log` is the folder whose events.jsonl keeps what the service reports of a job.
+    `resolve` gives the endpoint when it is first called: checks and estimates need no key. `log` is the
+    folder whose events.jsonl keeps what the service reports of a job.
     """
 
-    endpoint: Endpoint
+    resolve: Callable[[], Endpoint]
     log: Path | None = None
     name: str = field(default="openai", init=False)
+
+    @cached_property
+    def endpoint(self) -> Endpoint:
+        """Find out who is called, and with which key."""
+        return self.resolve()
 
     @property
     def azure(self) -> bool:
@@ -80,9 +86,10 @@ class OpenAIBackend:
         price = find_price(named, load_prices())
         if price is None or price.training is None:
             return Estimate(tokens, None, f"no price of training for {order.model} in data/prices.json")
-        basis = f"${price.training:g} per million tokens ({price.source}, {price.as_of}), tokens by estimate"
-        if self.azure:
-            basis += "; Azure has a list of its own, and an hourly price for the deployment"
+        basis = (
+            f"${price.training:g} per million tokens ({price.source}, {price.as_of}), tokens by estimate; "
+            "Azure OpenAI has a list of its own, and an hourly price for the deployment"
+        )
         return Estimate(tokens, tokens * price.training / PER, basis)
 
     def find(self, order: Order) -> str | None:

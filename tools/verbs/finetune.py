@@ -69,6 +69,8 @@ def finetune(
     """
     from rich.console import Console
 
+    from tools.connections import lookup
+    from tools.raft.backends import open_backend
     from tools.raft.job import Order, run_job, sweep_folders
 
     console = Console(highlight=False, soft_wrap=True)
@@ -85,12 +87,16 @@ def finetune(
     }  # fmt: skip
     jobs: dict[Path, tuple[Backend, Order]] = {}
     for folder, order in orders.items():
-        jobs[folder] = (
-            open_backend(
-                backend.value, order, folder, connection=connection, base_url=base_url, deploy=deploy
-            ),
-            order,
+        service = open_backend(
+            backend.value,
+            model,
+            folder,
+            connection=connection,
+            base_url=base_url,
+            deploy=deploy,
+            lookup=lookup,
         )
+        jobs[folder] = service, order
     if cancel:
         _cancel(jobs, console)
         return
@@ -118,32 +124,6 @@ def finetune(
         raise typer.Exit(130) from None
     _plot(folders, out, console)
     _finish(jobs, records, console)
-
-
-def open_backend(
-    name: str, order: Order, folder: Path, *, connection: str = "", base_url: str = "", deploy: bool = False
-) -> Backend:
-    """Open the backend of a job whose record stands in a folder; nothing is called yet."""
-    if name == "openai":
-        from tools.connections import lookup
-        from tools.raft.endpoint import resolve_endpoint
-        from tools.raft.finetune_openai import OpenAIBackend
-
-        spec = connection or (None if base_url else "openai")
-        endpoint = resolve_endpoint(spec, model=order.model, base_url=base_url or None, lookup=lookup)
-        return OpenAIBackend(endpoint, folder)
-    if connection or base_url:
-        raise UserError(f"--connection and --base-url are for the backend openai, not {name}")
-    if name == "azure-ml":
-        from tools.raft.finetune_azure import AzureMLBackend
-
-        return AzureMLBackend(deploy=deploy)
-    try:
-        from tools.raft.finetune_local import LocalBackend  # type: ignore[import-not-found,unused-ignore]
-    except ModuleNotFoundError:
-        raise UserError("the backend local is not there yet: take openai or azure-ml") from None
-    local: Backend = LocalBackend()
-    return local
 
 
 def _ask(
