@@ -41,5 +41,5 @@ def open_backend(
         from .finetune_local import LocalBackend  # type: ignore[import-not-found,unused-ignore]
     except ModuleNotFoundError:
         raise UserError("the backend local is not there yet: take openai or azure-ml") from None
-    local: Backend = LocalBackend()
+    local: Backend = LocalBackend(folder)
     return local

@@ -23,6 +23,7 @@ def plot_losses(curves: Mapping[str, Curve], path: Path) -> None:
         if valid:
             panel.plot(*zip(*valid, strict=True), marker="o", markersize=3, label="validation")
         panel.set(title=label, xlabel="step")
+        panel.xaxis.get_major_locator().set_params(integer=True)
         panel.grid(alpha=0.3)
     panels[0].set_ylabel("loss")
     panels[0].legend(frameon=False)

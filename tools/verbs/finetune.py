@@ -97,6 +97,8 @@ def finetune(
             lookup=lookup,
         )
         jobs[folder] = service, order
+    if backend is Where.local and not wait:
+        raise UserError("--no-wait: a training on this machine ends with this command; leave it out")
     if cancel:
         _cancel(jobs, console)
         return

@@ -1,4 +1,4 @@
-"""Jobs: recorded before and after, followed across interruptions, submitted once."""
+"""Jobs killed at any moment, whose service is away, or whose record is damaged: still one job."""
 
 from __future__ import annotations
 
