@@ -5,23 +5,17 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tools.raft.errors import UserError
+from tools.raft.pack import pack_loss
 from tools.raft.parse import parse_answer
-from tools.raft.teach import (
-    Paragraph,
-    add_lora,
-    make_tasks,
-    pack_loss,
-    pack_tasks,
-    read_paragraphs,
-    vary_layout,
-)
+from tools.raft.squad import Paragraph, read_paragraphs
+from tools.raft.teach import make_tasks, pack_tasks, vary_layout
 
 from .conftest import BATS
+from .tiny import Words, tiny_model
 
 QAS = [
     ("How much does an adult weigh?", "between five and nine grams"),
@@ -29,39 +23,6 @@ QAS = [
     ("What hangs free?", "lesser horseshoe bat"),
 ]
 PARAGRAPH = Paragraph("Bats", BATS, [(question, answer, BATS.index(answer)) for question, answer in QAS])
-
-
-class Words:
-    """A tokenizer of words and single marks, with the interface of a fast one."""
-
-    eos_token = " <end>"
-
-    def __init__(self) -> None:
-        self.known: dict[str, int] = {}
-
-    def __call__(self, text: str, **_: Any) -> Any:
-        import re
-
-        pieces = list(re.finditer(r"\s|\w+|[^\w\s]", text))
-        reply = type("Encoding", (), {})()
-        reply.input_ids = [self.known.setdefault(piece.group(), len(self.known)) for piece in pieces]
-        reply.offset_mapping = [piece.span() for piece in pieces]
-        return reply
-
-    def apply_chat_template(self, messages: list[dict[str, str]], **_: Any) -> str:
-        return "\n".join(f"{m['role']} {m['content']}" for m in messages) + "\nassistant "
-
-
-def tiny_model() -> Any:
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=200, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=1, max_position_embeddings=512,
-    )  # fmt: skip
-    return LlamaForCausalLM(config).eval()
 
 
 def test_both_tasks_come_out_of_each_question() -> None:
@@ -95,33 +56,15 @@ def test_layouts_differ_and_keep_every_word() -> None:
 def test_a_packed_passage_teaches_what_its_tasks_teach_one_by_one() -> None:
     tokenizer, model = Words(), tiny_model()
     tasks = make_tasks(PARAGRAPH, random.Random(0))
-    alone = [pack_loss(model, pack) for task in tasks for pack in pack_tasks([task], tokenizer)]
+    alone = [pack for task in tasks for pack in pack_tasks([task], tokenizer)]
     (pack,) = pack_tasks(tasks, tokenizer)
-    together = pack_loss(model, pack)
-    assert len(pack.tokens) < 0.7 * sum(len(p.tokens) for t in tasks for p in pack_tasks([t], tokenizer))
-    assert together[0].item() == pytest.approx(sum(loss.item() for loss, _ in alone), rel=0.01)
-    assert together[1] == pytest.approx(sum(weight for _, weight in alone))
+    together = pack_loss(model, pack).item()
+    assert len(pack.tokens) < 0.7 * sum(len(one.tokens) for one in alone)
+    assert together == pytest.approx(sum(pack_loss(model, one).item() for one in alone), rel=0.01)
+    assert pack.weight == pytest.approx(sum(one.weight for one in alone))
     split = list(pack_tasks(tasks, tokenizer, limit=len(pack.tokens) - 1))
     assert len(split) == 2, "what does not fit goes into a second pack"
-    assert sum(pack_loss(model, part)[0].item() for part in split) == pytest.approx(
-        together[0].item(), rel=0.01
-    )
-
-
-def test_only_the_adapter_learns() -> None:
-    import torch
-
-    model = tiny_model()
-    layers = add_lora(model, rank=2)
-    assert len(layers) == 2 * 7
-    learning = {name for name, p in model.named_parameters() if p.requires_grad}
-    assert all(".lora_" in name for name in learning)
-    assert len(learning) == 2 * len(layers)
-    ids = torch.tensor([[1, 2, 3]])
-    before = model(ids).logits
-    with torch.no_grad():
-        layers["model.layers.0.self_attn.q_proj"].lora_b.fill_(0.5)
-    assert not torch.allclose(before, model(ids).logits)
+    assert sum(pack_loss(model, part).item() for part in split) == pytest.approx(together, rel=0.01)
 
 
 def test_data_of_another_form_is_named(tmp_path: Path) -> None:

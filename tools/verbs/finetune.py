@@ -213,7 +213,9 @@ def _plot(folders: Mapping[Any, Path], out: Path, console: Any) -> None:
 
     curves = {}
     for rate, folder in folders.items():
-        curve = read_curve(folder / "events.jsonl") or read_curve(folder / METRICS)
+        # What the backend logged, openai and local, else what was seen at each look.
+        names = ("events.jsonl", "log.jsonl", METRICS)
+        curve = next(filter(None, (read_curve(folder / name) for name in names)), None)
         if curve:
             curves["loss" if rate is None else f"learning rate {rate:g}"] = curve
     if curves:

@@ -1,0 +1,284 @@
+"""Fine-tune here: a LoRA adapter for a GGUF or a Hugging Face model, on processors or one GPU.
+
+The training runs in a process of its own, `python -m tools.raft.finetune_local`, which ends when the
+process that wanted it does, however that ends; the next one takes it up at its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from .errors import UserError
+from .job import Estimate, Order, Result, State, Status
+from .pack import Example, Pack, pack_examples, tokenise, tokenise_pair
+from .serve import default_model
+from .train import LOG, Recipe, Step, Trained, train_adapter
+
+CONTEXT = 2048  # tokens a row may have, as many as a place of the embedded server holds
+PACK_TOKENS = 900  # in one sequence; what is short goes together, more only costs attention
+CHOICE = 20  # characters of a quote by which it is chosen; what follows is copying
+COPYING = 0.3  # weight of a copied token in the loss
+PORT = 8082  # where the tuned model is served, beside the base model at 8081
+_ROOT = Path(__file__).resolve().parents[2]
+_QUOTE = re.compile(r"##begin_quote##(.*?)##end_quote##", re.DOTALL)
+
+
+class LocalBackend:
+    """Train on this machine, in `folder`; a backend of job.py."""
+
+    name = "local"
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._worker: subprocess.Popen[str] | None = None
+
+    def check(self, order: Order) -> None:
+        """Raise UserError for a model that is not there or a dataset without rows."""
+        _base(order.model)
+        if not any(True for _ in read_rows(order, "train")):
+            raise UserError(f"{_file(order, 'train')} is empty; run generate on more documents")
+
+    def estimate(self, order: Order) -> Estimate:
+        """Count about how many tokens will be learnt from; nothing is paid."""
+        characters = sum(len(json.dumps(row, ensure_ascii=False)) for row in read_rows(order, "train"))
+        return Estimate(round(characters / 4 * order.epochs), 0.0, "trained on this machine")
+
+    def find(self, order: Order) -> str | None:
+        """Give the job of the order, if it was begun in this folder."""
+        return order.key if _read(self._folder / "order.json").get("key") == order.key else None
+
+    def submit(self, order: Order, on_step: Callable[[str], None]) -> str:
+        """Begin to train in a process of its own."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        if self.find(order) is None:
+            for name in (LOG, "checkpoint.safetensors", "trained.json"):
+                (self._folder / name).unlink(missing_ok=True)
+        settings = {**asdict(order), "dataset": str(order.dataset.resolve()), "key": order.key}
+        (self._folder / "order.json").write_text(json.dumps(settings, indent=1), encoding="utf-8")
+        on_step(f"training in {self._folder}")
+        self._start()
+        return order.key
+
+    def status(self, job: str) -> Status:
+        """Look at the training; one whose process ended with ours goes on from its checkpoint."""
+        last, ended = _last_step(self._folder / LOG), _read(self._folder / "trained.json")
+        metrics = {k: v for k, v in last.items() if k.endswith("_loss") and v is not None}
+        state: State = "running"
+        message = str(ended.get("error", ""))
+        if ended:
+            state = "failed" if message else "succeeded"
+        elif self._worker is None:
+            self._start()
+        elif self._worker.poll() is not None and not _read(self._folder / "trained.json"):
+            state, message = "failed", f"the training ended by itself; see {self._folder / 'train.err'}"
+        return Status(
+            state=state, message=message, step=last.get("step"), steps=last.get("steps"), metrics=metrics
+        )
+
+    def cancel(self, job: str) -> None:
+        """Stop the training; what it came to stays in its checkpoint."""
+        if self._worker is not None:
+            self._worker.kill()
+            self._worker.communicate()
+        (self._folder / "trained.json").write_text('{"error": "cancelled"}\n', encoding="utf-8")
+
+    def result(self, order: Order, job: str, out: Path) -> Result:
+        """Give what the training left: the adapter, its GGUF form, and a connection to it."""
+        trained = _read(self._folder / "trained.json")
+        connection = out / "connection.yaml"
+        connection.write_text(
+            f"# Written by finetune: the tuned model, once it is served at port {PORT} of this machine.\n"
+            f"name: raft\ntype: open_ai\napi_key: none-needed\nbase_url: http://127.0.0.1:{PORT}/v1\n",
+            encoding="utf-8",
+        )
+        metrics = {key: trained[key] for key in ("valid_loss", "tokens", "seconds") if trained.get(key)}
+        files = [name for name in ("adapter.gguf", "adapter", LOG) if (self._folder / name).exists()]
+        return Result(model=str(trained["model"]), connection=connection, files=files, metrics=metrics)
+
+    def _start(self) -> None:
+        with (self._folder / "train.err").open("w", encoding="utf-8") as errors:
+            self._worker = subprocess.Popen(
+                [sys.executable, "-m", "tools.raft.finetune_local", str(self._folder.resolve())],
+                cwd=_ROOT,
+                stdin=subprocess.PIPE,  # it ends when this does
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                text=True,
+            )
+
+
+def train_order(order: Order, folder: Path, on_step: Callable[[Step], None] = lambda step: None) -> Trained:
+    """Train an order's adapter into folder/adapter, and write folder/adapter.gguf for a GGUF model.
+
+    Defaults where the order leaves them open: learning rate 5e-4, rank 16, 4 rows a step. Raises
+    UserError that names a row longer than the context.
+    """
+    from .adapter import write_adapter
+    from .attend import use_matrix_products
+
+    base = _base(order.model)
+    model, tokenizer = load_model(base)
+    if next(model.parameters()).device.type == "cpu":
+        use_matrix_products(model)
+    recipe = Recipe(
+        epochs=order.epochs,
+        learning_rate=order.learning_rate or Recipe.learning_rate,
+        rank=order.rank or Recipe.rank,
+        batch=order.batch_size or Recipe.batch,
+        seed=order.seed,
+    )
+    train, valid = (list(make_packs(order, split, tokenizer, recipe.batch)) for split in ("train", "valid"))
+    trained = train_adapter(model, train, valid, folder, recipe, on_step=on_step)
+    if base.suffix == ".gguf":
+        write_adapter(folder, folder / "adapter.gguf", base=base)
+    return trained
+
+
+def load_model(base: Path) -> tuple[Any, Any]:
+    """Load model and tokenizer for training: bfloat16 where this machine computes faster with it."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    place: dict[str, Any] = {"pretrained_model_name_or_path": str(base)}
+    if base.suffix == ".gguf":
+        place = {"pretrained_model_name_or_path": str(base.parent), "gguf_file": base.name}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(**place)
+        model = AutoModelForCausalLM.from_pretrained(**place, dtype=_faster_type(device))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{base} cannot be loaded: {' '.join(str(error).split())[:200]}") from None
+    placed: Any = model
+    return placed.to(device), tokenizer
+
+
+def _faster_type(device: str) -> Any:
+    """Give bfloat16 where matrix products in it are faster than in float32, as this machine shows."""
+    import torch
+
+    def seconds(kind: Any) -> float:
+        a = torch.ones(768, 768, dtype=kind, device=device)
+        best = float("inf")
+        for _ in range(5):
+            begun = time.perf_counter()
+            float((a @ a)[0, 0])
+            best = min(best, time.perf_counter() - begun)
+        return best
+
+    return torch.bfloat16 if seconds(torch.bfloat16) < seconds(torch.float32) else torch.float32
+
+
+def make_packs(order: Order, split: str, tokenizer: Any, most: int) -> Iterator[Pack]:
+    """Pack the rows of a split, those that begin alike together; raises UserError for one too long."""
+    examples = []
+    for number, row in enumerate(read_rows(order, split), start=1):
+        example = to_example(row, tokenizer)
+        length = len(example.prompt) + len(example.reply)
+        if length > CONTEXT:
+            raise UserError(
+                f"{_file(order, split)}, line {number} has {length:,} tokens; a row may have {CONTEXT:,}: "
+                "generate with a smaller --chunk-size or fewer --distractors"
+            )
+        examples.append(example)
+    examples.sort(key=lambda example: example.prompt)
+    return pack_examples(examples, limit=PACK_TOKENS, most=most)
+
+
+def to_example(row: dict[str, Any], tokenizer: Any) -> Example:
+    """Turn a chat or a completion row into tokens; what only copies a quote weighs less."""
+    reply = row["messages"][-1]["content"] if "messages" in row else row["completion"]
+    copied = [(quote.start(1) + CHOICE, quote.end(1)) for quote in _QUOTE.finditer(reply)]
+    if "messages" in row:
+        return tokenise(row["messages"], tokenizer, copied, COPYING)
+    return tokenise_pair(row["prompt"], reply, tokenizer, copied, COPYING)
+
+
+def read_rows(order: Order, split: str) -> Iterator[dict[str, Any]]:
+    """Read the rows of a split in the order's form; raises UserError where there is no such file."""
+    path = _file(order, split)
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, start=1):
+                try:
+                    row = json.loads(line)
+                    kept = "messages" in row or ("prompt" in row and "completion" in row)
+                except (ValueError, TypeError):
+                    kept = False
+                if not kept:
+                    raise UserError(f"{path}, line {number} is no row to learn from; run generate again")
+                yield row
+    except FileNotFoundError:
+        if split == "train":
+            raise UserError(f"{path} is missing; run generate with --format {order.api}") from None
+
+
+def _file(order: Order, split: str) -> Path:
+    return order.dataset / f"{split}.{order.api}.jsonl"
+
+
+def _base(model: str) -> Path:
+    if model in ("", "embedded"):
+        return default_model()
+    path = Path(model)
+    if not path.exists():
+        raise UserError(f"there is no model {model}: name a GGUF file, a model's folder, or embedded")
+    return path
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _last_step(log: Path) -> dict[str, Any]:
+    """Give the last whole line of a log, with the last validation loss before it."""
+    try:
+        lines = log.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return {}
+    last: dict[str, Any] = {}
+    for line in lines:
+        try:
+            step = json.loads(line)
+        except ValueError:
+            break  # being written
+        last = {**step, "valid_loss": step["valid_loss"] or last.get("valid_loss")}
+    return last
+
+
+def _main(folder: Path) -> None:
+    """Train what order.json says, and leave trained.json; end when the other process does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the other process's to handle
+
+    def follow_parent() -> None:
+        sys.stdin.read()
+        import os
+
+        os._exit(1)
+
+    threading.Thread(target=follow_parent, daemon=True).start()
+    settings = _read(folder / "order.json")
+    settings.pop("key", None)
+    order = Order(**{**settings, "dataset": Path(settings["dataset"])})
+    try:
+        trained = train_order(order, folder)
+        ended = {**asdict(trained), "folder": str(trained.folder), "model": _base(order.model).stem}
+    except UserError as error:
+        ended = {"error": str(error)}
+    (folder / "trained.json").write_text(json.dumps(ended) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    _main(Path(sys.argv[1]))

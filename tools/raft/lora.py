@@ -1,0 +1,82 @@
+"""Put LoRA pairs (Hu et al. 2021, arXiv 2106.09685) into a model, and keep them as PEFT does."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+def add_lora(model: Any, rank: int) -> dict[str, Any]:
+    """Freeze the model and put a LoRA pair (Hu et al. 2021) beside every linear layer of its blocks.
+
+    Gives the new layers by name; lora_a is (rank, in), lora_b (out, rank) and zero. The scale is 1.
+    """
+    import torch
+
+    class Lora(torch.nn.Module):
+        def __init__(self, base: Any) -> None:
+            super().__init__()
+            self.base = base
+            a = torch.randn(rank, base.in_features) / math.sqrt(base.in_features)
+            self.lora_a = torch.nn.Parameter(a.to(base.weight))
+            self.lora_b = torch.nn.Parameter(base.weight.new_zeros(base.out_features, rank))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            linear = torch.nn.functional.linear
+            small = linear(x, self.lora_a).flatten(0, -2)
+            return torch.addmm(self.base(x).flatten(0, -2), small, self.lora_b.t()).view(*x.shape[:-1], -1)
+
+    model.requires_grad_(False)
+    layers = {}
+    for name, module in list(model.named_modules()):
+        if name.split(".")[-1] in TARGETS:
+            parent = model.get_submodule(name.rpartition(".")[0])
+            layers[name] = Lora(module)
+            setattr(parent, name.rpartition(".")[2], layers[name])
+    return layers
+
+
+def load_adapter(layers: dict[str, Any], folder: Path) -> None:
+    """Take the weights of an adapter that save_adapter wrote, to go on training it."""
+    import torch
+    from safetensors.torch import load_file
+
+    try:
+        tensors = load_file(str(folder / "adapter_model.safetensors"))
+    except OSError as error:
+        raise UserError(f"{folder} holds no adapter to start from ({error})") from None
+    with torch.no_grad():
+        for name, layer in layers.items():
+            layer.lora_a.copy_(tensors[f"base_model.model.{name}.lora_A.weight"])
+            layer.lora_b.copy_(tensors[f"base_model.model.{name}.lora_B.weight"])
+
+
+def save_adapter(layers: dict[str, Any], masters: Sequence[torch.Tensor], rank: int, folder: Path) -> None:
+    """Write the adapter as PEFT does: adapter_config.json and adapter_model.safetensors."""
+    from safetensors.torch import save_file
+
+    pairs = iter(masters)
+    tensors = {
+        f"base_model.model.{name}.{part}.weight": next(pairs).contiguous()
+        for name in layers
+        for part in ("lora_A", "lora_B")
+    }
+    save_file(tensors, str(folder / "adapter_model.safetensors"))
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "r": rank,
+        "lora_alpha": rank,
+        "target_modules": TARGETS,
+    }
+    (folder / "adapter_config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
