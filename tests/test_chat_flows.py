@@ -27,7 +27,7 @@ from tools.raft.index import build_index, open_index
 
 ROOT = Path(__file__).parent.parent
 CHAT_RAG = ROOT / "flows" / "chat_rag"
-FLOWS = [ROOT, CHAT_RAG, ROOT / "flows" / "raft_generate"]
+FLOWS = [ROOT, CHAT_RAG, ROOT / "flows" / "raft_generate", ROOT / "flows" / "finetune"]
 SEEN = ("model", "messages", "prompt", "max_tokens", "temperature")
 
 

@@ -32,7 +32,9 @@ def rows(path: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-@pytest.mark.parametrize("verb", ["generate", "index", "answer", "serve", "connect", "demo", "teach"])
+@pytest.mark.parametrize(
+    "verb", ["generate", "finetune", "index", "answer", "serve", "connect", "demo", "teach"]
+)
 def test_help_is_quick_and_has_an_example(verb: str) -> None:
     begun = time.monotonic()
     done = run(verb, "--help")

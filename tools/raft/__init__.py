@@ -48,6 +48,8 @@ _MODULES = {
     "chat": ("answer_questions", "chat_messages", "instruction_of", "read_asked"),
     "cite": ("read_reply", "show_answer"),
     # datasets → tuned models
+    "job": ("Order", "Backend", "run_job"),
+    "finetune_openai": ("OpenAIBackend",),
     "finetune_azure": ("AzureMLBackend",),
     "azure_job": ("write_job",),
     "azure_deploy": ("deploy_serverless", "delete_serverless", "write_connection"),

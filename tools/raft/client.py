@@ -19,7 +19,7 @@ from .endpoint import Endpoint
 from .errors import UserError
 from .pace import Pace, backoff, retry_after
 from .prompts import Message
-from .sdk import Told, as_prompt, open_sdk, told_by
+from .sdk import Told, as_prompt, clean, open_sdk, told_by
 
 log = logging.getLogger(__name__)
 
@@ -356,11 +356,7 @@ class Client:
 
     def _clean(self, text: str) -> str:
         """Make one short line of what a server said, without the key, whole or in part."""
-        key = self.endpoint.key
-        if len(key) >= 6:
-            text = text.replace(key, "[key]")
-            text = re.sub(re.escape(key[:5]) + r"[^\s\"',]*|[^\s\"',]*\*{3,}[^\s\"',]*", "[key]", text)
-        return " ".join(text.split())[:200]
+        return clean(text, self.endpoint.key)
 
 
 def _read_logprobs(stored: str) -> tuple[tuple[str, float], ...]:

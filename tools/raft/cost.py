@@ -18,7 +18,7 @@ PER = 1_000_000  # tokens that a price in the table is for
 _SNAPSHOT = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|\d{4})")
 # A model that a user tuned at OpenAI is called ft:BASE:ORGANISATION:NAME:ID.
 _TUNED = re.compile(r"(?:-\d{4}-\d{2}-\d{2})?:.*")
-_NUMBERS = ("input", "output", "training_hour", "hosting_hour", "context", "training_context")
+_NUMBERS = ("input", "output", "training", "training_hour", "hosting_hour", "context", "training_context")
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Price:
     name: str
     input: float | None = None
     output: float | None = None
+    training: float | None = None  # a token trained on, once an epoch
     training_hour: float | None = None
     hosting_hour: float | None = None
     context: int | None = None

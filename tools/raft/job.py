@@ -185,6 +185,11 @@ def read_record(out: Path) -> JobRecord | None:
     return record
 
 
+def as_fields(order: Order) -> dict[str, Any]:
+    """Give an order as plain values, the way a record holds it."""
+    return {**dataclasses.asdict(order), "dataset": str(order.dataset)}
+
+
 def sweep_folders(out: Path, rates: list[float]) -> dict[float, Path]:
     """Give each learning rate the folder of its record: `out` itself where there is but one."""
     if len(rates) == 1:
@@ -211,11 +216,10 @@ def _follow(backend: Backend, job: str, poll: float) -> Iterator[Status]:
 
 
 def _new_record(backend: Backend, order: Order) -> JobRecord:
-    settings = {**dataclasses.asdict(order), "dataset": str(order.dataset)}
     return JobRecord(
         backend=backend.name,
         key=order.key,
-        order=settings,
+        order=as_fields(order),
         state="submitting",
         job="",
         steps=[],

@@ -102,6 +102,14 @@ def told_by(error: Exception) -> Told:
     raise error
 
 
+def clean(text: str, key: str) -> str:
+    """Make one short line of what a server said, without the key, whole or in part."""
+    if len(key) >= 6:
+        text = text.replace(key, "[key]")
+        text = re.sub(re.escape(key[:5]) + r"[^\s\"',]*|[^\s\"',]*\*{3,}[^\s\"',]*", "[key]", text)
+    return " ".join(text.split())[:200]
+
+
 def _message(error: Any) -> str:
     """Find the message in an error's body; several servers, several shapes."""
     body = error.body

@@ -10,6 +10,7 @@ from tools.raft.errors import UserError
 from tools.verbs.answer import answer
 from tools.verbs.connect import connect
 from tools.verbs.demo import demo
+from tools.verbs.finetune import finetune
 from tools.verbs.generate import generate
 from tools.verbs.index import index
 from tools.verbs.serve import serve
@@ -22,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for verb in (generate, index, answer, serve, connect, demo, teach):
+for verb in (generate, finetune, index, answer, serve, connect, demo, teach):
     app.command()(verb)
 
 

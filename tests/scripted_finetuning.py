@@ -1,0 +1,231 @@
+"""A scripted service of files and fine-tuning jobs over HTTP on loopback, with faults.
+
+It takes what OpenAI documents (https://platform.openai.com/docs/api-reference/fine-tuning): each job's request
+is held against the SDK's own JobCreateParams, each reply is made by the SDK's own models. A job moves one step
+each time it is looked at.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from email.parser import BytesParser
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, get_type_hints
+from urllib.parse import parse_qs, urlsplit
+
+from openai.types import FileObject
+from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent, job_create_params as documented
+from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
+from openai.types.fine_tuning.supervised_hyperparameters_param import SupervisedHyperparametersParam
+
+KEY = "sk-scripted-0123456789"
+STATES = ("validating_files", "running", "running", "running", "succeeded")
+Reply = tuple[int, Any]
+
+
+@dataclass
+class FineTuning:
+    """The service: what it holds, what it was sent, and the faults it still has to make."""
+
+    url: str = ""
+    azure: bool = False  # takes hyperparameters instead of method, and keeps no metadata
+    states: tuple[str, ...] = STATES  # through which a job goes
+    error: str = "the training file was refused"  # of a job that fails
+    faults: Counter[str] = field(default_factory=Counter)  # "quota", "expired", "lost", "mute", "dropped"
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+    requests: Counter[str] = field(default_factory=Counter)
+    uploads: dict[str, bytes] = field(default_factory=dict)
+
+    def answer(self, method: str, target: str, headers: Any, body: bytes) -> Reply | None:
+        """Answer a request; None closes the connection without a word."""
+        path = re.sub(r"^/(v1|openai/v1|openai)", "", urlsplit(target).path)
+        query = parse_qs(urlsplit(target).query)
+        self.requests[f"{method} {re.sub(r'(ftjob|file)-[0-9]+', '*', path)}"] += 1
+        given = headers.get("api-key") or (headers.get("Authorization") or "").removeprefix("Bearer ")
+        if given != KEY or self._take("expired"):
+            return _error(401, "invalid_api_key", f"Incorrect API key provided: {given}. It has expired.")
+        if self._take("lost"):
+            return None
+        if path == "/files":
+            return (
+                self._upload(headers, body) if method == "POST" else (200, _page(list(self.files.values())))
+            )
+        if match := re.fullmatch(r"/files/([\w-]+)", path):
+            return 200, self.files[match[1]]
+        if path == "/fine_tuning/jobs":
+            if method == "POST":
+                return self._create(json.loads(body))
+            found = [self._shown(job) for job in reversed(self.jobs.values())]
+            return 200, _page(found, query)
+        match = re.fullmatch(r"/fine_tuning/jobs/([\w-]+)(?:/(\w+))?", path)
+        if not match or match[1] not in self.jobs:
+            return _error(404, "not_found", f"no such thing as {path}")
+        job = self.jobs[match[1]]
+        if match[2] == "cancel":
+            job["states"] = ["cancelled"]
+        elif match[2] == "events":
+            return 200, _page(list(reversed(_events(job))), query)
+        elif match[2] == "checkpoints":
+            return 200, _page(_checkpoints(job) if job["states"][0] == "succeeded" else [])
+        else:
+            job["seen"] += 1
+            if len(job["states"]) > 1:
+                job["states"].pop(0)
+        return 200, self._shown(job)
+
+    def _create(self, body: dict[str, Any]) -> Reply | None:
+        if self._take("quota"):
+            return _error(
+                429, "insufficient_quota", "You exceeded your current quota, please check your plan."
+            )
+        if problem := self._undocumented(body):
+            return _error(400, "invalid_request_error", problem)
+        self.bodies.append(body)
+        job = {"id": f"ftjob-{len(self.jobs) + 1}", "body": body, "states": list(self.states), "seen": 0}
+        self.jobs[str(job["id"])] = job
+        if self._take("dropped"):
+            return None
+        if self._take("mute"):
+            time.sleep(60)
+            return None
+        return 200, self._shown(job)
+
+    def _undocumented(self, body: dict[str, Any]) -> str:
+        """Say what of a request the reference does not know, or misses."""
+        if unknown := body.keys() - get_type_hints(documented.JobCreateParams).keys():
+            return f"unknown parameter {sorted(unknown)[0]}"
+        if self.azure and (more := {"method", "metadata"} & body.keys()):
+            return f"unknown parameter {sorted(more)[0]}"
+        for name in ("training_file", "validation_file"):
+            if body.get(name, next(iter(self.files), "")) not in self.files:
+                return f"{name} {body.get(name)} does not exist"
+        method = body.get("method", {})
+        if method and (method.keys() != {"type", "supervised"} or method["type"] != "supervised"):
+            return "method must be supervised"
+        settings = _settings(body)
+        if unknown := settings.keys() - get_type_hints(SupervisedHyperparametersParam).keys():
+            return f"unknown hyperparameter {sorted(unknown)[0]}"
+        kinds = {"n_epochs": int, "batch_size": int, "learning_rate_multiplier": float}
+        if wrong := [
+            n for n, value in settings.items() if value != "auto" and not isinstance(value, kinds[n])
+        ]:
+            return f"hyperparameter {wrong[0]} is of the wrong type"
+        if any(len(k) > 64 or len(v) > 512 for k, v in body.get("metadata", {}).items()):
+            return "metadata is too long"
+        return "" if body.get("model") and len(body.get("suffix", "")) <= 18 else "model or suffix"
+
+    def _upload(self, headers: Any, body: bytes) -> Reply:
+        form = BytesParser().parsebytes(
+            b"Content-Type: " + headers["Content-Type"].encode() + b"\r\n\r\n" + body
+        )
+        parts = {part.get_param("name", header="content-disposition"): part for part in form.get_payload()}  # type: ignore[union-attr]
+        if parts["purpose"].get_payload() != "fine-tune":
+            return _error(400, "invalid_request_error", "purpose")
+        content = parts["file"].get_payload(decode=True)
+        made = FileObject(
+            id=f"file-{len(self.files) + 1}", bytes=len(content), created_at=0, object="file", status="processed",
+            filename=str(parts["file"].get_filename()), purpose="fine-tune",
+        )  # fmt: skip
+        self.files[made.id] = made.to_dict()
+        self.uploads[made.id] = content
+        return 200, self.files[made.id]
+
+    def _shown(self, job: dict[str, Any]) -> dict[str, Any]:
+        body, state = job["body"], job["states"][0]
+        error = {"code": "invalid_file", "message": self.error, "param": None} if state == "failed" else None
+        name = f"ft:{body['model']}:acme:{body.get('suffix')}:9aB{job['id'][-1]}"
+        return FineTuningJob(
+            id=job["id"], created_at=0, model=body["model"], object="fine_tuning.job", organization_id="acme",
+            result_files=[], status=state, training_file=body["training_file"], seed=body.get("seed", 1),
+            validation_file=body.get("validation_file"), error=error,
+            hyperparameters={"n_epochs": "auto", "batch_size": 1, **_settings(body)},
+            fine_tuned_model=name if state == "succeeded" else None,
+            metadata=None if self.azure else body.get("metadata"),
+        ).to_dict(exclude_unset=False)  # type: ignore[arg-type]  # fmt: skip
+
+    def _take(self, fault: str) -> bool:
+        hit = self.faults[fault] > 0
+        self.faults[fault] -= hit
+        return hit
+
+
+def _settings(body: dict[str, Any]) -> dict[str, Any]:
+    return body.get("hyperparameters") or body.get("method", {}).get("supervised", {}).get(
+        "hyperparameters", {}
+    )
+
+
+def _events(job: dict[str, Any]) -> list[dict[str, Any]]:
+    """Give the events so far, oldest first: one of losses for each look at the job."""
+    events = [FineTuningJobEvent(id=f"{job['id']}-0", created_at=0, level="info", message="Created the job",
+                                 object="fine_tuning.job.event", type="message")]  # fmt: skip
+    for step in range(1, min(job["seen"], 4) + 1):
+        data = {"step": step, "total_steps": 4, "train_loss": 2 / step, "valid_loss": 2.5 / step}
+        events.append(FineTuningJobEvent(id=f"{job['id']}-{step}", created_at=step, level="info", data=data, type="metrics",
+                                         message=f"Step {step}/4", object="fine_tuning.job.event"))  # fmt: skip
+    return [event.to_dict() for event in events]
+
+
+def _checkpoints(job: dict[str, Any]) -> list[dict[str, Any]]:
+    made = FineTuningJobCheckpoint(
+        id="ftckpt-1", created_at=0, fine_tuned_model_checkpoint="ft:c", fine_tuning_job_id=job["id"], step_number=4,
+        metrics={"step": 4, "train_loss": 0.5, "full_valid_loss": 0.6}, object="fine_tuning.job.checkpoint",  # type: ignore[arg-type]
+    )  # fmt: skip
+    return [made.to_dict()]
+
+
+def _page(rows: list[dict[str, Any]], query: dict[str, list[str]] | None = None) -> dict[str, Any]:
+    """Give one page, two rows long, so that paging is needed."""
+    ids = [row["id"] for row in rows]
+    start = ids.index(query["after"][0]) + 1 if query and "after" in query else 0
+    size = 2 if query is not None else len(rows)
+    return {"object": "list", "data": rows[start : start + size], "has_more": start + size < len(rows)}
+
+
+def _error(status: int, code: str, message: str) -> Reply:
+    return status, {"error": {"message": message, "type": code, "code": code, "param": None}}
+
+
+@contextmanager
+def scripted_finetuning(**settings: Any) -> Iterator[FineTuning]:
+    """Serve on a free port of loopback for as long as it is needed."""
+    service = FineTuning(**settings)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def _serve(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            reply = service.answer(self.command, self.path, self.headers, body)
+            if reply is None:
+                self.close_connection = True
+                return
+            raw = json.dumps(reply[1]).encode()
+            self.send_response(reply[0])
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(raw)))
+            self.end_headers()
+            self.wfile.write(raw)
+
+        do_GET = do_POST = _serve
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    service.url = f"http://127.0.0.1:{server.server_port}/v1"
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        yield service
+    finally:
+        server.shutdown()

@@ -1,0 +1,25 @@
+"""Node: a dataset and settings → the order of a training, after every check."""
+
+from pathlib import Path
+
+from promptflow.core import tool
+
+from tools.raft.backends import open_backend
+from tools.raft.job import Order, as_fields
+
+
+@tool
+def check_training(
+    dataset: str, backend: str, model: str, api: str, epochs: float, learning_rate: float, batch_size: int
+) -> dict:
+    """Check that the backend can train on the dataset; a rate or size of 0 leaves it to the backend."""
+    order = Order(
+        dataset=Path(__file__).parent.parent / dataset,  # below the flow's folder, unless it is absolute
+        model=model,
+        api=api,
+        epochs=epochs,
+        learning_rate=learning_rate or None,
+        batch_size=batch_size or None,
+    )
+    open_backend(backend, model, order.dataset).check(order)
+    return as_fields(order)
