@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, TypedDict
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _TAG = re.compile(r"\**<ANSWER>\**\s*[:：]?", re.IGNORECASE)
 _MARKER = re.compile(r"##\s*(?:begin|end)_quote\s*##", re.IGNORECASE)
 _QUOTE = re.compile(r"##\s*begin_quote\s*##(.*?)##\s*end_quote\s*##", re.DOTALL | re.IGNORECASE)
+_NO_ANSWER = "The model gave no answer."
 
 
 class Citation(TypedDict):
@@ -102,14 +103,37 @@ def _refused() -> str:
 
 def show_answer(answer: CitedAnswer, hits: Sequence[Hit]) -> str:
     """Write an answer for people, below it the places of its quotes, or else all it was given."""
+    said = answer["answer"] or _NO_ANSWER
+    sources = show_sources(answer["citations"], hits)
+    return f"{said}\n\n{sources}" if sources else said
+
+
+def show_sources(citations: Sequence[Citation], hits: Sequence[Hit]) -> str:
+    """List the places of quotes, or without quotes all documents; empty where there are none."""
     lines = []
-    for citation in answer["citations"]:
+    for citation in citations:
         where = _place(citation) if citation["verbatim"] else "in none of the documents"
         lines.append(f"- {where}: “{citation['quote']}”")
     title = "Sources" if lines else "Documents looked at"
     lines = lines or [f"- {_place(hit)}" for hit in hits]
-    said = answer["answer"] or "The model gave no answer."
-    return "\n".join([said, "", f"{title}:", *lines]) if lines else said
+    return "\n".join([f"{title}:", *lines]) if lines else ""
+
+
+def stream_answer(pieces: Iterable[str], hits: Sequence[Hit]) -> Iterator[str]:
+    """Pass a reply on as it comes, the reasoning before the answer, and its sources at the end."""
+    said = ""
+    try:
+        for piece in pieces:
+            said += piece
+            if piece:
+                yield piece
+    except Exception:  # too late for an error of its own: the client has its status and a part
+        yield "\n\nThe reply broke off here: the model's endpoint failed."
+    if not said.strip():
+        yield _NO_ANSWER
+    sources = show_sources(read_reply(said, hits)["citations"], hits)
+    if sources:
+        yield f"\n\n{sources}"
 
 
 def _place(found: Citation | Hit) -> str:
