@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, TypedDict
 
-from .parse import ANSWER_TAG, Answer, anchor_quotes, normalise, parse_answer
+from .parse import ANSWER_TAG, MARKER, QUOTE, TAG, Answer, anchor_quotes, normalise, parse_answer
 
 if TYPE_CHECKING:
     from .index import Hit
 
-_TAG = re.compile(r"\**<ANSWER>\**\s*[:：]?", re.IGNORECASE)
-_MARKER = re.compile(r"##\s*(?:begin|end)_quote\s*##", re.IGNORECASE)
-_QUOTE = re.compile(r"##\s*begin_quote\s*##(.*?)##\s*end_quote\s*##", re.DOTALL | re.IGNORECASE)
 _NO_ANSWER = "The model gave no answer."
 
 
@@ -51,10 +47,10 @@ def read_reply(reply: str, hits: Sequence[Hit]) -> CitedAnswer:
     if isinstance(parsed, Answer):
         reasoning, final, note = parsed.reasoning, parsed.final, ""
     else:
-        first, *rest = _TAG.split(reply.strip())
+        first, *rest = TAG.split(reply.strip())
         reasoning, note = (first.strip(), parsed) if rest else ("", parsed)
-        final = _MARKER.sub("", rest[-1] if rest else first).strip().strip("*").strip()
-    quotes = [match.group(1).strip() for match in _QUOTE.finditer(reply)]
+        final = MARKER.sub("", rest[-1] if rest else first).strip().strip("*").strip()
+    quotes = [match.group(1).strip() for match in QUOTE.finditer(reply)]
     return {
         "answer": final,
         "reasoning": reasoning,
