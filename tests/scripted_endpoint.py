@@ -30,6 +30,7 @@ from typing import Any
 
 WIRE_FAULTS = ("500", "429", "malformed", "hang")
 TEXT_FAULTS = ("truncated", "untagged")
+STREAM = "text/event-stream"
 
 _DOCUMENT = re.compile(r"<DOCUMENT>(.*?)</DOCUMENT>", re.DOTALL)
 _QUESTION = re.compile(r"^Question: *(.+)$", re.MULTILINE)
@@ -249,6 +250,8 @@ class Script:
             return self.options.latency, 200, broken[digest[0] % 4].encode(), ""
         self.answered[digest] += 1
         self.tokens.update(counts)
+        if request.get("stream"):
+            return self.options.latency, 200, _pieces(request, text, finish), STREAM
         return self.options.latency, 200, reply.encode(), ""
 
 
@@ -268,6 +271,19 @@ def _completion(
             "total_tokens": counts["prompt"] + counts["completion"],
         },
     }
+
+
+def _pieces(request: Mapping[str, Any], text: str, finish: str) -> bytes:
+    """Make the events of a streamed chat reply, a word each; `Connection` spreads them over the latency."""
+    said: list[tuple[dict[str, str], str | None]] = [
+        ({"content": word}, None) for word in re.findall(r"\S+\s*", text)
+    ]
+    head = {"id": "scripted", "object": "chat.completion.chunk", "created": 0, "model": request.get("model")}
+    rows = [
+        {**head, "choices": [{"index": 0, "delta": delta, "finish_reason": why}]}
+        for delta, why in [*said, ({}, finish)]
+    ]
+    return b"".join(b"data: %s\n\n" % json.dumps(row).encode() for row in rows) + b"data: [DONE]\n\n"
 
 
 def _error(message: str, code: str, param: str | None = None) -> bytes:
@@ -327,7 +343,9 @@ class Connection(asyncio.Protocol):
             script.in_flight += 1
             script.max_in_flight = max(script.max_in_flight, script.in_flight)
             wait, status, reply, extra = script.answer(path, body, headers)
-            if wait > 0:
+            if extra == STREAM:
+                self._send_pieces(reply.split(b"\n\n")[:-1], wait, 0)
+            elif wait > 0:
                 self.timer = asyncio.get_running_loop().call_later(wait, self._send, status, reply, extra)
             elif wait == 0:
                 self._send(status, reply, extra)
@@ -335,6 +353,24 @@ class Connection(asyncio.Protocol):
             self._send(200, b'{"object": "list", "data": [{"id": "scripted", "object": "model"}]}', "")
         else:
             self._send(404, _error(f"There is no {path}.", "not_found"), "")
+
+    def _send_pieces(self, events: list[bytes], seconds: float, at: int) -> None:
+        if self.transport.is_closing():
+            return
+        if at == 0:
+            head = f"HTTP/1.1 200 X\r\nContent-Type: {STREAM}\r\nTransfer-Encoding: chunked\r\n\r\n"
+            self.transport.write(head.encode())
+        event = events[at] + b"\n\n"
+        self.transport.write(b"%x\r\n%s\r\n" % (len(event), event))
+        if at + 1 < len(events):
+            later = asyncio.get_running_loop().call_later
+            self.timer = later(seconds / len(events), self._send_pieces, events, seconds, at + 1)
+            return
+        self.busy = False
+        self.script.in_flight -= 1
+        self.transport.write(b"0\r\n\r\n")
+        if self.buffer:
+            self._next()
 
     def _send(self, status: int, body: bytes, extra: str) -> None:
         if self.busy:

@@ -9,8 +9,11 @@ import re
 import shutil
 import subprocess
 import sys
+import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -21,6 +24,7 @@ from tests.scripted_endpoint import Scripted, scripted_endpoint
 from tests.test_chat import SPEED, Flat, sample_folder, turn  # noqa: F401 - a fixture
 from tests.test_safe import HOSTILE
 from tools.raft.chat import PROMPTS, answer_questions
+from tools.raft.cite import stream_answer
 from tools.raft.client import Client
 from tools.raft.endpoint import Endpoint
 from tools.raft.index import build_index, open_index
@@ -184,7 +188,9 @@ def test_the_editor_can_open_every_flow(folder: Path) -> None:
 
 
 @pytest.fixture
-def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Any, Scripted]]:
+def served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[tuple[Any, Scripted]]:
     """Serve what an upload takes, away from the repository, as Azure ML does."""
     from promptflow.core._serving.app import create_app
     from promptflow.core._serving.utils import encode_dict
@@ -196,7 +202,7 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[An
     text = (ROOT / "flow.dag.yaml").read_text(encoding="utf-8").replace("mode: fused", "mode: lexical")
     (folder / "flow.dag.yaml").write_text(text, encoding="utf-8")
     here = Path.cwd()
-    with scripted_endpoint() as endpoint:
+    with scripted_endpoint(**getattr(request, "param", {})) as endpoint:
         connection = {
             "type": "OpenAIConnection", "module": "promptflow.connections",
             "value": {"api_key": "none", "base_url": endpoint.url},
@@ -224,6 +230,52 @@ def test_served_as_azure_ml_does_it_answers(served: tuple[Any, Scripted]) -> Non
     }
     assert client.post("/score", json=follow_up).status_code == 200
     assert "18 to 40 grams" in endpoint.requests()[-1]["messages"][1]["content"]
+
+
+def score(url: str, accept: str) -> tuple[list[dict[str, Any]], list[float]]:
+    """Ask over HTTP: the events of the reply, or its one JSON, and the seconds until each."""
+    body = json.dumps({"question": SPEED}).encode()
+    headers = {"Content-Type": "application/json", "Accept": accept}
+    events, seconds, begun = [], [], time.monotonic()
+    with urllib.request.urlopen(urllib.request.Request(f"{url}/score", body, headers), timeout=60) as reply:
+        assert reply.headers.get_content_type() == accept
+        for line in reply:
+            if line.strip():
+                events.append(json.loads(line.removeprefix(b"data: ")))
+                seconds.append(time.monotonic() - begun)
+    return events, seconds
+
+
+@pytest.mark.parametrize("served", [{"latency": 1.0}], indirect=True)
+def test_a_client_that_asks_for_a_stream_gets_pieces_as_they_are_made(served: tuple[Any, Scripted]) -> None:
+    from werkzeug.serving import make_server
+
+    server = make_server("127.0.0.1", 0, served[0].application, threaded=True)
+    Thread(target=server.serve_forever).start()
+    try:
+        url = f"http://127.0.0.1:{server.port}"
+        ((whole,), _) = score(url, "application/json")
+        events, seconds = score(url, "text/event-stream")
+        assert score(url, "application/json")[0] == [whole], "asked without, the reply is what it was"
+    finally:
+        server.shutdown()
+    assert whole["note"] == ""
+    pieces = [event["reply"] for event in events if "reply" in event]
+    assert len(pieces) > 5
+    first = next(second for event, second in zip(events, seconds, strict=True) if "reply" in event)
+    assert first < seconds[-1] / 2, "the first piece does not wait for the last"
+    said, _, sources = "".join(pieces).partition("\n\nSources:\n")
+    assert said.endswith(whole["answer"])
+    assert whole["reply"].endswith(f"Sources:\n{sources}")
+    assert events[0]["note"] == "streamed", "what is known only at the end is said to be missing"
+
+
+def test_a_stream_that_breaks_off_says_so() -> None:
+    def pieces() -> Iterator[str]:
+        yield "50 kilo"
+        raise OSError
+
+    assert "".join(stream_answer(pieces(), [])).startswith("50 kilo\n\nThe reply broke off here")
 
 
 def test_a_container_gets_the_versions_that_are_tested() -> None:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, TypedDict
 
-from .parse import ANSWER_TAG, Answer, anchor_quotes, normalise, parse_answer
+from .parse import ANSWER_TAG, MARKER, QUOTE, TAG, Answer, anchor_quotes, normalise, parse_answer
 
 if TYPE_CHECKING:
     from .index import Hit
 
-_TAG = re.compile(r"\**<ANSWER>\**\s*[:：]?", re.IGNORECASE)
-_MARKER = re.compile(r"##\s*(?:begin|end)_quote\s*##", re.IGNORECASE)
-_QUOTE = re.compile(r"##\s*begin_quote\s*##(.*?)##\s*end_quote\s*##", re.DOTALL | re.IGNORECASE)
+_NO_ANSWER = "The model gave no answer."
 
 
 class Citation(TypedDict):
@@ -50,10 +47,10 @@ def read_reply(reply: str, hits: Sequence[Hit]) -> CitedAnswer:
     if isinstance(parsed, Answer):
         reasoning, final, note = parsed.reasoning, parsed.final, ""
     else:
-        first, *rest = _TAG.split(reply.strip())
+        first, *rest = TAG.split(reply.strip())
         reasoning, note = (first.strip(), parsed) if rest else ("", parsed)
-        final = _MARKER.sub("", rest[-1] if rest else first).strip().strip("*").strip()
-    quotes = [match.group(1).strip() for match in _QUOTE.finditer(reply)]
+        final = MARKER.sub("", rest[-1] if rest else first).strip().strip("*").strip()
+    quotes = [match.group(1).strip() for match in QUOTE.finditer(reply)]
     return {
         "answer": final,
         "reasoning": reasoning,
@@ -102,14 +99,37 @@ def _refused() -> str:
 
 def show_answer(answer: CitedAnswer, hits: Sequence[Hit]) -> str:
     """Write an answer for people, below it the places of its quotes, or else all it was given."""
+    said = answer["answer"] or _NO_ANSWER
+    sources = show_sources(answer["citations"], hits)
+    return f"{said}\n\n{sources}" if sources else said
+
+
+def show_sources(citations: Sequence[Citation], hits: Sequence[Hit]) -> str:
+    """List the places of quotes, or without quotes all documents; empty where there are none."""
     lines = []
-    for citation in answer["citations"]:
+    for citation in citations:
         where = _place(citation) if citation["verbatim"] else "in none of the documents"
         lines.append(f"- {where}: “{citation['quote']}”")
     title = "Sources" if lines else "Documents looked at"
     lines = lines or [f"- {_place(hit)}" for hit in hits]
-    said = answer["answer"] or "The model gave no answer."
-    return "\n".join([said, "", f"{title}:", *lines]) if lines else said
+    return "\n".join([f"{title}:", *lines]) if lines else ""
+
+
+def stream_answer(pieces: Iterable[str], hits: Sequence[Hit]) -> Iterator[str]:
+    """Pass a reply on as it comes, the reasoning before the answer, and its sources at the end."""
+    said = ""
+    try:
+        for piece in pieces:
+            said += piece
+            if piece:
+                yield piece
+    except Exception:  # too late for an error of its own: the client has its status and a part
+        yield "\n\nThe reply broke off here: the model's endpoint failed."
+    if not said.strip():
+        yield _NO_ANSWER
+    sources = show_sources(read_reply(said, hits)["citations"], hits)
+    if sources:
+        yield f"\n\n{sources}"
 
 
 def _place(found: Citation | Hit) -> str:

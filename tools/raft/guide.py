@@ -11,6 +11,7 @@ import unicodedata
 
 from .overlap import content_words, held_words, is_held
 from .parse import ANSWER_TAG, BEGIN_QUOTE, END_QUOTE, normalise
+from .sentences import UNSPACED
 
 # How a question asks; the answer's lead-in takes it up. English, as the prompts and the training data are.
 _ASKS = (
@@ -20,8 +21,7 @@ _ASKS = (
 _ASK = re.compile(rf"\b(?:{'|'.join(_ASKS)})\b", re.IGNORECASE)
 
 _TERMINAL = re.compile(r"[.!?…؟۔।॥。！？｡][\"'”’»)\]」』）]*$")
-_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
-_PIECE = re.compile(rf"(?:(?!{_UNSPACED.pattern})[^\W_])+|[^\W_]")
+_PIECE = re.compile(rf"(?:(?!{UNSPACED.pattern})[^\W_])+|[^\W_]")
 _WORDS = (6, 40)  # of a sentence worth asking about; two characters are a word where no blanks are set
 _ANAPHORA = re.compile(r"(?:It|They|He|She|This|These|Those|Such|Its|Their|His|Her|However|But|And)\b")
 QUESTION_TAG = "Question:"
@@ -53,7 +53,7 @@ def pick_targets(sentences: list[str], n: int) -> list[str]:
 
 
 def _is_eligible(sentence: str) -> bool:
-    unspaced = len(_UNSPACED.findall(sentence))
+    unspaced = len(UNSPACED.findall(sentence))
     words = len(sentence.split()) + unspaced // 2
     letters = sum(c.isalpha() or unicodedata.category(c).startswith("M") for c in sentence)
     return (
@@ -137,7 +137,7 @@ def _units(sentence: str) -> list[tuple[int, int]]:
     """Find the words of a sentence, without punctuation around them; characters where no blanks are set."""
     units: list[tuple[int, int]] = []
     for run in re.finditer(r"[^\s—]+", sentence):
-        if _UNSPACED.search(run.group()):
+        if UNSPACED.search(run.group()):
             units += [piece.span() for piece in _PIECE.finditer(sentence, *run.span())]
             continue
         start, end = run.span()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from .parse import normalise
+from .sentences import UNSPACED
 
-_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 # English, as the default prompts are; in other languages function words count as content: more is refused.
 _FUNCTION_WORDS = frozenset(
     re.findall(
@@ -22,12 +22,12 @@ _FUNCTION_WORDS = frozenset(
 def content_words(text: str) -> set[str]:
     """Give the words that carry the meaning; single characters where no blanks are set."""
     words = [word for word in normalise(text).split() if word not in _FUNCTION_WORDS]
-    return {piece for word in words for piece in (_UNSPACED.findall(word) or [word])}
+    return {piece for word in words for piece in (UNSPACED.findall(word) or [word])}
 
 
 def held_words(text: str) -> set[str]:
     """Give all words of a text, for `is_held`."""
-    return set(normalise(text).split()) | set(_UNSPACED.findall(text))
+    return set(normalise(text).split()) | set(UNSPACED.findall(text))
 
 
 def is_held(word: str, held: set[str]) -> bool:

@@ -10,6 +10,10 @@ from .records import content_id
 from .safe import fold
 
 BEGIN_QUOTE, END_QUOTE, ANSWER_TAG = "##begin_quote##", "##end_quote##", "<ANSWER>:"
+# The same as models write them.
+TAG = re.compile(r"\**<ANSWER>\**\s*[:：]?\**[ \t]*", re.IGNORECASE)
+QUOTE = re.compile(r"##\s*begin_quote\s*##(.*?)##\s*end_quote\s*##", re.DOTALL | re.IGNORECASE)
+MARKER = re.compile(r"##\s*(?:begin|end)_quote\s*##", re.IGNORECASE)
 
 _FENCE = re.compile(r"^\s*```\w*\s*$", re.MULTILINE)
 # "3." "3)" "Q3:" "- " "* " "Question 3:" and their bold forms, in front of an item of a list.
@@ -19,9 +23,6 @@ _BULLET = re.compile(
 )
 _PREAMBLE_END = re.compile(r"[:：]\**\s*$")
 _MARKS = ("?", "？", "؟", "՞", "⁇")
-_TAG = re.compile(r"\**<ANSWER>\**\s*[:：]?\**[ \t]*", re.IGNORECASE)
-_QUOTE = re.compile(r"##\s*begin_quote\s*##(.*?)##\s*end_quote\s*##", re.DOTALL | re.IGNORECASE)
-_MARKER = re.compile(r"##\s*(?:begin|end)_quote\s*##", re.IGNORECASE)
 
 
 def parse_questions(text: str) -> list[str]:
@@ -87,7 +88,7 @@ class Answer:
 
 def parse_answer(text: str) -> Answer | str:
     """Take a chain-of-thought answer apart, or say in a few words why that cannot be done."""
-    parts = _TAG.split(text.strip())
+    parts = TAG.split(text.strip())
     if len(parts) == 1:
         return "no <ANSWER> tag"
     if len(parts) > 2:
@@ -96,10 +97,10 @@ def parse_answer(text: str) -> Answer | str:
     final = re.sub(r"</ANSWER>", "", parts[1], flags=re.IGNORECASE).strip().strip("*").strip()
     if not final:
         return "empty final answer"
-    if _MARKER.search(final):
+    if MARKER.search(final):
         return "quote inside the final answer"
-    quotes = tuple(match.group(1).strip() for match in _QUOTE.finditer(reasoning))
-    if len(quotes) * 2 != len(_MARKER.findall(reasoning)) or any(_MARKER.search(quote) for quote in quotes):
+    quotes = tuple(match.group(1).strip() for match in QUOTE.finditer(reasoning))
+    if len(quotes) * 2 != len(MARKER.findall(reasoning)) or any(MARKER.search(quote) for quote in quotes):
         return "unbalanced quote markers"
     return Answer(reasoning, quotes, final)
 
@@ -118,7 +119,7 @@ def anchor_quotes(answer: Answer, document: str) -> Answer | str:
             return "quote is not verbatim" if quote else "empty quote"
         anchored.append(found)
     replacements = iter(anchored)
-    reasoning = _QUOTE.sub(lambda _: f"{BEGIN_QUOTE}{next(replacements)}{END_QUOTE}", answer.reasoning)
+    reasoning = QUOTE.sub(lambda _: f"{BEGIN_QUOTE}{next(replacements)}{END_QUOTE}", answer.reasoning)
     return Answer(reasoning, tuple(anchored), answer.final)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from .errors import UserError
 from .records import Chunk
 from .safe import fold
+from .sentences import UNSPACED
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +22,7 @@ Ranking = list[tuple[int, float]]  # positions of chunks with their scores, best
 
 RRF_CONSTANT = 60  # Cormack, Clarke and Büttcher, "Reciprocal Rank Fusion", SIGIR 2009
 _FUSED_DEPTH = 50  # ranks of each list that take part in the fusion
-_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
+_UNSPACED_RUN = re.compile(UNSPACED.pattern + "+")
 
 
 class Retriever:
@@ -76,7 +77,7 @@ def words(text: str) -> list[str]:
     tokens: list[str] = []
     for word in re.findall(r"\w+", fold(text).casefold()):
         at = 0
-        for run in _UNSPACED.finditer(word):
+        for run in _UNSPACED_RUN.finditer(word):
             tokens += [word[at : run.start()]] if run.start() > at else []
             characters = run.group()
             tokens += [characters[i : i + 2] for i in range(max(1, len(characters) - 1))]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+# Scripts that set no blanks between words: Thai, Lao, Khmer, Japanese, Chinese.
+UNSPACED = re.compile(r"[\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
+
 # A sentence ends at a terminal mark with its closing quotes, then a blank; full-width marks need no blank.
 _END = re.compile(r"(?:[.!?…؟۔।॥]+[\"'”’»)\]]*(?=\s)|[。！？｡]+[」』”’）]*)")
 # After these a full stop does not end a sentence. Language by language, the common ones only.

@@ -6,16 +6,23 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tools.verbs.generate import EMBEDDED_SLOTS, INCOMPLETE, Api
+from tools.verbs.options import (
+    INCOMPLETE,
+    ApiKind,
+    BaseUrl,
+    Connection,
+    Model,
+    Timeout,
+    named_endpoint,
+    running,
+)
 
 if TYPE_CHECKING:
     from tools.raft.chat import Answers
@@ -46,19 +53,15 @@ def answer(
     ],
     index: Annotated[Path, typer.Option(help="Folder that `index` made.", metavar="DIR")],
     out: Annotated[Path, typer.Option(help="File for the answers.", metavar="F.jsonl")],
-    connection: Annotated[
-        str, typer.Option(help="A connection of connections/ or of promptflow, NAME:MODEL, or URL:MODEL.")
-    ] = "",
-    model: Annotated[str, typer.Option(help="Model, or deployment on Azure OpenAI.")] = "",
-    base_url: Annotated[str, typer.Option(help="In place of a connection; key in RAFT_API_KEY.")] = "",
-    api: Annotated[Api | None, typer.Option(help="How the model is called.")] = None,
+    connection: Connection = "",
+    model: Model = "",
+    base_url: BaseUrl = "",
+    api: ApiKind = None,
     k: Annotated[int, typer.Option(min=0, max=100, help="Documents given to the model.")] = 4,
     mode: Annotated[Mode, typer.Option(help="How documents are found.")] = Mode.fused,
     prompt: Annotated[Prompt, typer.Option(help="What the model is told.")] = Prompt.chain_of_thought,
     workers: Annotated[int, typer.Option(min=1, max=1000, help="Calls at a time.")] = 32,
-    timeout: Annotated[
-        float, typer.Option(min=1, help="Seconds before a call is given up and tried again.")
-    ] = 120.0,
+    timeout: Timeout = 120.0,
 ) -> None:
     """Answer many questions from an index, as the chat flows do.
 
@@ -75,16 +78,9 @@ def answer(
     from tools.connections import lookup
     from tools.raft.cache import cache_directory
     from tools.raft.chat import read_asked
-    from tools.raft.endpoint import resolve_endpoint
     from tools.raft.index import open_index
 
-    endpoint = resolve_endpoint(
-        connection or None,
-        model=model or None,
-        base_url=base_url or None,
-        api=api.value if api else None,
-        lookup=lookup,
-    )
+    endpoint = named_endpoint(connection, model, base_url, api)
     rows = read_asked(questions)
     opened = open_index(index, lookup=lookup)
     begun = time.monotonic()
@@ -153,15 +149,3 @@ def write_rows(rows: Sequence[dict[str, Any]], out: Path) -> None:
         os.replace(staged, out)
     except OSError as error:
         raise UserError(f"{out} cannot be written: {error.strerror}") from None
-
-
-@contextmanager
-def running(endpoint: Endpoint) -> Iterator[Endpoint]:
-    """Start the embedded model, as it comes, for as long as it is needed; any other endpoint is there."""
-    if endpoint.kind != "embedded":
-        yield endpoint
-        return
-    from tools.raft.serve import embedded_server
-
-    with embedded_server(slots=EMBEDDED_SLOTS) as base_url:
-        yield replace(endpoint, base_url=base_url, revision="untuned")

@@ -47,7 +47,8 @@ def answer_from(out: Path) -> None:
     from tools.raft.index import build_index, open_index
     from tools.raft.records import read_chunks
     from tools.verbs import show
-    from tools.verbs.answer import produce as answer, running
+    from tools.verbs.answer import produce as answer
+    from tools.verbs.options import running
 
     folder = out / "index"
     with show.embedding() as on_batch:

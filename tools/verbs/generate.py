@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tools.verbs.options import (
+    EMBEDDED_SLOTS,
+    INCOMPLETE,
+    ApiKind,
+    BaseUrl,
+    ChunkSize,
+    Connection,
+    Model,
+    MorePaths,
+    Strict,
+    Timeout,
+    named_endpoint,
+    running,
+)
+
 if TYPE_CHECKING:
     from tools.raft.build import Settings
     from tools.raft.endpoint import Endpoint
-
-EMBEDDED_SLOTS = 8  # calls that the embedded model works on at a time
-INCOMPLETE = 3  # exit status: the endpoint still owes rows, running again may get them
 
 
 class Negatives(str, Enum):
@@ -35,13 +45,6 @@ class NoOracle(str, Enum):
     refuse = "refuse"
 
 
-class Api(str, Enum):
-    """How the model is called."""
-
-    chat = "chat"
-    completion = "completion"
-
-
 class Chunking(str, Enum):
     """Where documents are cut."""
 
@@ -54,17 +57,11 @@ def generate(
         list[str], typer.Option(help="Files, folders or globs; may be repeated.", metavar="PATH…")
     ],
     out: Annotated[Path, typer.Option(help="Folder for the dataset.", metavar="DIR")],
-    more: Annotated[list[str] | None, typer.Argument(hidden=True, metavar="[PATH]…")] = None,
-    connection: Annotated[
-        str, typer.Option(help="A connection of connections/ or of promptflow, NAME:MODEL, or URL:MODEL.")
-    ] = "",
-    model: Annotated[str, typer.Option(help="Model or deployment name.")] = "",
-    base_url: Annotated[
-        str, typer.Option(help="An OpenAI-compatible URL instead of a connection; its key in RAFT_API_KEY.")
-    ] = "",
-    api: Annotated[
-        Api | None, typer.Option(help="The API to call; told from the URL where it says so, else chat.")
-    ] = None,
+    more: MorePaths = None,
+    connection: Connection = "",
+    model: Model = "",
+    base_url: BaseUrl = "",
+    api: ApiKind = None,
     questions: Annotated[int, typer.Option(min=1, max=50, help="Questions a chunk.")] = 5,
     distractors: Annotated[int, typer.Option(min=0, max=50, help="Distractors a question.")] = 3,
     p: Annotated[
@@ -76,7 +73,7 @@ def generate(
     no_oracle: Annotated[
         NoOracle, typer.Option(help="Rows without oracle: keep the oracle's answer, or make it a refusal.")
     ] = NoOracle.keep,
-    chunk_size: Annotated[int, typer.Option(min=16, help="Tokens a chunk, at most.")] = 512,
+    chunk_size: ChunkSize = 512,
     chunking: Annotated[
         Chunking, typer.Option(help="Cut at headings and sentences, or where the topic changes.")
     ] = Chunking.text,
@@ -94,13 +91,9 @@ def generate(
     workers: Annotated[
         int, typer.Option(min=1, help="Calls at a time, at most; 0.5 s calls and slow limits adapt.")
     ] = 32,
-    timeout: Annotated[
-        float, typer.Option(min=1, help="Seconds before a call is given up and tried again.")
-    ] = 120.0,
+    timeout: Timeout = 120.0,
     prices: Annotated[Path | None, typer.Option(help="Your own price table; see data/prices.json.")] = None,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Stop at the first document that cannot be read.")
-    ] = False,
+    strict: Strict = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print chunks, calls, tokens and dollars; call nothing.")
     ] = False,
@@ -116,17 +109,9 @@ def generate(
     Run it again after an interruption: replies that were paid for are not paid for twice.
     Exit status: 0 all well, 1 a mistake, 3 the endpoint failed on some calls (run again), 130 interrupted.
     """
-    from tools.connections import lookup
     from tools.raft.build import Settings
-    from tools.raft.endpoint import resolve_endpoint
 
-    endpoint = resolve_endpoint(
-        connection or None,
-        model=model or None,
-        base_url=base_url or None,
-        api=api.value if api else None,
-        lookup=lookup,
-    )
+    endpoint = named_endpoint(connection, model, base_url, api)
     settings = Settings(
         questions=questions,
         distractors=distractors,
@@ -196,7 +181,7 @@ def produce(
         return
     if endpoint.kind == "embedded":
         workers = min(workers, EMBEDDED_SLOTS)  # as many as it has places for: a passage stays in its own
-    with running(endpoint) as live, show.progress() as on_progress:
+    with running(endpoint, teacher=True) as live, show.progress() as on_progress:
         built = build_dataset(
             corpus,
             live,
@@ -211,17 +196,3 @@ def produce(
     show.dataset(built, manifest, out)
     if built.tally.missing:
         raise typer.Exit(INCOMPLETE)
-
-
-@contextmanager
-def running(endpoint: Endpoint) -> Iterator[Endpoint]:
-    """Start the embedded teacher for as long as it is needed; any other endpoint is there already."""
-    if endpoint.kind != "embedded":
-        yield endpoint
-        return
-    from tools.raft.merge import teacher_model
-    from tools.raft.serve import embedded_server
-
-    model, revision = teacher_model()
-    with embedded_server(model=model, slots=EMBEDDED_SLOTS) as base_url:
-        yield replace(endpoint, base_url=base_url, revision=revision)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from tools.raft.errors import UserError
+from tools.verbs.options import ChunkSize, MorePaths, Strict
 
 
 def index(
@@ -15,7 +16,7 @@ def index(
     docs: Annotated[
         list[str] | None, typer.Option(help="Files, folders or globs; may be repeated.", metavar="PATH…")
     ] = None,
-    more: Annotated[list[str] | None, typer.Argument(hidden=True, metavar="[PATH]…")] = None,
+    more: MorePaths = None,
     chunks: Annotated[
         Path | None,
         typer.Option(help="A chunks.jsonl that `generate` wrote, instead of documents.", metavar="F.jsonl"),
@@ -27,10 +28,8 @@ def index(
             "key in RAFT_API_KEY; the embedded one if not given."
         ),
     ] = "",
-    chunk_size: Annotated[int, typer.Option(min=16, help="Tokens a chunk, at most; with --docs.")] = 512,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Stop at the first document that cannot be read.")
-    ] = False,
+    chunk_size: ChunkSize = 512,
+    strict: Strict = False,
 ) -> None:
     """Index documents, or the chunks of a dataset, for retrieval.
 
