@@ -110,8 +110,9 @@ def score_answer(row: Row, gold: Gold) -> Scores:
         scores["refused_rightly"] = float(refused)
     if "refused_wrongly" in names:
         scores["refused_wrongly"] = float(refused)
-    scores["answer_words"] = float(len(answer_tokens(row["answer"], "")))
-    scores["reply_words"] = scores["answer_words"] + len(answer_tokens(row["reasoning"], ""))
+    words = len(answer_tokens(row["answer"], ""))
+    scores["answer_words"] = float(words)
+    scores["reply_words"] = float(words + len(answer_tokens(row["reasoning"], "")))
     for name in ("prompt_tokens", "completion_tokens", "seconds"):
         if name in row:  # 0 tokens is an endpoint that does not count them
             scores[name] = float(row[name]) if row[name] else None
@@ -185,7 +186,8 @@ def score_similarity(rows: Sequence[Row], golds: Sequence[Gold], embedder: Embed
     ours = vectors[[place[answer] for _, answer, _ in pairs]]
     theirs = vectors[[place[gold] for _, _, gold in pairs]]
     for (number, _, _), cosine in zip(pairs, np.einsum("ij,ij->i", ours, theirs).tolist(), strict=True):
-        best[number] = max(cosine, -1.0 if best[number] is None else best[number])  # type: ignore[type-var]
+        before = best[number]
+        best[number] = cosine if before is None else max(before, cosine)
     return best
 
 
