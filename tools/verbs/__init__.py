@@ -8,6 +8,7 @@ import typer
 
 from tools.raft.errors import UserError
 from tools.verbs.answer import answer
+from tools.verbs.compare import compare
 from tools.verbs.connect import connect
 from tools.verbs.demo import demo
 from tools.verbs.generate import generate
@@ -22,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for verb in (generate, index, answer, serve, connect, demo, teach):
+for verb in (generate, index, answer, compare, serve, connect, demo, teach):
     app.command()(verb)
 
 
