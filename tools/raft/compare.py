@@ -7,14 +7,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from .average import KNOWN
 from .contrast import contrast, mean_intervals
 from .judge import JUDGED
-from .score import METRICS, Gold, Metric, Scores, oracle_found
+from .score import Gold, Metric, Scores, oracle_found
 
 if TYPE_CHECKING:
     import numpy as np
 
-KNOWN: dict[str, Metric] = {**METRICS, **JUDGED}
 # What slices and the robustness runs are told by; the rest stands in the whole.
 KEY = ("exact_match", "f1", "quotes_verbatim", "cited_right", "refused_wrongly", *JUDGED)
 _FEW = 30  # questions below which a comparison says little

@@ -185,7 +185,8 @@ def score_similarity(rows: Sequence[Row], golds: Sequence[Gold], embedder: Embed
     vectors = embedder.embed(texts)
     ours = vectors[[place[answer] for _, answer, _ in pairs]]
     theirs = vectors[[place[gold] for _, _, gold in pairs]]
-    for (number, _, _), cosine in zip(pairs, np.einsum("ij,ij->i", ours, theirs).tolist(), strict=True):
+    cosines = np.clip(np.einsum("ij,ij->i", ours, theirs), -1.0, 1.0)  # float32 comes out a little above 1
+    for (number, _, _), cosine in zip(pairs, cosines.tolist(), strict=True):
         before = best[number]
         best[number] = cosine if before is None else max(before, cosine)
     return best

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tools.raft.compare import KNOWN
+from tools.raft.average import KNOWN
 
 _WIDTH = 120  # of a table that goes into a file
 
