@@ -13,6 +13,7 @@ from tools.verbs.connect import connect
 from tools.verbs.demo import demo
 from tools.verbs.generate import generate
 from tools.verbs.index import index
+from tools.verbs.judge_check import judge_check
 from tools.verbs.serve import serve
 from tools.verbs.teach import teach
 
@@ -23,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for verb in (generate, index, answer, compare, serve, connect, demo, teach):
+for verb in (generate, index, answer, compare, judge_check, serve, connect, demo, teach):
     app.command()(verb)
 
 
