@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tools.raft import contrast as module
-from tools.raft.contrast import contrast, mean_intervals
+from tools.raft.contrast import contrast_arms, mean_intervals
 
 NAN = float("nan")
 
@@ -14,7 +14,7 @@ NAN = float("nan")
 def test_only_pairs_are_compared_and_the_rest_is_counted() -> None:
     first = np.array([[0.0], [1.0], [NAN], [0.5], [NAN]])
     second = np.array([[1.0], [1.0], [1.0], [NAN], [NAN]])
-    (found,) = contrast(first, second, seed=1)
+    (found,) = contrast_arms(first, second, seed=1)
     assert (found["pairs"], found["missing"], found["difference"]) == (2, 3, 0.5)
     (mean,) = mean_intervals(first, seed=1)
     assert (mean["n"], mean["missing"], mean["mean"]) == (3, 2, 0.5)
@@ -22,7 +22,7 @@ def test_only_pairs_are_compared_and_the_rest_is_counted() -> None:
 
 def test_nothing_at_all_gives_no_number() -> None:
     empty = np.full((3, 1), NAN)
-    assert contrast(empty, empty, seed=1) == [
+    assert contrast_arms(empty, empty, seed=1) == [
         {"pairs": 0, "missing": 3, "difference": None, "low": None, "high": None, "p": None}
     ]
     (one,) = mean_intervals(np.array([[0.5]]), seed=1)
@@ -45,18 +45,18 @@ def test_the_sign_flip_test_equals_scipys() -> None:
             (differences,), np.mean, permutation_type="samples", n_resamples=20_000 if n > 12 else np.inf,
             rng=np.random.default_rng(3),
         ).pvalue  # fmt: skip
-        (found,) = contrast(np.zeros((n, 1)), differences[:, None], seed=1)
+        (found,) = contrast_arms(np.zeros((n, 1)), differences[:, None], seed=1)
         assert found["p"] == pytest.approx(theirs, abs=0.02 if n > 12 else 1e-9)
 
 
 def test_a_clear_difference_is_told_and_none_is_not() -> None:
     rng = np.random.default_rng(3)
     first = rng.random((200, 1))
-    (better,) = contrast(first, np.clip(first + 0.1, 0, 1), seed=1)
+    (better,) = contrast_arms(first, np.clip(first + 0.1, 0, 1), seed=1)
     assert better["p"] is not None and better["low"] is not None
     assert better["p"] < 0.001
     assert better["low"] > 0
-    (same,) = contrast(first, first.copy(), seed=1)
+    (same,) = contrast_arms(first, first.copy(), seed=1)
     assert (same["difference"], same["low"], same["high"], same["p"]) == (0, 0, 0, 1)
 
 
@@ -69,7 +69,7 @@ def simulate(draw, n: int, times: int, groups=None) -> tuple[float, float]:  # t
     held = told = 0
     for _ in range(times // 100):
         truth, first, second = draw(rng, n)
-        for found in contrast(first, second, seed=int(rng.integers(1 << 30)), groups=groups):
+        for found in contrast_arms(first, second, seed=int(rng.integers(1 << 30)), groups=groups):
             held += found["low"] <= truth <= found["high"]
             told += found["p"] < 0.05
     return held / times, told / times

@@ -47,6 +47,16 @@ _MODULES = {
     "follow_up": ("stand_alone",),
     "chat": ("answer_questions", "chat_messages", "instruction_of", "read_asked"),
     "cite": ("read_reply", "show_answer"),
+    # answers → scores, and what arms differ in
+    "match": ("exact_match", "answer_f1"),
+    "score": ("Gold", "read_gold", "score_answer", "score_answers"),
+    "judge": ("judge_answers", "Verdict"),
+    "average": ("choose_metrics", "average_metrics"),
+    "contrast": ("contrast_arms", "mean_intervals"),
+    "arms": ("ARMS", "ask_arm", "choose_arms"),
+    "compare": ("compare_arms",),
+    "arm_cost": ("cost_arm", "pay_back"),
+    "judge_check": ("read_pairs", "measure_agreement"),
     # what they pass on
     "records": ("Document", "Chunk", "Draft", "content_id", "read_chunks"),
     "errors": ("UserError",),

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .average import KNOWN
-from .contrast import contrast, mean_intervals
+from .contrast import contrast_arms, mean_intervals
 from .judge import JUDGED
 from .score import Gold, Metric, Scores, oracle_found
 
@@ -103,7 +103,7 @@ def _compare(
     for arm, of in chosen.items():
         if arm == baseline:
             continue
-        found = contrast(tables[baseline], tables[arm], seed=seed, groups=kept)
+        found = contrast_arms(tables[baseline], tables[arm], seed=seed, groups=kept)
         contrasts[arm] = {}
         for name, difference in zip(metrics, found, strict=True):
             both = [(a, b) for a, b in zip(chosen[baseline], of, strict=True) if name in a and name in b]

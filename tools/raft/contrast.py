@@ -62,7 +62,7 @@ def mean_intervals(values: np.ndarray, *, seed: int, groups: Sequence[object] | 
     ]
 
 
-def contrast(
+def contrast_arms(
     first: np.ndarray, second: np.ndarray, *, seed: int, groups: Sequence[object] | None = None
 ) -> list[Difference]:
     """Give for each column the mean of `second - first` over the pairs, with interval and test.
