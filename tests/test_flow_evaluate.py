@@ -115,11 +115,15 @@ def test_the_data_and_the_number_of_its_lines_agree() -> None:
     assert run["column_mapping"]["lines"] == len(LINES)
 
 
-def test_the_editor_is_told_what_the_nodes_take() -> None:
-    from promptflow._core.tool_meta_generator import generate_tool_meta_dict_by_file
+def test_the_editor_can_open_it() -> None:
+    from promptflow.client import PFClient
 
-    told = json.loads((FLOW / ".promptflow" / "flow.tools.json").read_text(encoding="utf-8"))["code"]
-    assert "OpenAIConnection" in told["tools/judge_answer.py"]["inputs"]["connection"]["type"]
-    for path, node in told.items():
-        now = generate_tool_meta_dict_by_file(str(ROOT / path), "python")
-        assert node["inputs"] == now["inputs"], f"{path} changed: pf flow validate --source {FLOW.name}"
+    found = PFClient().flows.validate(str(FLOW))
+    assert found.passed, found.error_messages
+    tools, problems = PFClient().flows._generate_tools_meta(FLOW)
+    assert not problems
+    kept = json.loads((FLOW / ".promptflow" / "flow.tools.json").read_text(encoding="utf-8"))
+    assert tools["code"] == kept["code"], f"pf flow validate --source flows/{FLOW.name}, and commit"
+    assert "OpenAIConnection" in kept["code"]["tools/judge_answer.py"]["inputs"]["connection"]["type"]
+    flow = yaml.safe_load((FLOW / "flow.dag.yaml").read_text(encoding="utf-8"))
+    assert all("type" in spec and "default" in spec for spec in flow["inputs"].values())

@@ -98,6 +98,7 @@ def compare(
     from tools.raft.cache import cache_directory
     from tools.raft.chat import read_asked
     from tools.raft.cost import load_prices
+    from tools.raft.embed import default_folder
     from tools.raft.endpoint import resolve_endpoint
     from tools.raft.index import open_index
     from tools.raft.score import read_gold
@@ -109,6 +110,8 @@ def compare(
     roles = {arm.role for arm in chosen}
     endpoints = {role: resolve_endpoint(named[role], lookup=lookup) for role in sorted(roles)}
     judging = resolve_endpoint(judge, lookup=lookup) if judge else None
+    if similarity:
+        default_folder()  # a model that is missing is better known now than after the last answer
     table = load_prices(prices)
     spent = _dataset_cost(dataset)
     rows = read_asked(questions)
