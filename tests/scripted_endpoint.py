@@ -98,8 +98,19 @@ def write_answer(document: str, question: str, tagged: bool = True, as_code: boo
     )
 
 
+def write_verdict(prompt: str) -> str:
+    """Judge a response by the share of its words that stand elsewhere between the tags."""
+    material = prompt.rpartition("from 1 to 5")[2]
+    rest, _, said = material.rpartition("<RESPONSE>")
+    words = {word.lower() for word in _WORD.findall(said.removesuffix("</RESPONSE>"))}
+    known = words & {word.lower() for word in _WORD.findall(rest)}
+    return f"Its words were counted.\nScore: {1 + round(4 * len(known) / max(1, len(words)))}"
+
+
 def write_reply(prompt: str, tagged: bool = True) -> str:
     """Write questions or an answer, whichever the prompt asks for."""
+    if "a whole number from 1 to 5" in prompt:
+        return write_verdict(prompt)
     documents = _DOCUMENT.findall(prompt)
     document = documents[-1].strip() if documents else prompt
     wanted = _COUNT.search(prompt.rpartition("</DOCUMENT>")[2])

@@ -49,10 +49,23 @@ _MODULES = {
     "cite": ("read_reply", "show_answer"),
     # datasets → tuned models
     "job": ("Order", "Backend", "run_job"),
+    "finetune_local": ("LocalBackend", "train_order"),
+    "train": ("train_adapter", "Recipe"),
+    "squad": ("read_paragraphs", "label_people"),
     "finetune_openai": ("OpenAIBackend",),
     "finetune_azure": ("AzureMLBackend",),
     "azure_job": ("write_job",),
     "azure_deploy": ("deploy_serverless", "delete_serverless", "write_connection"),
+    # answers → scores, and what arms differ in
+    "match": ("exact_match", "answer_f1"),
+    "score": ("Gold", "read_gold", "score_answer", "score_answers"),
+    "judge": ("judge_answers", "Verdict"),
+    "average": ("choose_metrics", "average_metrics"),
+    "contrast": ("contrast_arms", "mean_intervals"),
+    "arms": ("ARMS", "ask_arm", "choose_arms"),
+    "compare": ("compare_arms",),
+    "arm_cost": ("cost_arm", "pay_back"),
+    "judge_check": ("read_pairs", "measure_agreement"),
     # what they pass on
     "records": ("Document", "Chunk", "Draft", "content_id", "read_chunks"),
     "errors": ("UserError",),

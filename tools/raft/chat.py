@@ -39,6 +39,9 @@ class Answers:
     """Questions with their answers, in order; a row that failed has its reason in `error`."""
 
     rows: list[Row]
+    # How long each call took, None where it failed or was in the cache: not in the rows, which are the
+    # same each time.
+    seconds: list[float | None]
 
     @property
     def failed(self) -> int:
@@ -66,23 +69,28 @@ async def answer_questions(
     k: int = DOCUMENTS,
     mode: Mode = "fused",
     prompt: str = "chain_of_thought",
+    documents: Sequence[Sequence[Hit]] | None = None,
     on_answer: Callable[[], None] | None = None,
 ) -> Answers:
     """Answer many questions, retrieval in batches, as many calls at a time as the client allows.
 
     A question is a mapping with `question` and perhaps `chat_history`; all of it is kept in `asked`.
-    Without an index no documents are given. A call that fails leaves its row with the reason and an
+    Without an index no documents are given; `documents`, found before, stand in place of a search.
+    A call that fails leaves its row with the reason and an
     empty answer. Raises EndpointRefused when no call will succeed.
     """
     chat_messages([], "", prompt)
 
-    async def answer(row: Mapping[str, Any], question: str, hits: Sequence[Hit]) -> Row:
+    async def answer(number: int, row: Mapping[str, Any], question: str, hits: Sequence[Hit]) -> Row:
         error, text, finish = "", "", ""
+        tokens = {"prompt_tokens": 0, "completion_tokens": 0}
         try:
             reply = await client.ask(
                 chat_messages(hits, question, prompt), max_tokens=REPLY_TOKENS, temperature=0.0
             )
             text, finish = reply.text, reply.finish_reason
+            tokens = {name: getattr(reply, name) for name in tokens}
+            seconds[number] = reply.seconds
         except CallFailed as failure:
             error = failure.reason
         if on_answer:
@@ -91,21 +99,24 @@ async def answer_questions(
         if finish == "length":
             answer["note"] = "truncated answer"
         said = {"question": row["question"], **answer, "documents": list(hits), "finish_reason": finish}
-        return {**said, "model": client.endpoint.model, "error": error, "asked": dict(row)}
+        return {**said, **tokens, "model": client.endpoint.model, "error": error, "asked": dict(row)}
 
+    seconds: list[float | None] = [None] * len(questions)
     tasks: list[asyncio.Task[Row]] = []
     try:
         for start in range(0, len(questions), _BATCH):
             batch = questions[start : start + _BATCH]
             asked = [stand_alone(str(row["question"]), row.get("chat_history") or ()) for row in batch]
             found: Sequence[Sequence[Hit]] = [()] * len(batch)
-            if index is not None and k > 0:
+            if documents is not None:
+                found = documents[start : start + _BATCH]
+            elif index is not None and k > 0:
                 found = await asyncio.to_thread(index.search, [one.query for one in asked], k, mode)
             tasks += [
-                asyncio.create_task(answer(row, one.question, hits))
-                for row, one, hits in zip(batch, asked, found, strict=True)
+                asyncio.create_task(answer(start + place, row, one.question, hits))
+                for place, (row, one, hits) in enumerate(zip(batch, asked, found, strict=True))
             ]
-        return Answers(list(await asyncio.gather(*tasks)))
+        return Answers(list(await asyncio.gather(*tasks)), seconds)
     finally:
         for task in tasks:  # nothing is left running where one was refused
             task.cancel()

@@ -51,6 +51,7 @@ class Reply:
     cached: bool
     # (token, natural logarithm of its probability), where `extra` asked for "logprobs"
     logprobs: tuple[tuple[str, float], ...] = ()
+    seconds: float | None = None  # that the try took which gave it; not known of a cached one
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class _Vectors:
     vectors: list[list[float]]
     prompt_tokens: int
     completion_tokens: int = 0
+    seconds: float | None = None
 
 
 _Paid = TypeVar("_Paid", Reply, _Vectors)
@@ -173,7 +175,7 @@ class Client:
                     raise
                 continue  # whoever was paying was stopped, this ask was not
             self._count_cached(reply)
-            return replace(reply, cached=True)
+            return replace(reply, cached=True, seconds=None)
         if self._cache is not None and (stored := self._cache.get(key)):
             reply = Reply(*stored[:4], cached=True, logprobs=_read_logprobs(stored.logprobs))
             self._count_cached(reply)
@@ -220,7 +222,9 @@ class Client:
         began, served_before = time.monotonic(), self._served
         while True:
             try:
+                sent_at = time.monotonic()
                 reply = read(await self._send(path, body))
+                reply = replace(reply, seconds=time.monotonic() - sent_at)
                 self._served += 1
                 self.pace.succeeded()
                 self.usage.calls += 1

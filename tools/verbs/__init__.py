@@ -8,11 +8,13 @@ import typer
 
 from tools.raft.errors import UserError
 from tools.verbs.answer import answer
+from tools.verbs.compare import compare
 from tools.verbs.connect import connect
 from tools.verbs.demo import demo
 from tools.verbs.finetune import finetune
 from tools.verbs.generate import generate
 from tools.verbs.index import index
+from tools.verbs.judge_check import judge_check
 from tools.verbs.serve import serve
 from tools.verbs.teach import teach
 
@@ -23,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for verb in (generate, finetune, index, answer, serve, connect, demo, teach):
+for verb in (generate, finetune, index, answer, compare, judge_check, serve, connect, demo, teach):
     app.command()(verb)
 
 

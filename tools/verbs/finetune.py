@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tools.raft.errors import UserError
-from tools.verbs.generate import Api
+from tools.verbs.options import Api
 
 if TYPE_CHECKING:
     from tools.raft.job import Backend, JobRecord, Order, Status

@@ -1,0 +1,14 @@
+"""Node: the scores of all answers → metrics of the run."""
+
+from promptflow.core import log_metric, tool
+
+from tools.raft.average import average_metrics as average
+
+
+@tool
+def average_metrics(scores: list, lines: list) -> dict:
+    """Average and log each metric, with how many answers have it and how many miss it."""
+    metrics = average(scores, max(lines, default=0))
+    for name, value in metrics.items():
+        log_metric(name, value)
+    return metrics

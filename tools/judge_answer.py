@@ -1,0 +1,33 @@
+"""Node: an answer → a judge's scores, 1 to 5."""
+
+from typing import Union
+
+from promptflow.connections import (
+    AzureOpenAIConnection,
+    CustomConnection,
+    OpenAIConnection,
+    ServerlessConnection,
+)
+from promptflow.core import tool
+
+from tools.connections import node_client
+from tools.raft.average import judged_names
+from tools.raft.judge import judge_answers
+from tools.raft.score import read_gold
+
+
+@tool
+async def judge_answer(
+    connection: Union[AzureOpenAIConnection, OpenAIConnection, ServerlessConnection, CustomConnection],
+    model: str,
+    answer: dict,
+    gold: dict,
+    chosen: dict,
+) -> dict:
+    """Have the chosen judgements made; a score that cannot be read is missing, and `error` says why."""
+    async with node_client(connection, model) as client:
+        verdicts = await judge_answers([answer], [read_gold(gold)], client, names=judged_names(chosen))
+    return {
+        name: {"score": told.score, "said": told.said, "error": told.error}
+        for name, told in verdicts[0].items()
+    }

@@ -1,0 +1,11 @@
+"""Node: an answer and what is known of its question → scores that need no model."""
+
+from promptflow.core import tool
+
+from tools.raft.score import read_gold, score_answer as score
+
+
+@tool
+def score_answer(answer: dict, gold: dict) -> dict:
+    """Score one answer: exact match, F1, form, quotes, citations, refusals, lengths."""
+    return score(answer, read_gold(gold))
