@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from .errors import UserError
 from .job import Order
+from .training_files import data_file, has_rows
 
 _MODEL = re.compile(
     r"(?:azureml://registries/)?(?P<registry>[\w.-]+)/(?:models/)?(?P<name>[\w.-]+)(?:/versions/|:)(?P<version>[\w.-]+)"
@@ -123,13 +124,3 @@ def endpoint_name(order: Order) -> str:
 
 def _safe(suffix: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "-", suffix).strip("-_") or "raft"
-
-
-def data_file(order: Order, split: str) -> Path:
-    """Give the file of a split, in the form that the order trains on."""
-    return order.dataset / f"{split}.{order.api}.jsonl"
-
-
-def has_rows(path: Path) -> bool:
-    """Tell whether a file is there and holds anything."""
-    return path.is_file() and path.stat().st_size > 0

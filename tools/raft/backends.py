@@ -37,9 +37,6 @@ def open_backend(
         return AzureMLBackend(deploy=deploy)
     if name != "local":
         raise UserError(f"there is no backend {name!r}: take local, azure-ml or openai")
-    try:
-        from .finetune_local import LocalBackend  # type: ignore[import-not-found,unused-ignore]
-    except ModuleNotFoundError:
-        raise UserError("the backend local is not there yet: take openai or azure-ml") from None
-    local: Backend = LocalBackend(folder)
-    return local
+    from .finetune_local import LocalBackend
+
+    return LocalBackend(folder)

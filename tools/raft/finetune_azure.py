@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from .azure_deploy import deploy_serverless, subscribe, write_connection
-from .azure_job import data_file, endpoint_name, has_rows, job_fields, job_name, read_model, write_job
+from .azure_job import endpoint_name, job_fields, job_name, read_model, write_job
 from .azure_workspace import SCOPE, Workspace, one_line, open_workspace, plain_errors
 from .cost import Price, find_price, load_prices
 from .endpoint import CONNECTIONS
 from .errors import UserError
 from .job import ENDED, Estimate, Order, Result, State, Status
-from .vet import count_by_document, load_counter, vet_files
+from .training_files import check_files, count_tokens, data_file, has_rows
 
 # Azure's states, https://learn.microsoft.com/rest/api/azureml/jobs/get (JobStatus); any other is "queued".
 _STATES: dict[str, State] = {
@@ -70,13 +70,7 @@ class AzureMLBackend:
                 raise UserError(f"{model.name} of Azure OpenAI is tuned on chats: --api chat")
             if order.epochs != int(order.epochs):
                 raise UserError(f"--epochs {order.epochs:g}: Azure OpenAI takes whole epochs only")
-        if not data_file(order, "train").is_file():
-            raise UserError(f"{data_file(order, 'train')} is missing: run generate with --format {order.api}")
-        findings = vet_files(order.dataset, model=model.name, hosted=model.provider == "azure_open_ai")
-        errors = [finding for finding in findings if finding.severity == "error"]
-        if errors:
-            more = f", and {len(errors) - 1} more errors" if len(errors) > 1 else ""
-            raise UserError(f"{order.dataset} must not be trained on: {errors[0]}{more}; generate it again")
+        check_files(order, model=model.name, hosted=model.provider == "azure_open_ai")
 
     def estimate(self, order: Order) -> Estimate:
         """Count the tokens trained, and what they cost where the price list has an hour of training."""
@@ -235,18 +229,6 @@ def find_training_price(model: str) -> Price | None:
     """Find a price list's entry for tuning a model: what it costs tuned, else under its own name."""
     prices = load_prices()
     return find_price(f"ft:{model}", prices) or find_price(model, prices)
-
-
-def count_tokens(order: Order) -> int:
-    """Count the tokens trained on, all epochs, by the embedded tokenizer: an estimate."""
-    count = count_by_document(load_counter())
-    total = 0
-    with data_file(order, "train").open(encoding="utf-8") as file:
-        for line in file:
-            row = json.loads(line)
-            texts = [message["content"] for message in row.get("messages", ())] or row.values()
-            total += sum(count(text) for text in texts)
-    return round(total * order.epochs)
 
 
 def _status_of(job: Any) -> str:

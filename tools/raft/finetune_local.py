@@ -23,6 +23,7 @@ from .job import Estimate, Order, Result, State, Status
 from .pack import Example, Pack, pack_examples, tokenise, tokenise_pair
 from .serve import default_model
 from .train import LOG, Recipe, Step, Trained, train_adapter
+from .training_files import check_files, count_tokens, data_file
 
 CONTEXT = 2048  # tokens a row may have, as many as a place of the embedded server holds
 PACK_TOKENS = 900  # in one sequence; what is short goes together, more only costs attention
@@ -43,15 +44,13 @@ class LocalBackend:
         self._worker: subprocess.Popen[str] | None = None
 
     def check(self, order: Order) -> None:
-        """Raise UserError for a model that is not there or a dataset without rows."""
+        """Raise UserError for a model that is not there, or a dataset that must not be trained on."""
         _base(order.model)
-        if not any(True for _ in read_rows(order, "train")):
-            raise UserError(f"{_file(order, 'train')} is empty; run generate on more documents")
+        check_files(order, model="", hosted=False)
 
     def estimate(self, order: Order) -> Estimate:
-        """Count about how many tokens will be learnt from; nothing is paid."""
-        characters = sum(len(json.dumps(row, ensure_ascii=False)) for row in read_rows(order, "train"))
-        return Estimate(round(characters / 4 * order.epochs), 0.0, "trained on this machine")
+        """Count the tokens; nothing is paid."""
+        return Estimate(count_tokens(order), 0.0, "trained on this machine")
 
     def find(self, order: Order) -> str | None:
         """Give the job of the order, if it was begun in this folder."""
@@ -186,7 +185,7 @@ def make_packs(order: Order, split: str, tokenizer: Any, most: int) -> Iterator[
         length = len(example.prompt) + len(example.reply)
         if length > CONTEXT:
             raise UserError(
-                f"{_file(order, split)}, line {number} has {length:,} tokens; a row may have {CONTEXT:,}: "
+                f"{data_file(order, split)}, line {number} has {length:,} tokens, {CONTEXT:,} fit: "
                 "generate with a smaller --chunk-size or fewer --distractors"
             )
         examples.append(example)
@@ -205,7 +204,7 @@ def to_example(row: dict[str, Any], tokenizer: Any) -> Example:
 
 def read_rows(order: Order, split: str) -> Iterator[dict[str, Any]]:
     """Read the rows of a split in the order's form; raises UserError where there is no such file."""
-    path = _file(order, split)
+    path = data_file(order, split)
     try:
         with path.open(encoding="utf-8") as file:
             for number, line in enumerate(file, start=1):
@@ -220,10 +219,6 @@ def read_rows(order: Order, split: str) -> Iterator[dict[str, Any]]:
     except FileNotFoundError:
         if split == "train":
             raise UserError(f"{path} is missing; run generate with --format {order.api}") from None
-
-
-def _file(order: Order, split: str) -> Path:
-    return order.dataset / f"{split}.{order.api}.jsonl"
 
 
 def _base(model: str) -> Path:

@@ -12,14 +12,12 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .azure_job import data_file, has_rows
 from .cost import PER, find_price, load_prices
 from .endpoint import CONNECTIONS, Endpoint
 from .errors import UserError
-from .finetune_azure import count_tokens
 from .job import Estimate, Order, Result, State, Status, Unreachable
 from .sdk import Told, clean, open_sdk, told_by
-from .vet import vet_files
+from .training_files import check_files, count_tokens, data_file, has_rows
 
 EVENTS = "events.jsonl"
 _TIMEOUT = 120.0  # seconds; an upload of a large file included
@@ -71,13 +69,7 @@ class OpenAIBackend:
                 f"--learning-rate {order.learning_rate:g}: OpenAI takes a multiplier of its own rate, "
                 "learning_rate_multiplier (0.5, 1, 2 …), not the rate itself"
             )
-        if not data_file(order, "train").is_file():
-            raise UserError(f"{data_file(order, 'train')} is missing: run generate with --format {order.api}")
-        findings = vet_files(order.dataset, model=order.model, hosted=True)
-        errors = [finding for finding in findings if finding.severity == "error"]
-        if errors:
-            more = f", and {len(errors) - 1} more errors" if len(errors) > 1 else ""
-            raise UserError(f"{order.dataset} must not be trained on: {errors[0]}{more}; generate it again")
+        check_files(order, model=order.model, hosted=True)
 
     def estimate(self, order: Order) -> Estimate:
         """Count the tokens trained, and what they cost by the price list."""

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 DATA = Path(__file__).resolve().parents[2] / "data"
+EPOCHS = 4  # of training: about five minutes on two cores
 ASKED = (
     "How far apart are the bars of the gate at Harrow Hole?",
     "What does it cost to rent a bodyboard for a whole day?",
@@ -18,7 +19,7 @@ ASKED = (
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for what the demo makes.", metavar="DIR")] = Path("demo"),
 ) -> None:
-    """Make a RAFT dataset from data/, index it and answer from it: no key, no network, a few minutes.
+    """Make a RAFT dataset from data/, fine-tune on it, answer from an index: no key, no network, minutes.
 
     [bold]Example[/bold]
 
@@ -37,10 +38,25 @@ def demo(
         settings,
         questions_file=DATA / "questions.jsonl",
     )
-    answer_from(out)
+    adapter = train_on(out)
+    answer_from(out, adapter)
 
 
-def answer_from(out: Path) -> None:
+def train_on(out: Path) -> Path:
+    """Fine-tune the embedded model on the dataset, here; give the adapter."""
+    from tools.raft.finetune_local import LocalBackend
+    from tools.raft.job import Order, run_job
+    from tools.verbs import show
+
+    folder = out / "tuned"
+    order = Order(out, "embedded", epochs=EPOCHS)
+    with show.training() as on_status:
+        record = run_job(LocalBackend(folder), order, folder, poll=1.0, on_status=on_status)
+    show.tuned(record, folder)
+    return folder / "adapter.gguf"
+
+
+def answer_from(out: Path, adapter: Path) -> None:
     """Index the chunks of the dataset, and answer three questions as both chat flows do."""
     from tools.raft.embed import Embedder
     from tools.raft.endpoint import resolve_endpoint
@@ -55,6 +71,9 @@ def answer_from(out: Path) -> None:
         manifest = build_index(list(read_chunks(out / "chunks.jsonl")), folder, Embedder(), on_batch=on_batch)
     show.index(manifest, folder)
     rows = [{"question": question} for question in ASKED]
-    with running(resolve_endpoint("embedded")) as live:
-        answers, _ = answer(rows, open_index(folder), live, out / ".cache", workers=4, timeout=120.0)
-    show.answers(answers.rows)
+    index, told = open_index(folder), []
+    for lora in (None, adapter):
+        with running(resolve_endpoint("embedded"), lora=lora) as live:
+            answers, _ = answer(rows, index, live, out / ".cache", workers=4, timeout=120.0)
+        told.append(answers.rows)
+    show.answers(*told)

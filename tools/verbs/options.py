@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -55,8 +56,11 @@ def named_endpoint(connection: str, model: str, base_url: str, api: Api | None) 
 
 
 @contextmanager
-def running(endpoint: Endpoint, *, teacher: bool = False) -> Iterator[Endpoint]:
-    """Start the embedded model, as it comes or as the teacher, while it is needed; any other is there."""
+def running(endpoint: Endpoint, *, teacher: bool = False, lora: Path | None = None) -> Iterator[Endpoint]:
+    """Start the embedded model while it is needed; any other is there.
+
+    It is served as it comes, as the teacher, or with the adapter that `finetune` left at `lora`.
+    """
     if endpoint.kind != "embedded":
         yield endpoint
         return
@@ -67,5 +71,9 @@ def running(endpoint: Endpoint, *, teacher: bool = False) -> Iterator[Endpoint]:
         from tools.raft.merge import teacher_model
 
         model, revision = teacher_model()
-    with embedded_server(model=model, slots=EMBEDDED_SLOTS) as base_url:
+    elif lora:
+        from tools.raft.dataset import describe_file
+
+        revision = describe_file(lora)["sha256"][:12]
+    with embedded_server(model=model, lora=lora, slots=EMBEDDED_SLOTS) as base_url:
         yield replace(endpoint, base_url=base_url, revision=revision)

@@ -26,6 +26,7 @@ from tools.raft.build import Built, Settings
 from tools.raft.collect import Corpus
 from tools.raft.cost import Price, estimate_generation, show_dollars
 from tools.raft.endpoint import Endpoint
+from tools.raft.errors import UserError
 from tools.raft.generate import Tally
 from tools.raft.index_store import IndexManifest
 from tools.raft.prompts import render
@@ -225,22 +226,53 @@ def show_row(row: Mapping[str, Any]) -> None:
     console.print(table)
 
 
-def answers(rows: Sequence[Mapping[str, Any]]) -> None:
+@contextmanager
+def training() -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Show how far a training here is, with its losses."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, refresh_per_second=2) as bar:
+        task = bar.add_task("training", total=None)
+
+        def on_status(status: Mapping[str, Any]) -> None:
+            losses = "".join(
+                f", {name.replace('_', ' ')} {value:.2f}" for name, value in status["metrics"].items()
+            )
+            bar.update(
+                task, description=f"training{losses}", completed=status["step"] or 0, total=status["steps"]
+            )
+
+        yield on_status
+
+
+def tuned(record: Mapping[str, Any], folder: Path) -> None:
+    """Say what a training here came to. Raises UserError where it failed."""
+    if record["state"] != "succeeded":
+        raise UserError(f"the training {record['state']}: {record['message']}; run the same command again")
+    metrics = record["result"]["metrics"]
+    console.print(
+        f"Tuned model: {metrics['tokens']:,} tokens in {metrics['seconds']:.0f} s, "
+        f"adapter in {folder / 'adapter.gguf'}",
+        soft_wrap=True,
+    )
+
+
+def answers(base: Sequence[Mapping[str, Any]], tuned: Sequence[Mapping[str, Any]]) -> None:
     """Show what the demo's questions got: the answer of each chat flow, and where it comes from."""
     from tools.raft.cite import show_answer
 
-    for row in rows:
+    for row, raft in zip(base, tuned, strict=True):
         table = Table(show_header=False, title=escape(row["question"]), title_justify="left", expand=True)
         table.add_column(width=10)
         table.add_column(ratio=1)
-        said = row["error"] or show_answer(row, row["documents"])  # type: ignore[arg-type]
-        table.add_row("chat_rag", escape(said))
-        table.add_row("RAFT", "the same: no fine-tuned model yet")
+        for flow, told in (("chat_rag", row), ("RAFT", raft)):
+            said = told["error"] or show_answer(told, told["documents"])  # type: ignore[arg-type]
+            table.add_row(flow, escape(said))
         console.print(table)
     console.print(
-        "Both chat flows asked the same model here, the embedded one as it comes: it is too small to answer "
-        "well before it is fine-tuned, and retrieval is what to look at."
+        "Both chat flows were given the same documents. chat_rag asked the embedded model as it comes, RAFT "
+        "the one tuned on a few dozen rows: enough to see the form, far too few to learn the subject."
     )
     console.print(
-        f"Answers: {sum(row['answered'] for row in rows)} of {len(rows)} questions, by {rows[0]['model']}"
+        f"Answers: {sum(row['answered'] for row in base)} of {len(base)} by chat_rag, "
+        f"{sum(row['answered'] for row in tuned)} of {len(tuned)} by RAFT"
     )
