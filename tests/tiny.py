@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 
@@ -35,3 +36,29 @@ def tiny_model() -> Any:
         num_key_value_heads=1, max_position_embeddings=2048,
     )  # fmt: skip
     return LlamaForCausalLM(config).eval()
+
+
+def save_tiny_model(folder: Path) -> Path:
+    """Save the tiny model with a tokenizer of bytes and a chat template, as transformers loads them."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())[:190]
+    vocabulary = {piece: number for number, piece in enumerate([*alphabet, "<s>", "</s>", "<unk>"])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    template = (
+        "{% for m in messages %}<s>{{ m['role'] }}\n{{ m['content'] }}</s>\n{% endfor %}"
+        "{% if add_generation_prompt %}<s>assistant\n{% endif %}"
+    )
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<s>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        chat_template=template,
+    )
+    fast.save_pretrained(folder)
+    tiny_model().save_pretrained(folder)
+    return folder

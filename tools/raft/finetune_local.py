@@ -29,6 +29,7 @@ CONTEXT = 2048  # tokens a row may have, as many as a place of the embedded serv
 PACK_TOKENS = 900  # in one sequence; what is short goes together, more only costs attention
 CHOICE = 20  # characters of a quote by which it is chosen; what follows is copying
 COPYING = 0.3  # weight of a copied token in the loss
+CANCELLED = "cancelled"  # what stands in trained.json in place of a result
 PORT = 8082  # where the tuned model is served, beside the base model at 8081
 _ROOT = Path(__file__).resolve().parents[2]
 _QUOTE = re.compile(r"##begin_quote##(.*?)##end_quote##", re.DOTALL)
@@ -59,9 +60,9 @@ class LocalBackend:
     def submit(self, order: Order, on_step: Callable[[str], None]) -> str:
         """Begin to train in a process of its own."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        if self.find(order) is None:
-            for name in (LOG, "checkpoint.safetensors", "trained.json"):
-                (self._folder / name).unlink(missing_ok=True)
+        stale = ["trained.json"] if self.find(order) else ["trained.json", "checkpoint.safetensors", LOG]
+        for name in stale:
+            (self._folder / name).unlink(missing_ok=True)
         settings = {**asdict(order), "dataset": str(order.dataset.resolve()), "key": order.key}
         (self._folder / "order.json").write_text(json.dumps(settings, indent=1), encoding="utf-8")
         on_step(f"training in {self._folder}")
@@ -75,7 +76,7 @@ class LocalBackend:
         state: State = "running"
         message = str(ended.get("error", ""))
         if ended:
-            state = "failed" if message else "succeeded"
+            state = "cancelled" if message == CANCELLED else "failed" if message else "succeeded"
         elif self._worker is None:
             self._start()
         elif self._worker.poll() is not None and not _read(self._folder / "trained.json"):
@@ -89,7 +90,7 @@ class LocalBackend:
         if self._worker is not None:
             self._worker.kill()
             self._worker.communicate()
-        (self._folder / "trained.json").write_text('{"error": "cancelled"}\n', encoding="utf-8")
+        (self._folder / "trained.json").write_text(json.dumps({"error": CANCELLED}) + "\n", encoding="utf-8")
 
     def result(self, order: Order, job: str, out: Path) -> Result:
         """Give what the training left: the adapter, its GGUF form, and a connection to it."""
