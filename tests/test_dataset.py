@@ -108,6 +108,23 @@ def test_the_user_message_is_what_the_chat_flow_sends(tmp_path: Path) -> None:
         )
 
 
+def test_dsf_rows_are_the_question_and_its_answer_without_documents(tmp_path: Path) -> None:
+    rows = make_rows()
+    write_datasets(write_raft(tmp_path / "raft.jsonl", rows), tmp_path / "out", formats=["dsf"])
+    written = [
+        json.loads(line)["messages"]
+        for split in ("train", "valid", "test")
+        for line in (tmp_path / "out" / f"{split}.dsf.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
+    assert len(written) == len(rows)
+    for row, messages in zip(
+        sorted(rows, key=lambda r: ("train", "valid", "test").index(r["split"])), written, strict=True
+    ):
+        assert messages[-2] == {"role": "user", "content": row["question"]}
+        assert messages[-1] == {"role": "assistant", "content": f"<ANSWER>: {row['final_answer']}"}
+        assert "<DOCUMENT>" not in json.dumps(messages)
+
+
 def test_test_questions_come_with_gold_answer_and_context(tmp_path: Path) -> None:
     rows = [row for row in make_rows() if row["split"] == "test"]
     files = write_datasets(write_raft(tmp_path / "raft.jsonl", rows), tmp_path, formats=["eval"])

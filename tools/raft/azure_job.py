@@ -69,7 +69,7 @@ def job_fields(order: Order, name: str, data: Mapping[str, str]) -> dict[str, An
         "name": name,
         "display_name": name,
         "experiment_name": order.suffix,
-        "task": "chat_completion" if order.api == "chat" else "text_completion",
+        "task": "text_completion" if order.api == "completion" else "chat_completion",
         "model_provider": model.provider,
         "model": {"type": "mlflow_model", "path": model.uri},
         "training_data": {"type": "uri_file", "path": data["train"]},

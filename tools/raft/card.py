@@ -74,6 +74,7 @@ def write_card(
         "default": ".jsonl",
         "chat": ".chat.jsonl",
         "completion": ".completion.jsonl",
+        "dsf": ".dsf.jsonl",
         "eval": ".eval.jsonl",
     }
     total = sum(rows.values())

@@ -13,20 +13,23 @@ from types import TracebackType
 from typing import Any
 
 from .errors import UserError
+from .parse import ANSWER_TAG
 from .prompts import Message, render
 from .sdk import as_prompt
 from .splits import SPLITS
 from .vet import Finding, vet_files
 from .vet_records import FIELDS
 
-FORMATS = ("hf", "chat", "completion", "eval", "parquet")
+FORMATS = ("hf", "chat", "completion", "dsf", "eval", "parquet")
 PROMPT = "raft_answer.jinja2"  # what the RAFT chat flow sends, so what the model is trained on
+DSF_PROMPT = "closed_book_answer.jinja2"  # what a model tuned without documents is asked with
 STAGING = ".staging"
 
 _SUFFIXES = {
     "hf": ".jsonl",
     "chat": ".chat.jsonl",
     "completion": ".completion.jsonl",
+    "dsf": ".dsf.jsonl",
     "eval": ".eval.jsonl",
     "parquet": ".parquet",
 }
@@ -80,6 +83,8 @@ def write_datasets(
     - chat: {"messages": [...]} as OpenAI and Azure fine-tuning take it: `prompt` rendered with the
       row's instruction, then the answer of the assistant;
     - completion: {"prompt", "completion"}, the same as one text;
+    - dsf: a chat of the question alone and its final answer, for the paper's other baseline, domain
+      specific fine-tuning;
     - eval: test.eval.jsonl alone, the question with its gold answer and its documents;
     - parquet: the records with a fixed schema.
 
@@ -91,6 +96,7 @@ def write_datasets(
     shapes: dict[str, Callable[[Row], Row]] = {
         "chat": lambda row: to_chat(row, prompt),
         "completion": lambda row: to_completion(row, prompt),
+        "dsf": to_dsf,
         "eval": to_eval,
     }
     out.mkdir(parents=True, exist_ok=True)
@@ -145,6 +151,12 @@ def to_completion(row: Mapping[str, Any], prompt: str = PROMPT) -> Row:
     """Shape a record into a completion and the prompt that a completion endpoint would be sent."""
     messages: list[Any] = [*render(prompt, instruction=row["instruction"])]
     return {"prompt": as_prompt(messages), "completion": row["cot_answer"]}
+
+
+def to_dsf(row: Mapping[str, Any]) -> Row:
+    """Shape a record into a chat without documents: the question, and its final answer alone."""
+    answer = {"role": "assistant", "content": f"{ANSWER_TAG} {row['final_answer']}"}
+    return {"messages": [*render(DSF_PROMPT, question=row["question"]), answer]}
 
 
 def to_eval(row: Mapping[str, Any]) -> Row:

@@ -66,7 +66,7 @@ class AzureMLBackend:
         if order.rank is not None:
             raise UserError("--rank is for the backend local: Azure ML chooses the rank of its adapters")
         if model.provider == "azure_open_ai":
-            if order.api != "chat":
+            if order.api == "completion":
                 raise UserError(f"{model.name} of Azure OpenAI is tuned on chats: --api chat")
             if order.epochs != int(order.epochs):
                 raise UserError(f"--epochs {order.epochs:g}: Azure OpenAI takes whole epochs only")

@@ -32,7 +32,7 @@ class Order:
 
     dataset: Path  # the folder that generate left
     model: str  # base model, in the backend's terms
-    api: Literal["chat", "completion"] = "chat"  # which files of the dataset
+    api: Literal["chat", "completion", "dsf"] = "chat"  # which files of the dataset
     epochs: float = 3
     learning_rate: float | None = None
     batch_size: int | None = None

@@ -46,7 +46,7 @@ def vet_files(
     share: float | None = None,
     hosted: bool = False,
 ) -> list[Finding]:
-    """Vet the split files in a folder: {train,valid,test}.jsonl, .chat.jsonl and .completion.jsonl.
+    """Vet the split files in a folder: {train,valid,test}.jsonl, .chat, .completion and .dsf.jsonl.
 
     An error is a file that must not be trained on or measured with, a warning is for a person to
     judge, a note tells the lengths. `context` is the longest row in tokens the model takes; without
@@ -74,7 +74,7 @@ def vet_files(
                     sample.add(row)
             vet_places(sample, path.name, report)
             oracles += sample.rows
-        for form, texts_of in (("chat", _vet_chat), ("completion", _vet_pair)):
+        for form, texts_of in (("chat", _vet_chat), ("completion", _vet_pair), ("dsf", _vet_chat)):
             path = folder / f"{split}.{form}.jsonl"
             if path.exists():
                 for line, row in _read(path, report, rows):

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tools.raft.errors import UserError
-from tools.verbs.options import Api
 
 if TYPE_CHECKING:
     from tools.raft.job import Backend, JobRecord, Order, Status
@@ -27,6 +26,14 @@ class Where(str, Enum):
     local = "local"
     azure_ml = "azure-ml"
     openai = "openai"
+
+
+class Format(str, Enum):
+    """Which files of the dataset are trained on."""
+
+    chat = "chat"
+    completion = "completion"
+    dsf = "dsf"
 
 
 def finetune(
@@ -43,7 +50,9 @@ def finetune(
     epochs: Annotated[float, typer.Option(min=0, help="Times the rows are seen (n_epochs).")] = 3,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Rows a step; else the backend's.")] = None,
     rank: Annotated[int | None, typer.Option(min=1, help="local: rank of the LoRA adapter.")] = None,
-    format: Annotated[Api, typer.Option(help="Which files of the dataset.")] = Api.chat,
+    format: Annotated[
+        Format, typer.Option(help="Which files of the dataset; dsf has no documents.")
+    ] = Format.chat,
     seed: Annotated[int, typer.Option(help="Of the training.")] = 42,
     suffix: Annotated[str, typer.Option(help="Of the tuned model's name.")] = "raft",
     deploy: Annotated[

@@ -83,7 +83,7 @@ def generate(
         typer.Option(help="Your own questions: JSONL with question and, if known, answer, source, chunk_id."),
     ] = None,
     format: Annotated[
-        list[str], typer.Option(help="hf, chat, completion, eval or parquet; may be repeated.")
+        list[str], typer.Option(help="hf, chat, completion, dsf, eval or parquet; may be repeated.")
     ] = ["chat"],  # noqa: B006
     valid: Annotated[float, typer.Option(min=0, max=1, help="Share of chunks for validation.")] = 0.1,
     test: Annotated[float, typer.Option(min=0, max=1, help="Share of chunks for the test.")] = 0.1,
