@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tools.raft.records import Chunk, Draft, content_id, new_draft
 
@@ -76,3 +77,18 @@ def no_keys_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("RAFT_", "OPENAI_", "AZURE_", "AZUREML_")):
             monkeypatch.delenv(name)
+
+
+def merge_flow(flow: Path, into: Path) -> Path:
+    """Put a flow and the folders it takes in together, as `pf` does before it runs one; give the copy."""
+    folder = into / flow.name
+    shutil.copytree(flow, folder, ignore=shutil.ignore_patterns(".promptflow"))
+    graph = folder / "flow.dag.yaml"
+    fields = yaml.safe_load(graph.read_text(encoding="utf-8"))
+    # The teacher's weights and the sample documents are large, and no flow reads them.
+    ignore = shutil.ignore_patterns("__pycache__", "teacher", "documents")
+    for include in fields.pop("additional_includes"):
+        source = (flow / include).resolve()
+        shutil.copytree(source, folder / source.name, ignore=ignore)
+    graph.write_text(yaml.safe_dump(fields, sort_keys=False), encoding="utf-8")
+    return folder

@@ -19,7 +19,6 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.conftest import make_chunk
 from tests.scripted_endpoint import Scripted, scripted_endpoint
 from tests.test_chat import SPEED, Flat, sample_folder, turn  # noqa: F401 - a fixture
 from tests.test_safe import HOSTILE
@@ -41,15 +40,7 @@ def graph(folder: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def chat_rag(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Put the baseline and the folders it takes in together, as `pf` does before it runs it."""
-    folder = tmp_path_factory.mktemp("flow") / "chat_rag"
-    shutil.copytree(CHAT_RAG, folder, ignore=shutil.ignore_patterns(".promptflow"))
-    flow = graph(folder)
-    for include in flow.pop("additional_includes"):
-        source = (CHAT_RAG / include).resolve()
-        shutil.copytree(source, folder / source.name, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "flow.dag.yaml").write_text(yaml.safe_dump(flow, sort_keys=False), encoding="utf-8")
-    return folder
+    return merge_flow(CHAT_RAG, tmp_path_factory.mktemp("flow"))
 
 
 def load(folder: Path, endpoint: Scripted, index: Path, variant: str = "") -> Any:

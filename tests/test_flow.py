@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.conftest import corpus
+from tests.conftest import corpus, merge_flow
 from tests.scripted_endpoint import Scripted, scripted_endpoint
 from tools.raft.build import Settings, build_dataset
 from tools.raft.collect import Corpus
@@ -27,17 +27,7 @@ MODEL_NODES = ("ask_questions", "answer_questions", "check_answers")
 
 @pytest.fixture(scope="session")
 def merged(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Put the flow and the folders it takes in together, as `pf` does before it runs one."""
-    folder = tmp_path_factory.mktemp("flow") / FLOW.name
-    shutil.copytree(FLOW, folder, ignore=shutil.ignore_patterns(".promptflow"))
-    graph = folder / "flow.dag.yaml"
-    flow = yaml.safe_load(graph.read_text(encoding="utf-8"))
-    includes = flow.pop("additional_includes")
-    graph.write_text(yaml.safe_dump(flow, sort_keys=False), encoding="utf-8")
-    for include in includes:
-        source = (FLOW / include).resolve()
-        shutil.copytree(source, folder / source.name, ignore=shutil.ignore_patterns("__pycache__"))
-    return folder
+    return merge_flow(FLOW, tmp_path_factory.mktemp("flow"))
 
 
 def load(folder: Path, endpoint: Scripted) -> Any:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from tests.conftest import merge_flow
 from tests.scripted_endpoint import scripted_endpoint
 from tools.raft.average import average_metrics, choose_metrics, judged_names
 from tools.raft.errors import UserError
@@ -24,16 +24,7 @@ FREE = "exact_match,f1,quoted,quotes_verbatim,cited_right,refused_rightly"
 
 @pytest.fixture(scope="module")
 def merged(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Put the flow and the folders it takes in together, as `pf` does before it runs one."""
-    folder = tmp_path_factory.mktemp("flow") / FLOW.name
-    shutil.copytree(FLOW, folder, ignore=shutil.ignore_patterns(".promptflow"))
-    graph = folder / "flow.dag.yaml"
-    flow = yaml.safe_load(graph.read_text(encoding="utf-8"))
-    for include in flow.pop("additional_includes"):
-        source = (FLOW / include).resolve()
-        shutil.copytree(source, folder / source.name, ignore=shutil.ignore_patterns("__pycache__"))
-    graph.write_text(yaml.safe_dump(flow, sort_keys=False), encoding="utf-8")
-    return folder
+    return merge_flow(FLOW, tmp_path_factory.mktemp("flow"))
 
 
 def inputs(metrics: str) -> list[dict[str, Any]]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
+from tests.conftest import merge_flow
 from tests.scripted_finetuning import KEY, scripted_finetuning
 from tools.raft.job import read_record
 
@@ -18,17 +17,7 @@ FLOW = ROOT / "flows" / "finetune"
 
 @pytest.fixture(scope="module")
 def merged(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Put the flow and what it takes in together, as `pf` does before it runs one."""
-    folder = tmp_path_factory.mktemp("flow") / FLOW.name
-    shutil.copytree(FLOW, folder, ignore=shutil.ignore_patterns(".promptflow"))
-    graph = folder / "flow.dag.yaml"
-    flow = yaml.safe_load(graph.read_text(encoding="utf-8"))
-    for include in flow.pop("additional_includes"):
-        source = (FLOW / include).resolve()
-        ignore = shutil.ignore_patterns("__pycache__", "teacher", "documents")
-        shutil.copytree(source, folder / source.name, ignore=ignore)
-    graph.write_text(yaml.safe_dump(flow, sort_keys=False), encoding="utf-8")
-    return folder
+    return merge_flow(FLOW, tmp_path_factory.mktemp("flow"))
 
 
 def load(folder: Path, connection: str = "openai") -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,22 +10,15 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.conftest import merge_flow
+
 ROOT = Path(__file__).parent.parent
 FLOW = ROOT / "flows" / "evaluate_retrieval"
 
 
 @pytest.fixture(scope="module")
 def merged(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Put the flow and the folders it takes in together, as `pf` does before it runs one."""
-    folder = tmp_path_factory.mktemp("flow") / FLOW.name
-    shutil.copytree(FLOW, folder, ignore=shutil.ignore_patterns(".promptflow"))
-    graph = folder / "flow.dag.yaml"
-    flow = yaml.safe_load(graph.read_text(encoding="utf-8"))
-    for include in flow.pop("additional_includes"):
-        source = (FLOW / include).resolve()
-        shutil.copytree(source, folder / source.name, ignore=shutil.ignore_patterns("__pycache__"))
-    graph.write_text(yaml.safe_dump(flow, sort_keys=False), encoding="utf-8")
-    return folder
+    return merge_flow(FLOW, tmp_path_factory.mktemp("flow"))
 
 
 def test_the_flow_scores_lines_and_averages_them(merged: Path) -> None:
