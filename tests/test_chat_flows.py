@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.conftest import make_chunk, merge_flow
 from tests.scripted_endpoint import Scripted, scripted_endpoint
 from tests.test_chat import SPEED, Flat, sample_folder, turn  # noqa: F401 - a fixture
 from tests.test_safe import HOSTILE
