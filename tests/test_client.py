@@ -220,7 +220,8 @@ def test_nobody_calls_before_retry_after_is_over() -> None:
         replies, client = run(url, 40, concurrency=16)
     assert all(isinstance(reply, Reply) for reply in replies)
     assert client.pace.cuts == 1
-    burst = [moment - arrivals[0] for moment in arrivals if moment - arrivals[0] < 1]
+    first = min(arrivals)  # handlers are threads: the first to note its time need not be the first called
+    burst = [moment - first for moment in arrivals if moment - first < 1]
     assert len(burst) <= 18  # the first two 429s, not yet a burst, let two more calls through
     assert max(burst) < 0.5
 
