@@ -229,3 +229,16 @@ def test_identity_tells_models_apart_but_not_the_embedded_ports() -> None:
     )
     one, other = (Endpoint(f"http://127.0.0.1:{port}/v1", "m", kind="embedded") for port in (1, 2))
     assert one.identity == other.identity
+
+
+def test_an_adapter_is_named_by_its_file(tmp_path: Path) -> None:
+    file = tmp_path / "adapter.gguf"
+    with pytest.raises(UserError, match=r"there is no adapter .*adapter\.gguf"):
+        resolve_endpoint(str(file))
+    file.write_bytes(b"GGUF")
+    endpoint = resolve_endpoint(str(file))
+    assert (endpoint.kind, endpoint.model, endpoint.adapter) == (
+        "embedded",
+        "smollm2-135m-instruct",
+        str(file),
+    )

@@ -40,6 +40,7 @@ class Endpoint:
     key: str = field(default="", repr=False)  # empty: none needed, or Entra ID for Azure OpenAI
     name: str = ""  # what the user called it, for messages
     revision: str = ""  # tells weights of one name apart; the embedded model's
+    adapter: str = ""  # GGUF file of a LoRA adapter that the embedded model is served with
     key_from: str = ""  # the variable or file the key came from, for messages
 
     @property
@@ -93,11 +94,12 @@ def resolve_endpoint(
 ) -> Endpoint:
     """Turn what the user named into an endpoint.
 
-    `spec` is `NAME`, `NAME:MODEL`, `URL`, `URL:MODEL` or `embedded`; `base_url` stands for a
-    connection, its key in RAFT_API_KEY. With neither it is the embedded model. A name is that of a
-    file in `connections_dir`, or else what `lookup(name, model)` knows (promptflow's own
-    connections; passed in, because this library does not import promptflow). `env` defaults to
-    `environment()`. Raises UserError for anything that cannot be called, naming what is missing.
+    `spec` is `NAME`, `NAME:MODEL`, `URL`, `URL:MODEL`, `embedded`, or the file of an adapter for that
+    one, `F.gguf`; `base_url` stands for a connection, its key in RAFT_API_KEY. With neither it is the
+    embedded model. A name is that of a file in `connections_dir`, or else what `lookup(name, model)`
+    knows (promptflow's own connections; passed in, because this library does not import promptflow).
+    `env` defaults to `environment()`. Raises UserError for anything that cannot be called, naming what
+    is missing.
     """
     env = environment(connections_dir.parent) if env is None else env
     if base_url and spec:
@@ -112,6 +114,8 @@ def resolve_endpoint(
             "", {"base_url": address, "api_key": key}, "azure_openai" if azure else "compatible",
             model=model or named, key_from="RAFT_API_KEY",
         )  # fmt: skip
+    elif spec and spec.endswith(".gguf"):
+        found = _with_adapter(Path(spec))
     else:
         name, _, named = (spec or "embedded").partition(":")
         found = _by_name(name, model or named, env, connections_dir, lookup)
@@ -122,6 +126,12 @@ def resolve_endpoint(
         what = "deployment" if found.kind == "azure_openai" else "model"
         raise UserError(f"which {what} of {called}? Say --model NAME, or {called}:NAME")
     return found
+
+
+def _with_adapter(file: Path) -> Endpoint:
+    if not file.is_file():
+        raise UserError(f"there is no adapter {file}: `finetune --backend local` writes adapter.gguf")
+    return Endpoint(EMBEDDED_URL, EMBEDDED_MODEL, "embedded", name=str(file), adapter=str(file))
 
 
 def _by_name(

@@ -72,8 +72,8 @@ def answer_from(out: Path, adapter: Path) -> None:
     show.index(manifest, folder)
     rows = [{"question": question} for question in ASKED]
     index, told = open_index(folder), []
-    for lora in (None, adapter):
-        with running(resolve_endpoint("embedded"), lora=lora) as live:
+    for model in ("embedded", str(adapter)):
+        with running(resolve_endpoint(model)) as live:
             answers, _ = answer(rows, index, live, out / ".cache", workers=4, timeout=120.0)
         told.append(answers.rows)
     show.answers(*told)

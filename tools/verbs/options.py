@@ -26,7 +26,10 @@ class Api(str, Enum):
 
 
 Connection = Annotated[
-    str, typer.Option(help="A connection of connections/ or of promptflow, NAME:MODEL, or URL:MODEL.")
+    str,
+    typer.Option(
+        help="A connection of connections/ or of promptflow, NAME:MODEL, URL:MODEL, or an adapter F.gguf."
+    ),
 ]
 Model = Annotated[str, typer.Option(help="Model, or deployment on Azure OpenAI.")]
 BaseUrl = Annotated[
@@ -56,10 +59,10 @@ def named_endpoint(connection: str, model: str, base_url: str, api: Api | None) 
 
 
 @contextmanager
-def running(endpoint: Endpoint, *, teacher: bool = False, lora: Path | None = None) -> Iterator[Endpoint]:
+def running(endpoint: Endpoint, *, teacher: bool = False) -> Iterator[Endpoint]:
     """Start the embedded model while it is needed; any other is there.
 
-    It is served as it comes, as the teacher, or with the adapter that `finetune` left at `lora`.
+    It is served as it comes, as the teacher, or with the adapter that the endpoint names.
     """
     if endpoint.kind != "embedded":
         yield endpoint
@@ -67,13 +70,14 @@ def running(endpoint: Endpoint, *, teacher: bool = False, lora: Path | None = No
     from tools.raft.serve import embedded_server
 
     model, revision = None, "untuned"
-    if teacher:
-        from tools.raft.merge import teacher_model
-
-        model, revision = teacher_model()
-    elif lora:
+    lora = Path(endpoint.adapter) if endpoint.adapter else None
+    if lora:
         from tools.raft.dataset import describe_file
 
         revision = describe_file(lora)["sha256"][:12]
+    elif teacher:
+        from tools.raft.merge import teacher_model
+
+        model, revision = teacher_model()
     with embedded_server(model=model, lora=lora, slots=EMBEDDED_SLOTS) as base_url:
         yield replace(endpoint, base_url=base_url, revision=revision)
