@@ -33,7 +33,20 @@ def rows(path: Path) -> list[dict[str, object]]:
 
 
 @pytest.mark.parametrize(
-    "verb", ["generate", "finetune", "index", "answer", "serve", "connect", "demo", "teach"]
+    "verb",
+    [
+        "generate",
+        "finetune",
+        "index",
+        "answer",
+        "compare",
+        "judge-check",
+        "serve",
+        "connect",
+        "demo",
+        "squad",
+        "teach",
+    ],
 )
 def test_help_is_quick_and_has_an_example(verb: str) -> None:
     begun = time.monotonic()

@@ -51,7 +51,7 @@ _MODULES = {
     "job": ("Order", "Backend", "run_job"),
     "finetune_local": ("LocalBackend", "train_order"),
     "train": ("train_adapter", "Recipe"),
-    "squad": ("read_paragraphs", "label_people"),
+    "squad": ("read_paragraphs", "label_people", "write_labelled"),
     "finetune_openai": ("OpenAIBackend",),
     "finetune_azure": ("AzureMLBackend",),
     "azure_job": ("write_job",),

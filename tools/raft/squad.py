@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from .assemble import Record, assemble_record
+from .dataset import make_datasets
 from .distract import Distractors, Negatives
 from .errors import UserError
 from .guide import answer_reply
+from .parse import question_id
 from .records import Chunk, content_id, make_chunk, new_draft
 from .sentences import split_sentences
 from .splits import assign_splits
@@ -60,6 +62,7 @@ class Labelled:
     records: list[Record]  # train and valid
     held_out: list[dict[str, Any]]  # question, answer, chunk_id, source: for a comparison
     left_out: int  # questions whose answer stands in no single sentence, which cannot be quoted
+    repeated: int  # questions asked twice of one paragraph, taken once
 
 
 def label_people(
@@ -90,11 +93,13 @@ def label_people(
         [chunk["id"] for chunk in chunks], seed=seed, valid=valid, test=0.0, smallest=distractors + 2
     )
     pool = Distractors(chunks, splits, negatives)
-    labelled = Labelled(chunks, [], [], 0)
-    left_out = 0
+    labelled = Labelled(chunks, [], [], 0, 0)
+    left_out = repeated = 0
     for paragraph, chunk in zip(paragraphs, chunks, strict=True):
         split = splits[chunk["id"]]
-        qas = sorted(paragraph.qas, key=lambda qa: content_id(seed, chunk["id"], qa[0]))
+        once = {question_id(chunk["id"], qa[0]): qa for qa in paragraph.qas}
+        repeated += len(paragraph.qas) - len(once)
+        qas = sorted(once.values(), key=lambda qa: content_id(seed, chunk["id"], qa[0]))
         if split == "train" and len(qas) > 1:
             question, answer, _ = qas.pop()
             row = {"question": question, "answer": answer, "chunk_id": chunk["id"], "source": chunk["source"]}
@@ -115,7 +120,26 @@ def label_people(
             }
             drawn = pool.draw([draft], chunk, k=distractors, seed=seed)[0]
             labelled.records.append(assemble_record(draft, chunk, drawn, p=p, seed=seed, split=split))
-    return Labelled(chunks, labelled.records, labelled.held_out, left_out)
+    return Labelled(chunks, labelled.records, labelled.held_out, left_out, repeated)
+
+
+def write_labelled(
+    labelled: Labelled, out: Path, *, formats: Sequence[str], p: float
+) -> dict[str, dict[str, Any]]:
+    """Write chunks.jsonl, raft.jsonl, questions.jsonl and the split files, checked; give the latter.
+
+    Raises UserError where the dataset does not pass its checks.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    for name, rows in (
+        ("chunks", labelled.chunks),
+        ("raft", labelled.records),
+        ("questions", labelled.held_out),
+    ):
+        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        (out / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+    files, _ = make_datasets(out / "raft.jsonl", out, formats=formats, share=p)
+    return files
 
 
 def sentence_spans(text: str) -> Iterator[tuple[int, int, str]]:

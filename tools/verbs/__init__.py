@@ -16,6 +16,7 @@ from tools.verbs.generate import generate
 from tools.verbs.index import index
 from tools.verbs.judge_check import judge_check
 from tools.verbs.serve import serve
+from tools.verbs.squad import squad
 from tools.verbs.teach import teach
 
 app = typer.Typer(
@@ -25,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for verb in (generate, finetune, index, answer, compare, judge_check, serve, connect, demo, teach):
+for verb in (generate, finetune, index, answer, compare, judge_check, serve, connect, demo, squad, teach):
     app.command()(verb)
 
 
