@@ -257,7 +257,8 @@ class Client:
                     )
                 raise CallFailed(f"no usable reply in {failures + waits} tries, the last: {problem.reason}")
             self.usage.retries += 1
-            await asyncio.sleep(wait)
+            # Some event loops count in milliseconds from when their turn began: nobody calls again too early.
+            await asyncio.sleep(wait + 0.01)
             mark = await self.pace.enter(again=True)
 
     async def _send(self, path: str, body: dict[str, Any]) -> bytes:
