@@ -233,7 +233,8 @@ class Client:
                 return reply
             except _Again as again:
                 waits, failures = waits + again.throttled, failures + (not again.throttled)
-                wait = again.wait or backoff(waits if again.throttled else failures)
+                # Timers may fire some milliseconds early: what is added keeps all calls from being too soon.
+                wait = (again.wait or backoff(waits if again.throttled else failures)) + 0.01
                 if again.throttled:
                     self.usage.throttled += 1
                     self.pace.throttled(mark, wait)
@@ -257,8 +258,7 @@ class Client:
                     )
                 raise CallFailed(f"no usable reply in {failures + waits} tries, the last: {problem.reason}")
             self.usage.retries += 1
-            # Some event loops count in milliseconds from when their turn began: nobody calls again too early.
-            await asyncio.sleep(wait + 0.01)
+            await asyncio.sleep(wait)
             mark = await self.pace.enter(again=True)
 
     async def _send(self, path: str, body: dict[str, Any]) -> bytes:
