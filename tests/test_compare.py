@@ -240,7 +240,7 @@ def test_the_command_compares_and_asks_nothing_twice(tmp_path: Path) -> None:
     for name, before in files.items():
         assert (tmp_path / name).read_bytes() == before, name
     assert re.match(r"Mind: \d+% of the answers of raft are missing", done.stdout), "before anything else"
-    assert done.stdout.splitlines()[-1] == f"Comparison: 24 questions in {tmp_path / 'comparison.json'}"
+    assert done.stdout.splitlines()[-1] == f"Report: 24 questions, 4 arms in {tmp_path / 'report.html'}"
     told = json.loads((tmp_path / "comparison.json").read_text(encoding="utf-8"))
     assert list(told["arms"]) == ["rag", "closed_book", "few_shot", "raft"]
     assert told["arms"]["rag"]["judge_similarity"]["n"] == 21

@@ -139,12 +139,7 @@ def with_distractors(hits: Sequence[Hit], gold: Gold, counts: Sequence[int], id:
     is no distractor. Empty where the oracle is not among the hits, or there are too few others.
     """
     oracle = next((hit for hit in hits if from_oracle(hit, gold)), None)
-    held = [f" {normalise(answer)} " for answer in gold.answers or () if normalise(answer)]
-    others = [
-        hit
-        for hit in hits
-        if not from_oracle(hit, gold) and not any(one in f" {normalise(hit['text'])} " for one in held)
-    ]
+    others = _others(hits, gold)
     if oracle is None or len(others) < max(counts):
         return []
     given = []
@@ -153,6 +148,25 @@ def with_distractors(hits: Sequence[Hit], gold: Gold, counts: Sequence[int], id:
         place = int.from_bytes(digest[:8], "big") % (count + 1)
         given.append([*others[:place], oracle, *others[place:count]])
     return given
+
+
+def without_oracle(hits: Sequence[Hit], gold: Gold, k: int) -> list[Hit]:
+    """Give the k best-ranked hits that are not the oracle and hold no gold answer.
+
+    Empty where the oracle is not known, or there are too few.
+    """
+    others = _others(hits, gold)[:k] if gold.relevant else []
+    return others if len(others) == k else []
+
+
+def _others(hits: Sequence[Hit], gold: Gold) -> list[Hit]:
+    """Give the hits that can be distractors: not of the oracle, and without the answer."""
+    held = [f" {normalise(answer)} " for answer in gold.answers or () if normalise(answer)]
+    return [
+        hit
+        for hit in hits
+        if not from_oracle(hit, gold) and not any(one in f" {normalise(hit['text'])} " for one in held)
+    ]
 
 
 def sample(ids: Sequence[str], size: int, seed: int) -> list[int]:

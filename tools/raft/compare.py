@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 from .average import KNOWN
 from .contrast import contrast_arms, mean_intervals
 from .judge import JUDGED
-from .score import Gold, Metric, Scores, oracle_found
+from .score import Gold, Metric, Scores, oracle_found, score_answer
 
 if TYPE_CHECKING:
     import numpy as np
 
 # What slices and the robustness runs are told by; the rest stands in the whole.
 KEY = ("exact_match", "f1", "quotes_verbatim", "cited_right", "refused_wrongly", *JUDGED)
+# What tells how an arm behaves where the documents do not hold the answer.
+BARE = ("exact_match", "f1", "refused_rightly", "quoted", "quotes_verbatim", "distractor_quoted")
 _FEW = 30  # questions below which a comparison says little
 _MOST_VALUES = 20  # of a slice; the rest goes together
 _LEAST_IN_SLICE = 5
@@ -201,19 +203,36 @@ def summarise_ladder(
     `climbed` holds answers by arm and count. Returns for each arm and count the key metrics; `left_out`
     is how many of the `asked` questions have no known oracle among their hits, or too few others.
     """
-    from .score import score_answer
+    return {
+        arm: {str(count): _summarise(rows, golds, KEY, asked, seed) for count, rows in by_count.items()}
+        for arm, by_count in climbed.items()
+    }
 
-    told: Result = {}
-    for arm, by_count in climbed.items():
-        told[arm] = {}
-        for count, rows in by_count.items():
-            scores = [score_answer(row, golds[row["id"]]) for row in rows]
-            names = [name for name in KEY if any(name in row for row in scores)]
-            means = mean_intervals(_table(scores, names), seed=seed) if names else []
-            told[arm][str(count)] = {
-                "questions": len(rows),
-                "left_out": asked - len(rows),
-                "failed": sum(bool(row["error"]) for row in rows),
-                "metrics": dict(zip(names, means, strict=True)),
-            }
-    return told
+
+def summarise_without_oracle(
+    answers: Mapping[str, Sequence[Mapping[str, Any]]],
+    golds: Mapping[str, Gold],
+    *,
+    asked: int,
+    seed: int = 42,
+) -> Result:
+    """Average what each arm did where no document held the answer; `answers` by arm, as for the ladder."""
+    return {arm: _summarise(rows, golds, BARE, asked, seed) for arm, rows in answers.items()}
+
+
+def _summarise(
+    rows: Sequence[Mapping[str, Any]],
+    golds: Mapping[str, Gold],
+    metrics: Sequence[str],
+    asked: int,
+    seed: int,
+) -> Result:
+    scores = [score_answer(row, golds[row["id"]]) for row in rows]
+    names = [name for name in metrics if any(name in row for row in scores)]
+    means = mean_intervals(_table(scores, names), seed=seed) if names else []
+    return {
+        "questions": len(rows),
+        "left_out": asked - len(rows),
+        "failed": sum(bool(row["error"]) for row in rows),
+        "metrics": dict(zip(names, means, strict=True)),
+    }

@@ -20,7 +20,7 @@ from pathlib import Path
 from .errors import UserError
 
 HOST = "127.0.0.1"
-CONTEXT = 2048  # tokens a slot: a passage, its task and the reply
+CONTEXT = 4096  # tokens a slot: a question with ten distractors, and the reply
 _ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -66,6 +66,8 @@ def judge_check(
 def _show(told: Mapping[str, Any], console: Any) -> None:
     from rich.table import Table
 
+    from tools.raft.figures import show_interval
+
     table = Table(
         "judgement", "n", "missing", "exact", "within one", "judge less label", "correlation", "kappa"
     )
@@ -75,7 +77,9 @@ def _show(told: Mapping[str, Any], console: Any) -> None:
             continue
         numbers = [of["within_one"], of["error"], of["correlation"], of["kappa"]]
         shown = ["–" if number is None else f"{number:.2f}" for number in numbers]
-        table.add_row(name, str(of["n"]), str(of["missing"]), _interval(of["exact"]), *shown)
+        table.add_row(
+            name, str(of["n"]), str(of["missing"]), show_interval(of["exact"]["mean"], of["exact"]), *shown
+        )
     console.print(table)
     for name, meaning in (
         ("length", "the longer of two answers that say the same is scored higher by"),
@@ -83,10 +87,6 @@ def _show(told: Mapping[str, Any], console: Any) -> None:
         ("moved", "share of the answers whose groundedness changes with them"),
     ):
         if told[name]["mean"] is not None:
-            console.print(f"{name}: {meaning} {_interval(told[name])}, n {told[name]['n']}")
-
-
-def _interval(of: Mapping[str, Any]) -> str:
-    if of["low"] is None:
-        return f"{of['mean']:.2f}"
-    return f"{of['mean']:.2f} ({of['low']:.2f} to {of['high']:.2f})"
+            console.print(
+                f"{name}: {meaning} {show_interval(told[name]['mean'], told[name])}, n {told[name]['n']}"
+            )

@@ -10,12 +10,14 @@ from rich.console import Console
 from rich.table import Table
 
 from tools.raft.average import KNOWN
+from tools.raft.compare import BARE
+from tools.raft.figures import show_chance, show_dollars_per_1000, show_interval, show_pay_back
 
 _WIDTH = 120  # of a table that goes into a file
 
 
-def show_comparison(comparison: Mapping[str, Any], path: Path, console: Console | None = None) -> None:
-    """Print the tables; the last line says where the comparison is."""
+def show_comparison(comparison: Mapping[str, Any], report: Path, console: Console | None = None) -> None:
+    """Print the tables; the last line says where the report is."""
     console = console or Console(highlight=False)
     if not console.is_terminal:
         console.width = max(console.width, _WIDTH)
@@ -28,15 +30,16 @@ def show_comparison(comparison: Mapping[str, Any], path: Path, console: Console 
         f"from {baseline}, and p of a sign-flip test. Where n differs, the rest is missing or does not apply."
     )
     console.print(_costs(comparison))
-    for arm, back in comparison["pay_back"].items():
-        if back["ratio"] is not None:
-            line = f"{arm}: {back['ratio']:.1f} × cheaper a question than {baseline}"
-            if back["questions"] is not None:
-                line += f"; dataset and training are paid for after {back['questions']:,} questions"
-            console.print(line)
+    for line in show_pay_back(comparison):
+        console.print(f"{line}.", markup=False)
     if any(by_count for by_count in comparison["distractors"].values()):
         console.print(_ladder(comparison["distractors"]))
-    console.print(f"Comparison: {comparison['questions']} questions in {path}", soft_wrap=True)
+    if comparison["without_oracle"]:
+        console.print(_without_oracle(comparison["without_oracle"]))
+    console.print(
+        f"Report: {comparison['questions']} questions, {len(comparison['arms'])} arms in {report}",
+        soft_wrap=True,
+    )
 
 
 def _metrics(comparison: Mapping[str, Any]) -> Table:
@@ -52,12 +55,12 @@ def _metrics(comparison: Mapping[str, Any]) -> Table:
                 cells.append("–" if not mean else f"all {mean['missing']} missing")
                 continue
             some = True
-            lines = [f"{_interval(mean['mean'], mean)} n {mean['n']}"]
+            lines = [f"{show_interval(mean['mean'], mean)} n {mean['n']}"]
             if mean["missing"]:
                 lines[0] += f", {mean['missing']} missing"
             found = comparison["contrasts"].get(arm, {}).get(name)
             if found and found["difference"] is not None:
-                lines.append(f"{_interval(found['difference'], found, '+')} p {found['p']:.3f}")
+                lines.append(f"{show_interval(found['difference'], found, '+')} {show_chance(found['p'])}")
             cells.append("\n".join(lines))
         if some:
             table.add_row(name, *cells)
@@ -65,17 +68,13 @@ def _metrics(comparison: Mapping[str, Any]) -> Table:
 
 
 def _costs(comparison: Mapping[str, Any]) -> Table:
-    table = Table("arm", "price of", "tokens in", "tokens out", "dollars per 1000 questions")
+    table = Table("arm", "price of", "tokens in", "tokens out", "1000 questions")
     for arm, cost in comparison["costs"].items():
-        money = cost["dollars_per_1000"]
-        shown = "unknown" if money is None else f"{money:,.4f}"
-        if cost["hosting_hour"]:
-            shown += f" + {cost['hosting_hour']} an hour"
         tokens = [
             "–" if cost[name] is None else f"{cost[name]:.0f}"
             for name in ("prompt_tokens", "completion_tokens")
         ]
-        table.add_row(arm, cost["priced_as"], *tokens, shown)
+        table.add_row(arm, cost["priced_as"], *tokens, show_dollars_per_1000(cost))
     return table
 
 
@@ -91,9 +90,10 @@ def _ladder(distractors: Mapping[str, Any]) -> Table:
     return table
 
 
-def _interval(value: float, of: Mapping[str, Any], sign: str = "") -> str:
-    digits = 2 if abs(value) < 100 else 0
-    shown = f"{value:{sign}.{digits}f}"
-    if of["low"] is None:
-        return shown
-    return f"{shown} ({of['low']:{sign}.{digits}f} to {of['high']:{sign}.{digits}f})"
+def _without_oracle(told: Mapping[str, Any]) -> Table:
+    table = Table("oracle taken out", "n", *[name.replace("_", " ") for name in BARE])
+    for arm, of in told.items():
+        means = [of["metrics"].get(name) for name in BARE]
+        cells = [f"{mean['mean']:.2f}" if mean and mean["mean"] is not None else "–" for mean in means]
+        table.add_row(arm, str(of["questions"]), *cells)
+    return table
