@@ -15,7 +15,7 @@ import pytest
 from tests.scripted_endpoint import scripted_endpoint
 from tests.test_chat import hit
 from tools.raft.arm_cost import cost_arm, pay_back
-from tools.raft.arms import ARMS, ask_arm, choose_arms, identify, sample, with_distractors
+from tools.raft.arms import ARMS, ask_arm, choose_arms, identify, sample, with_distractors, without_oracle
 from tools.raft.client import Client
 from tools.raft.compare import compare_arms, question_type, slices_of
 from tools.raft.cost import Price
@@ -148,6 +148,15 @@ def test_distractors_grow_around_the_oracle() -> None:
     assert with_distractors(hits[4:6], gold, (0, 5), "1") == []
 
 
+def test_the_oracle_is_taken_out_with_all_that_holds_the_answer() -> None:
+    hits = [hit(f"Text {rank}.", rank=rank, source=f"{rank}.txt") for rank in range(1, 8)]
+    hits[2]["text"] = "So it is fish, all the same."
+    gold = Gold(("fish",), frozenset({"2.txt"}))
+    assert [one["source"] for one in without_oracle(hits, gold, 3)] == ["1.txt", "4.txt", "5.txt"]
+    assert without_oracle(hits, gold, 6) == [], "too few are left"
+    assert without_oracle(hits, Gold(("fish",)), 3) == [], "which one is the oracle is not known"
+
+
 def test_a_sample_is_the_same_each_time() -> None:
     ids = [str(at) for at in range(50)]
     assert sample(ids, 10, 1) == sample(ids, 10, 1) != sample(ids, 10, 2)
@@ -221,10 +230,15 @@ def compare(out: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_command_compares_and_asks_nothing_twice(tmp_path: Path) -> None:
+    dataset = tmp_path / "dataset"
+    dataset.mkdir()
+    asked = "What does it cost to rent a bodyboard for a whole day?"
+    (dataset / "train.jsonl").write_text(json.dumps({"question": asked}) + "\n", encoding="utf-8")
     with scripted_endpoint() as base, scripted_endpoint(block="Harrow Hole") as tuned:
         how = [
             "--baseline", f"{base.url}:gpt-4o", "--raft", f"{tuned.url}:ft:gpt-4o-mini", "--judge", f"{base.url}:j",
             "--arms", "rag,closed_book,few_shot,raft", "--distractor-questions", 5, "--training-cost", 2,
+            "--without-oracle", "--dataset", dataset,
         ]  # fmt: skip
         done = compare(tmp_path, *how)
         assert done.returncode == 3, done.stderr
@@ -246,6 +260,17 @@ def test_the_command_compares_and_asks_nothing_twice(tmp_path: Path) -> None:
     assert told["arms"]["rag"]["judge_similarity"]["n"] == 21
     assert told["arms"]["closed_book"].get("judge_groundedness") is None
     assert told["pay_back"]["raft"]["ratio"] > 2
+    assert told["settings"]["seen_in_training"] == 1
+    assert "Mind: 1 of the 24 questions stand in the training rows" in done.stdout
+    bare = [
+        json.loads(line)
+        for line in (tmp_path / "answers" / "rag.without_oracle.jsonl").open(encoding="utf-8")
+    ]
+    assert told["without_oracle"]["rag"]["questions"] == len(bare) > 10
+    for row in bare:
+        assert row["asked"].get("source") not in {document["source"] for document in row["documents"]}
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert page.index("answers of raft are missing") < page.index("What was won")
     assert {row["questions"] for row in told["distractors"]["rag"].values()} == {
         told["distractors"]["rag"]["10"]["questions"]
     }, "the same questions at every count"
@@ -270,7 +295,7 @@ def test_the_command_compares_and_asks_nothing_twice(tmp_path: Path) -> None:
         (["--baseline", "http://127.0.0.1:9:m"], "the arm raft needs a model: name it with --raft"),
         (
             ["--baseline", "http://127.0.0.1:9:m", "--raft", "http://127.0.0.1:9:m", "--dataset", "data"],
-            "manifest.json",
+            "data is no dataset",
         ),
     ],
 )

@@ -188,6 +188,8 @@ def _pool(values: Sequence[str]) -> list[str]:
     """Put the values that few questions have together, so that a slice stays readable."""
     counts = Counter(values)
     kept = {value for value, count in counts.most_common(_MOST_VALUES) if count >= _LEAST_IN_SLICE}
+    if len(counts) - len(kept) == 1:  # there is nothing to put it together with
+        kept = set(counts)
     return [value if value in kept else "(others)" for value in values]
 
 
@@ -230,6 +232,8 @@ def _summarise(
     scores = [score_answer(row, golds[row["id"]]) for row in rows]
     names = [name for name in metrics if any(name in row for row in scores)]
     means = mean_intervals(_table(scores, names), seed=seed) if names else []
+    for name, mean in zip(names, means, strict=True):
+        mean["low"], mean["high"] = _clip(mean["low"], KNOWN[name]), _clip(mean["high"], KNOWN[name])
     return {
         "questions": len(rows),
         "left_out": asked - len(rows),

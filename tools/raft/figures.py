@@ -18,6 +18,11 @@ GROUPS = {
 }  # fmt: skip
 
 
+def show_name(metric: str) -> str:
+    """Write a metric's name for people."""
+    return "F1" if metric == "f1" else metric.removeprefix("judge_").replace("_", " ")
+
+
 def show_interval(value: float, of: Mapping[str, Any], sign: str = "") -> str:
     """Write a value with its 95 % interval, two decimals below 100."""
     digits = 2 if abs(value) < 100 else 0

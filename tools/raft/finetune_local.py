@@ -25,7 +25,7 @@ from .serve import default_model
 from .train import LOG, Recipe, Step, Trained, train_adapter
 from .training_files import check_files, count_tokens, data_file
 
-CONTEXT = 2048  # tokens a row may have, as many as a place of the embedded server holds
+CONTEXT = 2048  # tokens a row may have: memory and time grow with the square of it
 PACK_TOKENS = 900  # in one sequence; what is short goes together, more only costs attention
 CHOICE = 20  # characters of a quote by which it is chosen; what follows is copying
 COPYING = 0.3  # weight of a copied token in the loss

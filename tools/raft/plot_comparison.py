@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .average import KNOWN
+from .figures import show_name
 from .score import Metric
 
 if TYPE_CHECKING:
@@ -122,6 +123,8 @@ def _ladder(comparison: Mapping[str, Any]) -> Plot | None:
 
 def _cost(comparison: Mapping[str, Any]) -> Plot | None:
     """Draw F1 over what 1000 questions cost; over tokens where no money is known or none is paid."""
+    from matplotlib.ticker import LogLocator
+
     arms, costs = comparison["arms"], comparison["costs"]
     paid = all(cost["dollars_per_1000"] for cost in costs.values())
     points = []
@@ -140,6 +143,9 @@ def _cost(comparison: Mapping[str, Any]) -> Plot | None:
     most, least = max(one[2] for one in points), min(one[2] for one in points)
     if least and most / least > 8:
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("")
     else:
         axes.set_xlim(0, most * 1.15)
     axes.grid(alpha=0.3)
@@ -169,7 +175,7 @@ def _errors(means: Sequence[Mapping[str, Any]]) -> list[list[float]]:
 def _label(name: str) -> str:
     metric = KNOWN.get(name, Metric(""))
     arrow = {"higher": " ↑", "lower": " ↓"}.get(metric.better, "")
-    return name.removeprefix("judge_").replace("_", " ") + arrow
+    return show_name(name) + arrow
 
 
 def _style(place: int) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from .figures import (
     show_chance,
     show_dollars_per_1000,
     show_interval,
+    show_name,
     show_pay_back,
 )
 
@@ -76,7 +77,7 @@ def metric_groups(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
     for title, names in GROUPS.items():
         rows = [
             {
-                "name": name.removeprefix("judge_").replace("_", " "),
+                "name": show_name(name),
                 "about": KNOWN[name].about,
                 "better": KNOWN[name].better,
                 "cells": [_cell(comparison, arm, name) for arm in comparison["arms"]],
@@ -154,6 +155,7 @@ def _environment(*, escape: bool) -> Any:
         "dollars": show_dollars_per_1000,
         "plain": plain,
         "mean": _mean,
+        "name": show_name,
         "joined": lambda pieces: "".join(text for text, _ in pieces),
     }
     return environment

@@ -64,8 +64,9 @@ async def ask_arms(arms: Sequence[Arm], inputs: Inputs, client: Client, out: Pat
             if arm.with_documents and inputs.ladder:
                 asked.climbed[arm.name] = await _climb(arm, inputs, client)
             if arm.with_documents and inputs.without_oracle:
-                asked.bare[arm.name] = await _ask_bare(arm, inputs, client)
-                write_rows(asked.bare[arm.name], out / "answers" / f"{arm.name}.without_oracle.jsonl")
+                path = out / "answers" / f"{arm.name}.without_oracle.jsonl"
+                asked.bare[arm.name] = await _ask_bare(arm, inputs, client, read_rows(path))
+                write_rows(asked.bare[arm.name], path)
 
 
 async def _climb(arm: Arm, inputs: Inputs, client: Client) -> dict[int, list[Row]]:
@@ -86,7 +87,7 @@ async def _climb(arm: Arm, inputs: Inputs, client: Client) -> dict[int, list[Row
     return climbed
 
 
-async def _ask_bare(arm: Arm, inputs: Inputs, client: Client) -> list[Row]:
+async def _ask_bare(arm: Arm, inputs: Inputs, client: Client, before: Mapping[str, Row]) -> list[Row]:
     """Ask all questions that can be with as many documents, none of which holds the answer."""
     from tools.raft.arms import without_oracle
 
@@ -96,7 +97,7 @@ async def _ask_bare(arm: Arm, inputs: Inputs, client: Client) -> list[Row]:
     }
     given = {at: hits for at, hits in given.items() if hits}
     with bar(f"asking {arm.name} without the oracle", len(given)) as on_answer:
-        return await _ask_some(arm, inputs, given, client, on_answer)
+        return await _ask_some(arm, inputs, given, client, on_answer, before)
 
 
 async def _ask_some(
@@ -105,12 +106,13 @@ async def _ask_some(
     given: Mapping[int, Sequence[Hit]],
     client: Client,
     on_answer: Callable[[int], None],
+    before: Mapping[str, Row] | None = None,
 ) -> list[Row]:
     from tools.raft.arms import ask_arm
 
     return await ask_arm(
         arm, [inputs.questions[at] for at in given], [inputs.ids[at] for at in given],
-        list(given.values()), client, on_answer=lambda: on_answer(1),
+        list(given.values()), client, before=before, on_answer=lambda: on_answer(1),
     )  # fmt: skip
 
 

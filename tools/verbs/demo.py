@@ -9,6 +9,7 @@ import typer
 
 DATA = Path(__file__).resolve().parents[2] / "data"
 EPOCHS = 4  # of training: about five minutes on two cores
+LADDER_QUESTIONS = 6  # asked again with 0 to 10 distractors: enough for a picture, not for a claim
 ASKED = (
     "How far apart are the bars of the gate at Harrow Hole?",
     "What does it cost to rent a bodyboard for a whole day?",
@@ -19,7 +20,7 @@ ASKED = (
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for what the demo makes.", metavar="DIR")] = Path("demo"),
 ) -> None:
-    """Make a RAFT dataset from data/, fine-tune on it, answer from an index: no key, no network, minutes.
+    """Make a RAFT dataset from data/, fine-tune on it, answer, compare: no key, no network, 15 minutes.
 
     [bold]Example[/bold]
 
@@ -40,6 +41,7 @@ def demo(
     )
     adapter = train_on(out)
     answer_from(out, adapter)
+    compare_on(out, adapter)
 
 
 def train_on(out: Path) -> Path:
@@ -77,3 +79,25 @@ def answer_from(out: Path, adapter: Path) -> None:
             answers, _ = answer(rows, index, live, out / ".cache", workers=4, timeout=120.0)
         told.append(answers.rows)
     show.answers(*told)
+
+
+def compare_on(out: Path, adapter: Path) -> None:
+    """Compare base and tuned model on questions that were kept out of training; the report comes last."""
+    from tools.raft.arms import choose_arms
+    from tools.raft.cost import load_prices
+    from tools.raft.endpoint import resolve_endpoint
+    from tools.verbs.compare import Plan, produce
+
+    endpoints = {"baseline": resolve_endpoint("embedded"), "raft": resolve_endpoint(str(adapter))}
+    produce(
+        Plan(
+            DATA / "held_out.jsonl",
+            out / "index",
+            out / "report",
+            choose_arms(["rag", "raft"], list(endpoints)),
+            endpoints,
+            load_prices(),
+            distractor_questions=LADDER_QUESTIONS,
+            dataset=out,
+        )
+    )
