@@ -152,7 +152,7 @@ def slices_rows(
     questions: Sequence[Row], golds: Sequence[Gold], *answers: Sequence[Row]
 ) -> list[dict[str, str]]:
     """Give each question its slices; the documents are those of the first arm that got any."""
-    given = [
+    given: list[Sequence[Any]] = [
         next((of["documents"] for of in rows if of["documents"]), []) for rows in zip(*answers, strict=True)
     ]
     slices = slices_of(questions, golds, given)
@@ -184,7 +184,7 @@ def cut_quotes(reasoning: str, documents: Sequence[Any]) -> list[Piece]:
 def _documents(rows: Sequence[Row], gold: Gold) -> list[Document]:
     """Give the documents of a question, each once, what any of the replies quotes marked in them."""
     quotes = [citation["quote"] for row in rows for citation in row["citations"] if citation["verbatim"]]
-    hits = next((row["documents"] for row in rows if row["documents"]), [])
+    hits: Sequence[Any] = next((row["documents"] for row in rows if row["documents"]), [])
     return [
         {
             "title": hit["title"],

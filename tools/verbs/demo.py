@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from tools.raft.arms import Role
+    from tools.raft.endpoint import Endpoint
 
 DATA = Path(__file__).resolve().parents[2] / "data"
 EPOCHS = 4  # of training: about five minutes on two cores
@@ -88,7 +92,7 @@ def compare_on(out: Path, adapter: Path) -> None:
     from tools.raft.endpoint import resolve_endpoint
     from tools.verbs.compare import Plan, produce
 
-    endpoints = {"baseline": resolve_endpoint("embedded"), "raft": resolve_endpoint(str(adapter))}
+    endpoints: dict[Role, Endpoint] = {"baseline": resolve_endpoint("embedded"), "raft": resolve_endpoint(str(adapter))}
     produce(
         Plan(
             DATA / "held_out.jsonl",
