@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tools.raft.adapter import write_adapter
+from tools.raft.adapter import has_gguf_form, write_adapter
 from tools.raft.errors import UserError
 
 HEADS, KV_HEADS, SIZE, RANK = 4, 2, 6, 3
@@ -97,14 +97,13 @@ def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
     assert not (tmp_path / "a.gguf").exists(), "nothing half-written stays behind"
 
 
-@pytest.mark.slow
 def test_llama_cpp_and_pytorch_agree_on_the_next_token(tmp_path: Path) -> None:
     import httpx
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    from tools.raft.lora import add_lora, save_adapter
     from tools.raft.serve import default_model, embedded_server
-    from tools.raft.teach import add_lora, save_adapter
 
     gguf = default_model()
     tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
@@ -140,3 +139,19 @@ def test_llama_cpp_and_pytorch_agree_on_the_next_token(tmp_path: Path) -> None:
         # The served base computes on 8-bit activations; with rows in the wrong order it is above 0.35.
         assert distance(1.0) < 0.2
         assert distance(0.0) > 0.3, "the adapter does something"
+
+
+def test_a_folder_of_transformers_says_its_shape_as_well(tmp_path: Path) -> None:
+    tensors = lora("self_attn.q_proj", HEADS * SIZE, 8) | lora("self_attn.k_proj", KV_HEADS * SIZE, 8)
+    peft, base = write_peft(tmp_path / "peft", tensors), tmp_path / "base"
+    base.mkdir()
+    shape = {"model_type": "llama", "num_attention_heads": HEADS, "num_key_value_heads": KV_HEADS}
+    (base / "config.json").write_text(json.dumps(shape), encoding="utf-8")
+    theirs = write_adapter(peft, tmp_path / "a.gguf", base=write_base(tmp_path / "base.gguf"))
+    assert has_gguf_form(base)
+    assert write_adapter(peft, tmp_path / "b.gguf", base=base).read_bytes() == theirs.read_bytes()
+
+    (base / "config.json").write_text(json.dumps({**shape, "model_type": "gpt_neox"}), encoding="utf-8")
+    assert not has_gguf_form(base)
+    with pytest.raises(UserError, match="is a gpt_neox model"):
+        write_adapter(peft, tmp_path / "c.gguf", base=base)

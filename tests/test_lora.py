@@ -48,3 +48,18 @@ def test_a_kept_adapter_is_what_peft_loads(tmp_path: Path) -> None:
     assert torch.allclose(again(ids).logits, model(ids).logits, atol=1e-6)
     with pytest.raises(UserError, match="no adapter to start from"):
         load_adapter(layers, tmp_path / "none")
+
+
+def test_models_with_other_layers_are_adapted_too() -> None:
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel, GPTNeoXConfig, GPTNeoXForCausalLM
+
+    small = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    neox = GPTNeoXForCausalLM(GPTNeoXConfig(**small, intermediate_size=32))
+    layers = add_lora(neox, rank=2)
+    assert {name.rpartition(".")[2] for name in layers} == {
+        "query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h",
+    }  # fmt: skip
+    assert neox(torch.tensor([[1, 2]])).logits.shape == (1, 2, 50)
+    with pytest.raises(UserError, match="a gpt2 model has no linear layers"):
+        add_lora(GPT2LMHeadModel(GPT2Config(vocab_size=50, n_embd=16, n_layer=1, n_head=2)), rank=2)

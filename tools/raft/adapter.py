@@ -24,8 +24,9 @@ _PARTS = {
 def write_adapter(folder: Path, out: Path, *, base: Path) -> Path:
     """Write a PEFT LoRA adapter as a GGUF file in half precision, to be served with `base`.
 
-    folder: holds adapter_config.json and adapter_model.safetensors. base: the GGUF model it was
-    trained on; its architecture has to be llama. Raises UserError for anything else.
+    folder: holds adapter_config.json and adapter_model.safetensors. base: the model it was trained on,
+    a GGUF file or a folder of transformers; its architecture has to be llama. Raises UserError for
+    anything else.
     """
     import numpy as np
     from gguf import GGUFWriter
@@ -70,7 +71,32 @@ def _permute(rows: Any, heads: int) -> Any:
     return rows.reshape(heads, 2, rows.shape[0] // heads // 2, -1).swapaxes(1, 2).reshape(rows.shape)
 
 
+def has_gguf_form(base: Path) -> bool:
+    """Tell whether adapters for a model, a GGUF file or a folder of transformers, can be written as GGUF."""
+    return base.suffix == ".gguf" or _read_config(base).get("model_type") == "llama"
+
+
+def _read_config(base: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads((base / "config.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return {}
+
+
 def _shape_of(base: Path) -> tuple[str, int, int]:
+    """Give architecture, heads, and heads of keys and values."""
+    if base.is_dir():
+        config = _read_config(base)
+        architecture, heads = str(config.get("model_type")), config.get("num_attention_heads", 0)
+        kv_heads = config.get("num_key_value_heads") or heads
+    else:
+        architecture, heads, kv_heads = _read_shape(base)
+    if architecture != "llama":
+        raise UserError(f"{base} is a {architecture} model; adapters can be written for llama models only")
+    return architecture, int(heads), int(kv_heads)
+
+
+def _read_shape(base: Path) -> tuple[str, Any, Any]:
     from gguf import GGUFReader
 
     try:
@@ -78,12 +104,8 @@ def _shape_of(base: Path) -> tuple[str, int, int]:
     except (OSError, ValueError) as error:
         raise UserError(f"{base} is not a GGUF model ({error})") from None
     architecture = str(fields["general.architecture"].contents())
-    if architecture != "llama":
-        raise UserError(f"{base} is a {architecture} model; adapters can be written for llama models only")
-    heads = fields["llama.attention.head_count"].contents()
-    kv_heads = (
-        fields["llama.attention.head_count_kv"].contents()
-        if "llama.attention.head_count_kv" in fields
-        else heads
+    heads, kv_heads = (
+        fields[name].contents() if (name := f"{architecture}.attention.{part}") in fields else 0
+        for part in ("head_count", "head_count_kv")
     )
-    return architecture, int(heads), int(kv_heads)
+    return architecture, heads, kv_heads or heads

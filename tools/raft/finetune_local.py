@@ -118,12 +118,12 @@ class LocalBackend:
 
 
 def train_order(order: Order, folder: Path, on_step: Callable[[Step], None] = lambda step: None) -> Trained:
-    """Train an order's adapter into folder/adapter, and write folder/adapter.gguf for a GGUF model.
+    """Train an order's adapter into folder/adapter, and write folder/adapter.gguf where that can be.
 
     Defaults where the order leaves them open: learning rate 5e-4, rank 16, 4 rows a step. Raises
     UserError that names a row longer than the context.
     """
-    from .adapter import write_adapter
+    from .adapter import has_gguf_form, write_adapter
     from .attend import use_matrix_products
 
     base = _base(order.model)
@@ -139,7 +139,7 @@ def train_order(order: Order, folder: Path, on_step: Callable[[Step], None] = la
     )
     train, valid = (list(make_packs(order, split, tokenizer, recipe.batch)) for split in ("train", "valid"))
     trained = train_adapter(model, train, valid, folder, recipe, on_step=on_step)
-    if base.suffix == ".gguf":
+    if has_gguf_form(base):
         write_adapter(folder, folder / "adapter.gguf", base=base)
     return trained
 

@@ -13,13 +13,12 @@ from .errors import UserError
 if TYPE_CHECKING:
     import torch
 
-TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-
 
 def add_lora(model: Any, rank: int) -> dict[str, Any]:
-    """Freeze the model and put a LoRA pair (Hu et al. 2021) beside every linear layer of its blocks.
+    """Freeze the model and put a LoRA pair beside every linear layer of its blocks, whatever they are called.
 
     Gives the new layers by name; lora_a is (rank, in), lora_b (out, rank) and zero. The scale is 1.
+    Raises UserError for a model that is not built of linear layers.
     """
     import torch
 
@@ -37,12 +36,15 @@ def add_lora(model: Any, rank: int) -> dict[str, Any]:
             return torch.addmm(self.base(x).flatten(0, -2), small, self.lora_b.t()).view(*x.shape[:-1], -1)
 
     model.requires_grad_(False)
+    head = model.get_output_embeddings()  # as large as all the rest in a small model, and no block
     layers = {}
     for name, module in list(model.named_modules()):
-        if name.split(".")[-1] in TARGETS:
+        if isinstance(module, torch.nn.Linear) and module is not head:
             parent = model.get_submodule(name.rpartition(".")[0])
             layers[name] = Lora(module)
             setattr(parent, name.rpartition(".")[2], layers[name])
+    if not layers:
+        raise UserError(f"a {model.config.model_type} model has no linear layers to adapt: take another base")
     return layers
 
 
@@ -77,6 +79,6 @@ def save_adapter(layers: dict[str, Any], masters: Sequence[torch.Tensor], rank: 
         "task_type": "CAUSAL_LM",
         "r": rank,
         "lora_alpha": rank,
-        "target_modules": TARGETS,
+        "target_modules": sorted({name.rpartition(".")[2] for name in layers}),
     }
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")

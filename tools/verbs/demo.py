@@ -92,7 +92,10 @@ def compare_on(out: Path, adapter: Path) -> None:
     from tools.raft.endpoint import resolve_endpoint
     from tools.verbs.compare import Plan, produce
 
-    endpoints: dict[Role, Endpoint] = {"baseline": resolve_endpoint("embedded"), "raft": resolve_endpoint(str(adapter))}
+    endpoints: dict[Role, Endpoint] = {
+        "baseline": resolve_endpoint("embedded"),
+        "raft": resolve_endpoint(str(adapter)),
+    }
     produce(
         Plan(
             DATA / "held_out.jsonl",
