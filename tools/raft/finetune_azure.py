@@ -88,6 +88,10 @@ class AzureMLBackend:
             basis += f"; its endpoint costs ${price.hosting_hour:g} an hour more, until it is deleted"
         return Estimate(tokens, hours * price.training_hour, basis)
 
+    def sign_in(self) -> None:
+        """Open the workspace."""
+        _ = self.workspace
+
     def find(self, order: Order) -> str | None:
         """Give the latest job of this order, whoever submitted it and however it ended."""
         return self._latest(order)[0]

@@ -84,6 +84,10 @@ class OpenAIBackend:
         )
         return Estimate(tokens, tokens * price.training / PER, basis)
 
+    def sign_in(self) -> None:
+        """Resolve the endpoint and its key."""
+        _ = self.endpoint
+
     def find(self, order: Order) -> str | None:
         """Give the latest job of this order, however it ended.
 

@@ -105,6 +105,9 @@ class Backend(Protocol):
     def estimate(self, order: Order) -> Estimate:
         """Say what the order will take."""
 
+    def sign_in(self) -> None:
+        """Raise UserError where nobody could be called, for want of a key or a workspace."""
+
     def find(self, order: Order) -> str | None:
         """Give the latest job that carries the order's key, however it ended."""
 

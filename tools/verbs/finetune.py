@@ -113,6 +113,8 @@ def finetune(
         return
     for service, order in jobs.values():
         service.check(order)
+        if not dry_run:
+            service.sign_in()  # better known now than after the yes
     _ask(jobs, console, yes=yes, dry_run=dry_run, paid=backend is not Where.local)
     if dry_run:
         return
