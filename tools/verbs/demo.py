@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 DATA = Path(__file__).resolve().parents[2] / "data"
 EPOCHS = 4  # of training: about five minutes on two cores
-LADDER_QUESTIONS = 6  # asked again with 0 to 10 distractors: enough for a picture, not for a claim
+LADDER_QUESTIONS = 4  # asked again with 0 to 10 distractors: enough for a picture, not for a claim
 ASKED = (
     "How far apart are the bars of the gate at Harrow Hole?",
     "What does it cost to rent a bodyboard for a whole day?",
