@@ -115,6 +115,12 @@ def test_without_history_a_question_stays_as_it_is() -> None:
     assert stand_alone(SPEED, [{}, {"inputs": None}, "nonsense", turn("")]) == (SPEED, SPEED)  # type: ignore[list-item]
 
 
+@pytest.mark.parametrize("question", ["", " \n"])
+def test_an_empty_question_is_told_and_no_model_is_asked(question: str) -> None:
+    with pytest.raises(UserError, match="question: empty"):
+        stand_alone(question, [turn(SPEED)])
+
+
 def test_of_a_reply_for_people_only_the_answer_is_carried() -> None:
     history = [
         {"inputs": {"question": "Who?"}, "outputs": {"reply": "Agnes\n\nSources:\n- a.txt: “Agnes did.”"}}

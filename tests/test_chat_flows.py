@@ -224,6 +224,13 @@ def test_served_as_azure_ml_does_it_answers(served: tuple[Any, Scripted]) -> Non
     assert "18 to 40 grams" in endpoint.requests()[-1]["messages"][1]["content"]
 
 
+def test_an_empty_question_is_the_askers_mistake(served: tuple[Any, Scripted]) -> None:
+    client, endpoint = served
+    reply = client.post("/score", json={"question": "  "})
+    assert (reply.status_code, endpoint.requests()) == (400, [])
+    assert "question: empty" in reply.text
+
+
 def score(url: str, accept: str) -> tuple[list[dict[str, Any]], list[float]]:
     """Ask over HTTP: the events of the reply, or its one JSON, and the seconds until each."""
     body = json.dumps({"question": SPEED}).encode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from .errors import UserError
 from .safe import make_safe
 
 _TURNS = 2  # earlier questions that are carried along
@@ -25,8 +26,10 @@ def stand_alone(question: str, history: Sequence[Mapping[str, Any]] = ()) -> Sta
     questions and the last answer hold the words a follow-up leaves out, in any language. In the
     retriever's query the question itself stands twice, so that a change of subject is found too.
     `history` is promptflow's: [{"inputs": {"question": …}, "outputs": {"answer": …}}, …]; where only
-    the `reply` for people came back, its first line is the answer.
+    the `reply` for people came back, its first line is the answer. Raises UserError if nothing is asked.
     """
+    if not make_safe(question).strip():
+        raise UserError("question: empty; type what you want to know")
     turns = [(_text(turn, "inputs", "question"), _answer(turn)) for turn in history]
     turns = [turn for turn in turns if turn[0]][-_TURNS:]
     if not turns:
