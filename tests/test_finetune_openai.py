@@ -240,6 +240,27 @@ def test_the_verb_spends_nothing_without_a_yes(service: FineTuning, dataset: Pat
     assert done.stdout.count("tokens trained, less than $0.01") == 2
 
 
+def test_a_missing_key_is_told_before_a_yes_is_asked_for(dataset: Path, tmp_path: Path) -> None:
+    known = {name: value for name, value in os.environ.items() if "API_KEY" not in name}
+    arguments = [
+        "finetune",
+        "--dataset",
+        dataset,
+        "--backend",
+        "openai",
+        "--model",
+        MODEL,
+        "--out",
+        tmp_path / "out",
+    ]
+    asked = subprocess.run([sys.executable, "-m", "tools", *map(str, arguments)], cwd=ROOT, env=known, input="y\n",
+                           capture_output=True, text=True, timeout=120)  # fmt: skip
+    assert asked.returncode == 1
+    assert "OPENAI_API_KEY" in asked.stderr
+    assert "Traceback" not in asked.stderr
+    assert "?" not in asked.stdout
+
+
 def test_the_verb_runs_a_sweep_to_its_models_and_curves(
     service: FineTuning, dataset: Path, tmp_path: Path
 ) -> None:
