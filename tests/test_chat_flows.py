@@ -214,7 +214,8 @@ def test_served_as_azure_ml_does_it_answers(served: tuple[Any, Scripted]) -> Non
     assert client.get("/health").status_code == 200
     reply = client.post("/score", json={"question": SPEED})
     assert reply.status_code == 200, reply.text
-    assert {"reply", "answer", "reasoning", "citations", "answered", "note"} == set(reply.json)
+    assert {"reply", "answer", "reasoning", "citations", "answered", "note", "documents"} == set(reply.json)
+    assert [document["source"] for document in reply.json["documents"]]
     assert reply.json["citations"][0]["verbatim"]
     follow_up = {
         "question": "and its weight?",
