@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,15 @@ def test_averages_count_what_is_missing() -> None:
 def test_the_data_and_the_number_of_its_lines_agree() -> None:
     run = yaml.safe_load((FLOW / "run.yml").read_text(encoding="utf-8"))
     assert run["column_mapping"]["lines"] == len(LINES)
+
+
+def test_every_held_out_question_has_every_field_that_the_readme_maps() -> None:
+    mapped = re.findall(r"\$\{data\.(\w+)\}", (FLOW / "README.md").read_text(encoding="utf-8"))
+    known = yaml.safe_load((FLOW / "flow.dag.yaml").read_text(encoding="utf-8"))["inputs"]
+    assert {"question", "answers", "answerable", "relevant"} <= set(mapped)
+    assert set(re.findall(r"(\w+)=['\"]", (FLOW / "README.md").read_text(encoding="utf-8"))) <= set(known)
+    lines = (ROOT / "data" / "held_out.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if not set(mapped) <= set(json.loads(line))] == []
 
 
 def test_the_editor_can_open_it() -> None:
