@@ -22,6 +22,7 @@ def test_losses_and_gradients_are_those_of_the_usual_attention(length: int) -> N
     (pack,) = pack_examples([Example(beginning + end, end, [1.0] * 6) for end in ends], limit=9999)
     usual, faster = tiny_model(), tiny_model()
     use_matrix_products(faster)
+    assert pack.pieces == [length, 12, 12, 12], "the beginning, then what each has of its own"
     losses = [pack_loss(model, pack) for model in (usual, faster)]
     assert losses[0].item() == pytest.approx(losses[1].item(), rel=1e-5)
     for loss in losses:

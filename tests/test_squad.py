@@ -51,6 +51,28 @@ def test_a_question_kept_out_is_in_no_row_and_its_paragraph_is_known() -> None:
     assert label_people(paragraphs(), valid=0.2).held_out == labelled.held_out, "the same each time"
 
 
+def test_rounds_ask_again_beside_other_documents_that_a_paragraphs_rows_share() -> None:
+    labelled = label_people(paragraphs(), distractors=2, p=1.0, valid=0.2, rounds=3, drills=2)
+    train = [row for row in labelled.records if row["split"] == "train"]
+    asked = [row for row in train if row["origin"] == "given"]
+    assert len(asked) == 3 * 48 and len(train) - len(asked) == 3 * 2 * 24
+    assert len({row["id"] for row in labelled.records}) == len(labelled.records)
+    for question in {row["question"] for row in asked}:
+        rows = [row for row in asked if row["question"] == question]
+        assert len({distractor for row in rows for distractor in row["distractor_ids"]}) == 6, (
+            "others each time"
+        )
+    beginnings = {row["instruction"].removesuffix(row["question"]) for row in train}
+    assert len(beginnings) < len(train) / 3, "rows begin alike, so that a trainer computes it once"
+
+
+def test_a_round_avoids_documents_that_hold_the_answer() -> None:
+    labelled = label_people(paragraphs(), distractors=2, p=1.0, valid=0.2, rounds=2)
+    for row in labelled.records:
+        others = [text for text in row["context"]["sentences"][0] if text != row["oracle_context"]]
+        assert not any(f" {row['final_answer']}." in text for text in others)
+
+
 def test_what_is_left_out_is_counted() -> None:
     some = paragraphs()
     question, answer, at = some[0].qas[0]
@@ -70,6 +92,10 @@ def test_what_is_left_out_is_counted() -> None:
 def test_the_files_pass_their_checks(tmp_path: Path) -> None:
     files = write_labelled(label_people(paragraphs(), p=0.9), tmp_path, formats=["chat", "dsf"], p=0.9)
     assert files["train.chat.jsonl"]["rows"] == files["train.dsf.jsonl"]["rows"] > 50
+    again = label_people(paragraphs(), p=0.9, rounds=2, drills=3)
+    more = write_labelled(again, tmp_path / "more", formats=["chat", "dsf"], p=0.9)
+    assert more["train.dsf.jsonl"]["rows"] == files["train.dsf.jsonl"]["rows"], "each once, and no drills"
+    assert more["train.chat.jsonl"]["rows"] > 3 * files["train.chat.jsonl"]["rows"]
     assert (tmp_path / "questions.jsonl").read_text(encoding="utf-8").count(
         "\n"
     ) == 26  # valid takes 4 paragraphs at least

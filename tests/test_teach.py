@@ -40,6 +40,15 @@ def test_both_tasks_come_out_of_each_question() -> None:
     assert answered.reply[end:] == "##end_quote##\n<ANSWER>: between five and nine grams"
 
 
+def test_drills_are_more_questions_to_answer_about_the_same_passage() -> None:
+    tasks = make_tasks(PARAGRAPH, random.Random(0), drills=5)
+    assert len(tasks) == 11
+    for task in tasks[6:]:
+        answer = parse_answer(task.reply)
+        assert not isinstance(answer, str) and answer.quotes[0] in " ".join(BATS.split())
+        assert task.messages[-1]["content"].startswith(tasks[0].messages[-1]["content"][:200])
+
+
 def test_an_answer_over_two_sentences_is_left_out() -> None:
     across = "a cave. An adult"
     assert make_tasks(Paragraph("", BATS, [("What?", across, BATS.index(across))]), random.Random(0)) == []

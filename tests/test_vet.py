@@ -225,7 +225,7 @@ def test_a_line_that_is_no_object_is_found(folder: Path, line: bytes, message: s
     path.write_bytes(b"".join([lines[0], line, *lines[2:]]))
     found = [str(finding) for finding in vet(folder)]
     assert found[0].startswith("train.chat.jsonl:2: error:") and message in found[0]
-    assert "rows beside" in found[1], "the missing row is told too"
+    assert "rows for" in found[1], "the missing row is told too"
 
 
 def test_a_byte_order_mark_is_no_fault(folder: Path) -> None:
@@ -301,7 +301,7 @@ def test_an_empty_folder_and_formats_of_unequal_length(
 ) -> None:
     assert "no train file" in only(vet(tmp_path_factory.mktemp("empty")))
     write_raft(folder / "valid.chat.jsonl", read_jsonl(folder / "valid.chat.jsonl")[1:])
-    assert only(vet(folder)).startswith("valid.chat.jsonl: error: 9 rows beside 10 records")
+    assert only(vet(folder)).startswith("valid.chat.jsonl: error: 9 rows for 10 records")
 
 
 def move_oracle(row: Row, place: int) -> Row:

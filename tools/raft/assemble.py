@@ -58,28 +58,29 @@ def assemble_record(
     seed: int,
     split: Split,
     no_oracle: NoOracle = "keep",
+    round: int = 0,
 ) -> Record:
     """Assemble one record from a verified draft, its oracle and k + 1 distractors.
 
     With probability p the oracle stands among the first k distractors at a uniformly random place;
     else all k + 1 distractors stand there, and the label is still the oracle's answer, or a refusal
-    with `no_oracle="refuse"`. The draw depends on the seed and the row alone.
+    with `no_oracle="refuse"`. The draw depends on the seed and the row alone; the order of the documents
+    on seed and documents, so that rows about the same ones begin alike and a trainer can compute that
+    beginning once. round: counts the records of one draft, each with other distractors.
     """
-    rng = random.Random(f"record {seed} {oracle['id']} {draft['question']}")
-    has_oracle = rng.random() < p
-    place = rng.randrange(len(distractors))
-    documents = list(distractors)
-    rng.shuffle(documents)
-    if has_oracle:
-        # The last distractor drawn is the weakest of a ranking: it gives way, wherever it was shuffled to.
-        documents.remove(distractors[-1])
-        documents.insert(place, oracle)
+    again = (round,) if round else ()
+    name = " ".join(map(str, ("record", seed, oracle["id"], draft["question"], *again)))
+    has_oracle = random.Random(name).random() < p
+    # The last distractor drawn is the weakest of a ranking: it gives way.
+    documents = [oracle, *distractors[:-1]] if has_oracle else list(distractors)
+    documents.sort(key=lambda document: document["id"])
+    random.Random(f"order {seed} {[document['id'] for document in documents]}").shuffle(documents)
     cot_answer, final_answer = draft["cot_answer"], draft["final_answer"]
     if not has_oracle and no_oracle == "refuse":
         cot_answer = refusal()
         final_answer = cot_answer.rpartition("<ANSWER>:")[2].strip()
     return {
-        "id": question_id(oracle["id"], draft["question"]),
+        "id": question_id(oracle["id"], draft["question"], *again),
         "type": "api call" if oracle["kind"] == "api" else "general",
         "question": draft["question"],
         "context": {
@@ -91,7 +92,7 @@ def assemble_record(
         "instruction": format_instruction([document["text"] for document in documents], draft["question"]),
         "final_answer": final_answer,
         "has_oracle": has_oracle,
-        "oracle_index": place if has_oracle else None,
+        "oracle_index": documents.index(oracle) if has_oracle else None,
         "chunk_id": oracle["id"],
         "distractor_ids": [document["id"] for document in documents if document is not oracle],
         "source": oracle["source"],

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from .errors import UserError
-from .parse import ANSWER_TAG
+from .parse import ANSWER_TAG, question_id
 from .prompts import Message, render
 from .sdk import as_prompt
 from .splits import SPLITS
@@ -84,7 +84,8 @@ def write_datasets(
       row's instruction, then the answer of the assistant;
     - completion: {"prompt", "completion"}, the same as one text;
     - dsf: a chat of the question alone and its final answer, for the paper's other baseline, domain
-      specific fine-tuning;
+      specific fine-tuning; each question of a chunk once, whatever the rounds, and no drills, which are
+      nothing without their documents;
     - eval: test.eval.jsonl alone, the question with its gold answer and its documents;
     - parquet: the records with a fixed schema.
 
@@ -101,6 +102,7 @@ def write_datasets(
     }
     out.mkdir(parents=True, exist_ok=True)
     files: dict[str, _Part] = {}
+    asked: set[str] = set()
     with ExitStack() as stack:
         for name in _file_names(wanted):
             kind = _Parquet if name.endswith(".parquet") else _Jsonl
@@ -108,8 +110,13 @@ def write_datasets(
         for line, row in _read_rows(raft_jsonl):
             split = row["split"]
             files[f"{split}.jsonl"].add(line)
+            question = question_id(row["chunk_id"], row["question"])
+            practice = row["origin"] == "drill" or question in asked
+            asked.add(question)
             for name in wanted:
                 file = files.get(split + _SUFFIXES[name])
+                if name == "dsf" and practice:
+                    continue
                 if name == "parquet":
                     files[f"{split}.parquet"].add(row)
                 elif name in shapes and file:  # eval is of the test split alone

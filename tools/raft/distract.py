@@ -45,21 +45,21 @@ class Distractors:
         """Name the split of a chunk; one that is not of the corpus trains."""
         return self._splits.get(chunk["id"], "train")
 
-    def draw(self, drafts: Sequence[Draft], oracle: Chunk, *, k: int, seed: int) -> list[list[Chunk]]:
+    def draw(
+        self, drafts: Sequence[Draft], oracle: Chunk, *, k: int, seed: int, round: int | None = None
+    ) -> list[list[Chunk]]:
         """Draw k + 1 chunks for each draft, none of them the oracle or of the same text.
 
         The last one is only used where the oracle is left out. A chunk that holds the answer is
         taken only when nothing else is left. The draw depends on the seed and the row alone.
-        Raises UserError where the split is too small.
+        With a round, all drafts get the same wherever their answers admit it: the chunks nearest to the
+        oracle, in each round the next ones. Raises UserError where the split is too small.
         """
         pool = self._pools[self.split_of(oracle)]
-        return pool.draw(
-            [draft["question"] for draft in drafts],
-            [draft["final_answer"] for draft in drafts],
-            oracle,
-            k + 1,
-            seed,
-        )
+        answers = [draft["final_answer"] for draft in drafts]
+        if round is not None:
+            return pool.draw_together(answers, oracle, k + 1, str(seed), round)
+        return pool.draw([draft["question"] for draft in drafts], answers, oracle, k + 1, str(seed))
 
 
 @lru_cache(maxsize=4)
@@ -82,7 +82,7 @@ class _Pool:
         self._retriever = Retriever(chunks, mode, embedder) if mode else None
 
     def draw(
-        self, questions: Sequence[str], answers: Sequence[str], oracle: Chunk, count: int, seed: int
+        self, questions: Sequence[str], answers: Sequence[str], oracle: Chunk, count: int, seed: str
     ) -> list[list[Chunk]]:
         found = (
             self._retriever.search(questions, count + _DEPTH) if self._retriever else [[] for _ in questions]
@@ -92,8 +92,17 @@ class _Pool:
             for question, answer, ranking in zip(questions, answers, found, strict=True)
         ]
 
+    def draw_together(
+        self, answers: Sequence[str], oracle: Chunk, count: int, seed: str, round: int
+    ) -> list[list[Chunk]]:
+        # Each round takes up where the last one ended; the last chunk, mostly not in use, stands in both.
+        begin = round * (count - 1)
+        end = begin + count
+        near = self._retriever.search([oracle["text"]], end + _DEPTH)[0] if self._retriever else []
+        return [self._pick("", answer, oracle, end, seed, near)[begin:] for answer in answers]
+
     def _pick(
-        self, question: str, answer: str, oracle: Chunk, count: int, seed: int, ranking: Sequence[int]
+        self, question: str, answer: str, oracle: Chunk, count: int, seed: str, ranking: Sequence[int]
     ) -> list[Chunk]:
         answer = normalise(answer)
         oracle_text = normalise(oracle["text"])
@@ -119,7 +128,7 @@ class _Pool:
             )
         return picked
 
-    def _order(self, question: str, oracle: Chunk, seed: int, ranking: Sequence[int]) -> Iterator[int]:
+    def _order(self, question: str, oracle: Chunk, seed: str, ranking: Sequence[int]) -> Iterator[int]:
         """Give positions to try: the retrieved ones first, then the rest in a random order, lazily."""
         yield from ranking
         rng = random.Random(f"distractors {seed} {oracle['id']} {question}")

@@ -7,6 +7,7 @@ process that wanted it does, however that ends; the next one takes it up at its 
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -26,12 +27,14 @@ from .train import LOG, Recipe, Step, Trained, train_adapter
 from .training_files import check_files, count_tokens, data_file
 
 CONTEXT = 2048  # tokens a row may have: memory and time grow with the square of it
-PACK_TOKENS = 900  # in one sequence; what is short goes together, more only costs attention
+PACK_TOKENS = 2000  # in one sequence; what is short goes together
 CHOICE = 20  # characters of a quote by which it is chosen; what follows is copying
 COPYING = 0.3  # weight of a copied token in the loss
 CANCELLED = "cancelled"  # what stands in trained.json in place of a result
 PORT = 8082  # where the tuned model is served, beside the base model at 8081
 _ROOT = Path(__file__).resolve().parents[2]
+# Have glibc keep what large tensors leave, instead of returning it and clearing it anew: a tenth faster.
+_KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "8589934592"}
 _QUOTE = re.compile(r"##begin_quote##(.*?)##end_quote##", re.DOTALL)
 
 
@@ -113,6 +116,7 @@ class LocalBackend:
             self._worker = subprocess.Popen(
                 [sys.executable, "-m", "tools.raft.finetune_local", str(self._folder.resolve())],
                 cwd=_ROOT,
+                env={**_KEEP_MEMORY, **os.environ},
                 stdin=subprocess.PIPE,  # it ends when this does
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
@@ -263,8 +267,6 @@ def _main(folder: Path) -> None:
 
     def follow_parent() -> None:
         sys.stdin.read()
-        import os
-
         os._exit(1)
 
     threading.Thread(target=follow_parent, daemon=True).start()

@@ -46,13 +46,14 @@ def pick_targets(sentences: list[str], n: int) -> list[str]:
     Eligible are whole sentences of 6 to 40 words, mostly letters, no headings, lists or references.
     Of each stretch the one with most to ask about is taken: names and numbers, no open pronoun.
     """
-    eligible = [flat for flat in dict.fromkeys(" ".join(s.split()) for s in sentences) if _is_eligible(flat)]
+    eligible = [flat for flat in dict.fromkeys(" ".join(s.split()) for s in sentences) if is_eligible(flat)]
     n = min(n, len(eligible))
     stretches = [eligible[i * len(eligible) // n : (i + 1) * len(eligible) // n] for i in range(n)]
     return [max(stretch, key=_worth) for stretch in stretches]
 
 
-def _is_eligible(sentence: str) -> bool:
+def is_eligible(sentence: str) -> bool:
+    """Tell whether a sentence, blanks folded, is worth asking about."""
     unspaced = len(UNSPACED.findall(sentence))
     words = len(sentence.split()) + unspaced // 2
     letters = sum(c.isalpha() or unicodedata.category(c).startswith("M") for c in sentence)
@@ -107,7 +108,7 @@ def answer_grammar(sentences: list[str]) -> str:
     """
     quotes, rules = [], []
     flat = list(dict.fromkeys(" ".join(s.split()) for s in sentences))
-    whole = [s for s in flat if not s.startswith("#") and len(_units(s)) > 2] or flat
+    whole = [s for s in flat if not s.startswith("#") and len(word_spans(s)) > 2] or flat
     for i, sentence in enumerate(whole):
         starts, own = _span_rules(f"s{i}", sentence)
         if own:
@@ -123,7 +124,7 @@ def answer_grammar(sentences: list[str]) -> str:
 
 def _span_rules(name: str, sentence: str) -> tuple[str, list[str]]:
     """Write the rules that admit exactly the spans of whole words, and the choice of their first words."""
-    units = _units(sentence)
+    units = word_spans(sentence)
     rules = []
     for i, (start, end) in enumerate(units):
         between = sentence[end : units[i + 1][0]] if i + 1 < len(units) else ""
@@ -133,7 +134,7 @@ def _span_rules(name: str, sentence: str) -> tuple[str, list[str]]:
     return " | ".join(f"{name}-{i}" for i in range(len(units))), rules
 
 
-def _units(sentence: str) -> list[tuple[int, int]]:
+def word_spans(sentence: str) -> list[tuple[int, int]]:
     """Find the words of a sentence, without punctuation around them; characters where no blanks are set."""
     units: list[tuple[int, int]] = []
     for run in re.finditer(r"[^\s—]+", sentence):

@@ -19,6 +19,11 @@ _FUNCTION_WORDS = frozenset(
 )
 
 
+def is_function_word(word: str) -> bool:
+    """Tell whether a word only holds a sentence together; no word of a language but English does."""
+    return normalise(word) in _FUNCTION_WORDS
+
+
 def content_words(text: str) -> set[str]:
     """Give the words that carry the meaning; single characters where no blanks are set."""
     words = [word for word in normalise(text).split() if word not in _FUNCTION_WORDS]

@@ -41,6 +41,11 @@ class Pack:
         return self.block[-1]
 
     @property
+    def pieces(self) -> list[int]:
+        """Count the tokens of the shared beginning, then of each example."""
+        return [self.block.count(number) for number in range(self.examples + 1)]
+
+    @property
     def weight(self) -> float:
         """Sum the weights of what is learnt."""
         return sum(self.weights)
@@ -150,6 +155,7 @@ def pack_loss(model: Any, pack: Pack) -> torch.Tensor:
         attention_mask=attention_mask(pack.block).to(device, model.dtype),
         position_ids=torch.tensor([pack.positions], device=device),
         use_cache=False,
+        pieces=pack.pieces,
     ).last_hidden_state[0]
     labels = torch.tensor(pack.labels, device=device)
     weights = torch.tensor(pack.weights, device=device)

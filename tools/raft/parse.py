@@ -155,6 +155,6 @@ def normalise(text: str) -> str:
     return " ".join(re.findall(r"\w+", fold(text).casefold()))
 
 
-def question_id(chunk_id: str, question: str) -> str:
-    """Derive the id of a row from its chunk and question."""
-    return content_id("row", chunk_id, question)
+def question_id(chunk_id: str, question: str, *more: object) -> str:
+    """Derive the id of a row from its chunk and question, and what else tells it from others."""
+    return content_id("row", chunk_id, question, *more)

@@ -12,7 +12,7 @@ from .errors import UserError
 from .safe import make_safe
 
 Kind = Literal["text", "api"]
-Origin = Literal["generated", "given"]  # by the model, or by a person through --questions-file
+Origin = Literal["generated", "given", "drill"]  # asked by the model, by a person, or made by rule
 
 
 class Document(TypedDict):

@@ -11,10 +11,11 @@ from typing import Any
 from .assemble import Record, assemble_record
 from .dataset import make_datasets
 from .distract import Distractors, Negatives
+from .drill import make_drills
 from .errors import UserError
 from .guide import answer_reply
 from .parse import question_id
-from .records import Chunk, content_id, make_chunk, new_draft
+from .records import Chunk, Draft, content_id, make_chunk, new_draft
 from .sentences import split_sentences
 from .splits import assign_splits
 
@@ -72,12 +73,17 @@ def label_people(
     p: float = 0.9,
     negatives: Negatives = "lexical",
     valid: float = 0.05,
+    rounds: int = 1,
+    drills: int = 0,
     seed: int = 42,
 ) -> Labelled:
     """Make a record of every question: its paragraph is the oracle, the sentence with the answer its quote.
 
     One question a paragraph is held out, so its paragraph is known at the test and the question is not.
     The paragraphs of the valid split are its own, and none of their questions is held out.
+
+    rounds: so many times each question is trained on, each time beside other documents, which all
+    questions of a paragraph then share. drills: so many made by rule join them in each round.
     """
     chunks = [
         make_chunk(
@@ -105,6 +111,7 @@ def label_people(
             row = {"question": question, "answer": answer, "chunk_id": chunk["id"], "source": chunk["source"]}
             labelled.held_out.append(row)
         spans = list(sentence_spans(paragraph.text))
+        asked: list[Draft] = []
         for question, answer, start in qas:
             quote = next(
                 (s for begin, end, s in spans if begin <= start and start + len(answer) <= end), None
@@ -118,8 +125,16 @@ def label_people(
                 "final_answer": answer,
                 "model": "people",
             }
-            drawn = pool.draw([draft], chunk, k=distractors, seed=seed)[0]
-            labelled.records.append(assemble_record(draft, chunk, drawn, p=p, seed=seed, split=split))
+            asked.append(draft)
+        practice = make_drills(chunk, drills * rounds, seed=seed) if split == "train" else []
+        for number in range(rounds if split == "train" else 1):
+            drafts = asked + practice[number::rounds]
+            together = number if rounds > 1 or drills else None
+            drawn = pool.draw(drafts, chunk, k=distractors, seed=seed, round=together)
+            labelled.records.extend(
+                assemble_record(draft, chunk, found, p=p, seed=seed, split=split, round=number)
+                for draft, found in zip(drafts, drawn, strict=True)
+            )
     return Labelled(chunks, labelled.records, labelled.held_out, left_out, repeated)
 
 

@@ -11,15 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from .adapter import write_adapter
+from .attend import use_matrix_products
+from .drill import make_drills
 from .errors import UserError
 from .guide import answer_reply, question_reply
 from .pack import Pack, pack_examples, tokenise
+from .parse import BEGIN_QUOTE, END_QUOTE
 from .prompts import render
+from .records import make_chunk
 from .serve import default_model
 from .squad import Paragraph, read_paragraphs, sentence_spans
 from .train import Recipe, Step, train_adapter
 
-PACK_TOKENS = 1400  # one passage with its tasks in one sequence; more only costs attention
+PACK_TOKENS = 2000  # one passage with its tasks in one sequence
+DRILLS = 6  # made by rule, a passage: to find a sentence and to copy it takes more practice than people asked
 CHOICE = 20  # characters of a sentence by which it is chosen; what follows is copying
 COPYING = 0.1  # weight of a copied token in the loss
 
@@ -33,8 +38,8 @@ class Task:
     copied: tuple[int, int] = (0, 0)  # the part of the reply that only copies, once its beginning is chosen
 
 
-def make_tasks(paragraph: Paragraph, draw: random.Random) -> list[Task]:
-    """Make both tasks of every question whose answer stands whole in one sentence of the paragraph."""
+def make_tasks(paragraph: Paragraph, draw: random.Random, *, drills: int = 0) -> list[Task]:
+    """Make both tasks of every question whose answer stands whole in one sentence, and drills to answer."""
     spans = list(sentence_spans(paragraph.text))
     passage = vary_layout(paragraph.title, [sentence for _, _, sentence in spans], draw)
     tasks = []
@@ -44,11 +49,17 @@ def make_tasks(paragraph: Paragraph, draw: random.Random) -> list[Task]:
             continue
         asked = list(render("guided_question.jinja2", passage=passage, target=target))
         tasks.append(Task(asked, question_reply(answer, question)))
-        answered = list(render("guided_answer.jinja2", passage=passage, question=question))
-        reply = answer_reply(question, target, answer)
-        quoted = reply.index(target)
-        tasks.append(Task(answered, reply, (quoted + CHOICE, quoted + len(target))))
+        tasks.append(_answer_task(passage, question, answer_reply(question, target, answer)))
+    chunk = make_chunk(paragraph.text, title=paragraph.title, source="", page=None, kind="text")
+    for drill in make_drills(chunk, drills, seed=draw.randrange(2**31)):
+        tasks.append(_answer_task(passage, drill["question"], drill["cot_answer"]))
     return tasks
+
+
+def _answer_task(passage: str, question: str, reply: str) -> Task:
+    messages = list(render("guided_answer.jinja2", passage=passage, question=question))
+    begin, end = reply.index(BEGIN_QUOTE) + len(BEGIN_QUOTE), reply.index(END_QUOTE)
+    return Task(messages, reply, (begin + CHOICE, end))
 
 
 def vary_layout(title: str, sentences: list[str], draw: random.Random) -> str:
@@ -106,10 +117,16 @@ def train_teacher(
     tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
     model = AutoModelForCausalLM.from_pretrained(str(gguf.parent), gguf_file=gguf.name, dtype=torch.bfloat16)
 
-    def packs_of(some: list[Paragraph]) -> list[Pack]:
-        return [pack for paragraph in some for pack in pack_tasks(make_tasks(paragraph, draw), tokenizer)]
+    use_matrix_products(model)
 
-    valid, train = packs_of(paragraphs[:hold_out]), packs_of(paragraphs[hold_out:])
+    def packs_of(some: list[Paragraph], drills: int) -> list[Pack]:
+        return [
+            pack
+            for paragraph in some
+            for pack in pack_tasks(make_tasks(paragraph, draw, drills=drills), tokenizer)
+        ]
+
+    valid, train = packs_of(paragraphs[:hold_out], 0), packs_of(paragraphs[hold_out:], DRILLS)
     say(f"{len(train)} packs to learn, {sum(len(p.tokens) for p in train)} tokens; {len(valid)} to validate")
     recipe = Recipe(epochs=epochs, learning_rate=learning_rate, rank=rank, batch=1, seed=seed, validations=2)
     train_adapter(model, train, valid, out_dir, recipe, start=start, on_step=partial(_tell, say))

@@ -64,6 +64,7 @@ def vet_files(
             )
     ruler = _Ruler(count_tokens, context, report)
     rows: dict[str, int] = {}
+    wanted: dict[str, int] = {}
     oracles: Counter[bool] = Counter()
     for split in SPLITS:
         path = folder / f"{split}.jsonl"
@@ -74,6 +75,11 @@ def vet_files(
                     sample.add(row)
             vet_places(sample, path.name, report)
             oracles += sample.rows
+            wanted |= {
+                f"{split}.chat.jsonl": rows[path.name],
+                f"{split}.completion.jsonl": rows[path.name],
+                f"{split}.dsf.jsonl": len(sample.questions),
+            }
         for form, texts_of in (("chat", _vet_chat), ("completion", _vet_pair), ("dsf", _vet_chat)):
             path = folder / f"{split}.{form}.jsonl"
             if path.exists():
@@ -83,7 +89,7 @@ def vet_files(
                         _vet_lesson(texts, form, split, path.name, line, report)
                         ruler.measure(texts, path.name, line)
                 ruler.tell(path.name)
-    _vet_counts(rows, hosted, folder, report)
+    _vet_counts(rows, wanted, hosted, folder, report)
     if share is not None:
         vet_share(oracles, share, report)
     return [Finding(*finding) for finding in report.close()]
@@ -159,8 +165,10 @@ def _vet_lesson(texts: list[str], form: str, split: str, file: str, line: int, r
         report.add("error", file, line, "the same prompt again", f"as in {before[1]}")
 
 
-def _vet_counts(rows: dict[str, int], hosted: bool, folder: Path, report: Report) -> None:
-    """Vet that there is something to train on, and that all formats have the same rows."""
+def _vet_counts(
+    rows: dict[str, int], wanted: dict[str, int], hosted: bool, folder: Path, report: Report
+) -> None:
+    """Vet that there is something to train on, and that all formats have the rows they should."""
     training = {name: count for name, count in rows.items() if name.startswith("train.")}
     if not training:
         report.add(
@@ -173,9 +181,8 @@ def _vet_counts(rows: dict[str, int], hosted: bool, folder: Path, report: Report
             few = f"{count} rows; OpenAI and Azure OpenAI take {FEWEST_ROWS} or more"
             report.add("error" if hosted else "warning", name, 0, few)
     for name, count in rows.items():
-        records = rows.get(f"{name.split('.')[0]}.jsonl", count)
-        if count != records:
-            report.add("error", name, 0, f"{count} rows beside {records} records; write the formats again")
+        if count != wanted.get(name, count):
+            report.add("error", name, 0, f"{count} rows for {wanted[name]} records; write the formats again")
 
 
 class _Ruler:

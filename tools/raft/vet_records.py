@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from .parse import normalise, parse_answer
+from .parse import normalise, parse_answer, question_id
 from .records import content_id
 from .safe import fold
 
@@ -80,16 +80,22 @@ class Report:
 
 
 class Sample:
-    """Count where the oracles stand in the records of a file."""
+    """Count the records of a file, their questions, and where the oracles stand."""
 
     def __init__(self) -> None:
         self.rows: Counter[bool] = Counter()  # by has_oracle
         self.places: Counter[tuple[int, int]] = Counter()  # (documents in the row, place of the oracle)
+        self.questions: set[str] = set()  # that stand without documents too: not again, and no drills
+        self._seen: set[tuple[str, ...]] = set()
 
     def add(self, row: Row) -> None:
-        """Count one record."""
+        """Count one record; the place of the oracle once for all rows about the same documents."""
         self.rows[row["has_oracle"]] += 1
-        if row["has_oracle"]:
+        if row["origin"] != "drill":
+            self.questions.add(question_id(row["chunk_id"], row["question"]))
+        drawn = (row["chunk_id"], *sorted(row["distractor_ids"]))
+        if row["has_oracle"] and drawn not in self._seen:
+            self._seen.add(drawn)
             self.places[len(documents_of(row)), row["oracle_index"]] += 1
 
 
@@ -144,10 +150,14 @@ def _vet_leaks(row: Row, documents: list[str], split: str, file: str, line: int,
         if before and before[0] != split:
             detail = f"{value} also stands in {before[1]} (row {row['id']})"
             report.add("error", file, line, f"{thing} of two splits", detail)
-    question = report.claim(f"question {content_id(normalise(row['question']))}", split, file, line)
+    asked = f"question {content_id(normalise(row['question']))}"
+    question = report.claim(asked, split, file, line)
+    # Once more of its chunk with other documents is a round of the dataset, anything else a repetition.
+    of_chunk = report.claim(f"{asked} of {row['chunk_id']}", split, file, line)
+    as_is = report.claim(f"{asked} of {row['chunk_id']} in {documents}", split, file, line)
     if question and question[0] != split:
         report.add("error", file, line, "question of two splits", f"also in {question[1]} (row {row['id']})")
-    elif question:
+    elif question and (as_is or not of_chunk):
         report.add("warning", file, line, "the same question again", f"as in {question[1]} (row {row['id']})")
     if before := report.claim(f"id {row['id']}", split, file, line):
         report.add("error", file, line, "the same id again", f"{row['id']} as in {before[1]}")
@@ -184,7 +194,7 @@ def vet_places(sample: Sample, file: str, report: Report) -> None:
             times = sample.places[width, place]
             if binomial_tail(times, rows, 1 / width) >= _UNLIKELY:
                 continue
-            found = f"the oracle is document {place + 1} of {width} in {times} of {rows} rows"
+            found = f"the oracle is document {place + 1} of {width} in {times} of {rows} sets of documents"
             if times == rows:
                 report.add("error", file, 0, f"{found}: a model would learn the place")
             else:

@@ -21,6 +21,12 @@ def squad(
         list[str], typer.Option(help="hf, chat, completion, dsf or parquet; may be repeated.")
     ] = ["chat", "dsf"],  # noqa: B006
     valid: Annotated[float, typer.Option(min=0, max=1, help="Share of paragraphs for validation.")] = 0.05,
+    rounds: Annotated[
+        int, typer.Option(min=1, max=20, help="Times each question is trained on, beside other documents.")
+    ] = 1,
+    drills: Annotated[
+        int, typer.Option(min=0, max=100, help="Questions made by rule, for practice, a paragraph and round.")
+    ] = 0,
     seed: Annotated[int, typer.Option(help="Decides splits, distractors and places.")] = 42,
 ) -> None:
     """Make a RAFT dataset out of questions people answered: each paragraph is a document.
@@ -36,7 +42,15 @@ def squad(
 
     from tools.raft.squad import label_people, read_paragraphs, write_labelled
 
-    labelled = label_people(read_paragraphs(qa), distractors=distractors, p=p, valid=valid, seed=seed)
+    labelled = label_people(
+        read_paragraphs(qa),
+        distractors=distractors,
+        p=p,
+        valid=valid,
+        rounds=rounds,
+        drills=drills,
+        seed=seed,
+    )
     files = write_labelled(labelled, out, formats=format, p=p)
     console = Console(highlight=False, soft_wrap=True)
     for count, why in (
