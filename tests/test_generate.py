@@ -66,6 +66,29 @@ def test_every_row_asked_for_is_there(tmp_path: Path) -> None:
     assert "\\u" not in (tmp_path / "raft.jsonl").read_text(encoding="utf-8")
 
 
+def test_drills_stand_in_the_training_rows_alone_and_cost_no_call(tmp_path: Path) -> None:
+    with scripted_endpoint() as endpoint:
+        plain = build(endpoint.url, tmp_path / "plain")
+        calls = endpoint.stats()["calls"]
+        built = build(endpoint.url, tmp_path / "more", drills=2, p=0.5, formats=("chat", "dsf"))
+        assert endpoint.stats()["calls"] == 2 * calls
+    made = [row for row in rows(tmp_path / "more" / "raft.jsonl") if row["origin"] == "drill"]
+    chunks = {row["chunk_id"] for row in made}
+    assert len(made) == built.tally.origins["drill"] == 2 * len(chunks) > 0
+    assert {row["split"] for row in made} == {"train"} and all(row["has_oracle"] for row in made)
+    assert built.tally.rows - len(made) == plain.tally.rows
+    assert not [note for note in built.notes if "hold their oracle" in note], "p is of the questions asked"
+    assert len(rows(tmp_path / "more" / "train.dsf.jsonl")) == plain.tally.accepted["train"]
+
+
+def test_drills_alone_are_no_dataset(tmp_path: Path) -> None:
+    with (
+        scripted_endpoint(faults={"untagged": 1.0}) as endpoint,
+        pytest.raises(UserError, match="not one row"),
+    ):
+        build(endpoint.url, tmp_path, drills=2)
+
+
 def test_concurrency_does_not_show_in_the_dataset(tmp_path: Path) -> None:
     with scripted_endpoint(latency=0.005) as endpoint:
         build(endpoint.url, tmp_path / "one", workers=1)

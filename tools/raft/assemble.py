@@ -64,13 +64,15 @@ def assemble_record(
 
     With probability p the oracle stands among the first k distractors at a uniformly random place;
     else all k + 1 distractors stand there, and the label is still the oracle's answer, or a refusal
-    with `no_oracle="refuse"`. The draw depends on the seed and the row alone; the order of the documents
-    on seed and documents, so that rows about the same ones begin alike and a trainer can compute that
-    beginning once. round: counts the records of one draft, each with other distractors.
+    with `no_oracle="refuse"`. A drill always has its oracle. The draw depends on the seed and the row
+    alone; the order of the documents on seed and documents, so that rows about the same ones begin alike
+    and a trainer can compute that beginning once. round: counts the records of one draft, each with other
+    distractors.
     """
     again = (round,) if round else ()
     name = " ".join(map(str, ("record", seed, oracle["id"], draft["question"], *again)))
-    has_oracle = random.Random(name).random() < p
+    # A drill is its oracle with a gap: without it there is nothing to find.
+    has_oracle = draft["origin"] == "drill" or random.Random(name).random() < p
     # The last distractor drawn is the weakest of a ranking: it gives way.
     documents = [oracle, *distractors[:-1]] if has_oracle else list(distractors)
     documents.sort(key=lambda document: document["id"])

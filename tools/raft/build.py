@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from .cost import Price, dollars
 from .dataset import PROMPT as RAFT_PROMPT, describe_file, make_datasets
 from .distract import Distractors, Negatives
 from .draft import answer_given, draft_rows
+from .drill import make_drills
 from .endpoint import Endpoint
 from .errors import UserError
 from .generate import Tally, generate_records, write_row
@@ -46,6 +48,7 @@ class Settings:
     test: float = 0.1
     chunk_size: int = 512
     chunking: str = "text"
+    drills: int = 0
     formats: tuple[str, ...] = ("chat",)
 
 
@@ -97,10 +100,15 @@ def build_dataset(
     async def run() -> tuple[Tally, Usage]:
         cache = cache_directory(out)
         async with Client(endpoint, cache_dir=cache, concurrency=workers, timeout=timeout) as client:
-            total = len(given) + len(corpus.chunks)
+            drilled = [chunk for chunk in corpus.chunks if splits[chunk["id"]] == "train"]
+            practice = drilled if settings.drills else []
+            total = len(given) + len(corpus.chunks) + len(practice)
             done = iter(range(1, total + 1))
             tally = await generate_records(
-                _work(corpus.chunks, given, client, settings, asyncio.Semaphore(workers)),
+                chain(
+                    _work(corpus.chunks, given, client, settings, asyncio.Semaphore(workers)),
+                    (partial(_practise, chunk, settings) for chunk in practice),
+                ),
                 part,
                 rejected,
                 chunks={chunk["id"]: chunk for chunk in corpus.chunks},
@@ -116,7 +124,7 @@ def build_dataset(
 
     tally, usage = asyncio.run(run())
     os.replace(part, raft)
-    if not tally.rows:
+    if tally.rows == tally.origins["drill"]:
         raise UserError(f"not one row passed the checks; {rejected} says why for each")
     files, findings = make_datasets(raft, out, formats=settings.formats, share=settings.p)
     notes += [str(finding) for finding in findings if finding.severity != "note"]
@@ -140,6 +148,11 @@ def _work(
     for chunk in chunks:
         piece = partial(draft_rows, chunk, client, n=settings.questions, seed=settings.seed)
         yield partial(_in_its_place, piece, places) if client.endpoint.guided else piece
+
+
+async def _practise(chunk: Chunk, settings: Settings) -> list[Draft]:
+    """Make the drills of a chunk, which need no check: they are made of it word for word."""
+    return make_drills(chunk, settings.drills, seed=settings.seed)
 
 
 async def _in_its_place(

@@ -115,12 +115,17 @@ def _assemble(
     seed: int,
     no_oracle: NoOracle,
 ) -> Iterator[Record]:
-    """Draw the distractors of the drafts of one chunk together, then assemble each."""
+    """Draw the distractors of the drafts of one chunk together, then assemble each.
+
+    Drills share their documents, to be computed once in a training.
+    """
     if not drafts:
         return
     oracle = chunks[drafts[0]["chunk_id"]]
     split = distractors.split_of(oracle)
-    for draft, drawn in zip(drafts, distractors.draw(drafts, oracle, k=k, seed=seed), strict=True):
+    practice = drafts[0]["origin"] == "drill"
+    found = distractors.draw(drafts, oracle, k=k, seed=seed, round=0 if practice else None)
+    for draft, drawn in zip(drafts, found, strict=True):
         yield assemble_record(draft, oracle, drawn, p=p, seed=seed, split=split, no_oracle=no_oracle)
 
 

@@ -82,6 +82,10 @@ def generate(
         Path | None,
         typer.Option(help="Your own questions: JSONL with question and, if known, answer, source, chunk_id."),
     ] = None,
+    drills: Annotated[
+        int,
+        typer.Option(min=0, max=100, help="Questions a chunk made by rule, for a small student's practice."),
+    ] = 0,
     format: Annotated[
         list[str], typer.Option(help="hf, chat, completion, dsf, eval or parquet; may be repeated.")
     ] = ["chat"],  # noqa: B006
@@ -123,6 +127,7 @@ def generate(
         test=test,
         chunk_size=chunk_size,
         chunking=chunking.value,
+        drills=drills,
         formats=tuple(format),
     )
     produce(
