@@ -93,15 +93,36 @@ def tokenise_pair(
 def pack_examples(examples: Sequence[Example], *, limit: int, most: int = 64) -> Iterator[Pack]:
     """Pack examples in their order: as many together as fit `limit` tokens, `most` at most.
 
-    Examples that begin alike should stand beside each other: a pack holds their common beginning once.
-    One that is longer than the limit stands alone.
+    Examples that begin alike should stand beside each other: a pack holds their common beginning once,
+    and ends where the next one has less than half of its prompt in common. Runs of more than `most`
+    are cut evenly. One that is longer than the limit stands alone.
     """
+    for run in _runs(examples):
+        packs = -(-len(run) // most)
+        for i in range(packs):
+            yield from _fill(run[i * len(run) // packs : (i + 1) * len(run) // packs], limit)
+
+
+def _runs(examples: Sequence[Example]) -> Iterator[list[Example]]:
+    """Cut examples where one and the next have too little in common to be computed together."""
+    run: list[Example] = []
+    for example in examples:
+        prompt = example.prompt
+        if run and _common(run[0].prompt, prompt, len(prompt)) < len(prompt) // 2:
+            yield run
+            run = []
+        run.append(example)
+    if run:
+        yield run
+
+
+def _fill(examples: Sequence[Example], limit: int) -> Iterator[Pack]:
     waiting: list[Example] = []
     shared = 0
     for example in examples:
         common = _common(waiting[0].prompt, example.prompt, shared) if waiting else len(example.prompt) - 1
         together = [*waiting, example]
-        if waiting and (len(together) > most or _size(together, common) > limit):
+        if waiting and _size(together, common) > limit:
             yield _join(waiting, shared)
             together, common = [example], len(example.prompt) - 1
         waiting, shared = together, common
