@@ -144,7 +144,9 @@ def train_order(order: Order, folder: Path, on_step: Callable[[Step], None] = la
         batch=order.batch_size or Recipe.batch,
         seed=order.seed,
     )
-    train, valid = (list(make_packs(order, split, tokenizer, recipe.batch)) for split in ("train", "valid"))
+    # Rows about the same documents stay together, even where that makes a step somewhat larger.
+    most = 2 * recipe.batch
+    train, valid = (list(make_packs(order, split, tokenizer, most)) for split in ("train", "valid"))
     trained = train_adapter(model, train, valid, folder, recipe, on_step=on_step)
     if has_gguf_form(base):
         write_adapter(folder, folder / "adapter.gguf", base=base)
