@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-from tools.raft.merge import merge_adapter
+from tools.raft.errors import UserError
+from tools.raft.merge import merge_adapter, merged_model
 from tools.raft.serve import default_model, teacher_adapter
 
 
@@ -30,3 +32,42 @@ def test_merged_weights_are_base_plus_adapter(tmp_path: Path) -> None:
         n for n in merged.fields if not n.startswith("GGUF.")
     }
     assert [path.name for path in tmp_path.iterdir()] == ["merged.gguf"]
+
+
+def test_an_adapter_is_merged_once_and_anew_when_it_changes(tmp_path: Path) -> None:
+    lora = tmp_path / "adapter.gguf"
+    lora.write_bytes(teacher_adapter().read_bytes())
+    merged, revision = merged_model(lora)
+    made = merged.stat().st_mtime_ns
+    assert merged_model(lora) == (merged, revision) and merged.stat().st_mtime_ns == made
+    with lora.open("ab") as file:
+        file.write(b"\0" * 32)  # another file, as after another training
+    again, other = merged_model(lora)
+    assert other != revision and [path.name for path in merged.parent.iterdir()] == [again.name]
+
+
+def test_what_is_no_adapter_of_the_model_is_one_clear_line(tmp_path: Path) -> None:
+    from gguf import GGUFWriter
+
+    missing, text, odd = (tmp_path / name for name in ("none.gguf", "text.gguf", "odd.gguf"))
+    text.write_text("not a model", encoding="utf-8")
+    writer = GGUFWriter(str(odd), "llama")
+    writer.add_float32("adapter.lora.alpha", 4.0)
+    for half, shape in (("a", (4, 8)), ("b", (8, 4))):
+        writer.add_tensor(f"blk.0.attn_q.weight.lora_{half}", np.zeros(shape, np.float16))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    for file, why in (
+        (missing, "name a GGUF file"),
+        (text, "is not a GGUF file"),
+        (default_model(), "is no adapter"),
+        (odd, "trained for another model"),
+    ):
+        copy = tmp_path / "copies" / file.name
+        copy.parent.mkdir(exist_ok=True)
+        if file.exists():
+            copy.write_bytes(file.read_bytes())
+        with pytest.raises(UserError, match=why):
+            merged_model(copy)

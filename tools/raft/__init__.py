@@ -18,7 +18,7 @@ _MODULES = {
     "client": ("Client", "Reply", "Usage", "CallFailed", "EndpointRefused"),
     "prompts": ("render", "prompt_hash"),
     "serve": ("embedded_server", "teacher_adapter"),
-    "merge": ("teacher_model", "merge_adapter"),
+    "merge": ("merged_model", "merge_adapter"),
     "embed": ("Embedder",),
     # chunk → verified drafts
     "ask": ("ask_questions",),

@@ -63,7 +63,7 @@ def _running(
 ) -> Iterator[tuple[subprocess.Popen[str], str]]:
     for path in (model, lora):
         if path:
-            _check_gguf(path)
+            check_gguf(path)
     if importlib.util.find_spec("xllamacpp") is None:
         raise UserError("xllamacpp is not installed; run: pip install -r requirements.txt")
     if port:
@@ -110,7 +110,8 @@ def serve(*, model: Path | None = None, lora: Path | None = None, port: int = 80
         raise UserError(f"the server of {model.name} ended by itself (status {status}); start it again")
 
 
-def _check_gguf(path: Path) -> None:
+def check_gguf(path: Path) -> None:
+    """Raise UserError for a file that is missing or no GGUF."""
     try:
         with path.open("rb") as file:
             magic = file.read(4)

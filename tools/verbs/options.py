@@ -67,17 +67,13 @@ def running(endpoint: Endpoint, *, teacher: bool = False) -> Iterator[Endpoint]:
     if endpoint.kind != "embedded":
         yield endpoint
         return
-    from tools.raft.serve import embedded_server
+    from tools.raft.serve import embedded_server, teacher_adapter
 
+    lora = Path(endpoint.adapter) if endpoint.adapter else teacher_adapter() if teacher else None
     model, revision = None, "untuned"
-    lora = Path(endpoint.adapter) if endpoint.adapter else None
     if lora:
-        from tools.raft.dataset import describe_file
+        from tools.raft.merge import merged_model
 
-        revision = describe_file(lora)["sha256"][:12]
-    elif teacher:
-        from tools.raft.merge import teacher_model
-
-        model, revision = teacher_model()
-    with embedded_server(model=model, lora=lora, slots=EMBEDDED_SLOTS) as base_url:
+        model, revision = merged_model(lora)
+    with embedded_server(model=model, slots=EMBEDDED_SLOTS) as base_url:
         yield replace(endpoint, base_url=base_url, revision=revision)

@@ -29,9 +29,9 @@ def serve(
       python -m tools serve --lora out/adapter.gguf --port 8082
     """
     from tools.raft.errors import UserError
-    from tools.raft.merge import teacher_model
-    from tools.raft.serve import serve as run
+    from tools.raft.merge import merged_model
+    from tools.raft.serve import serve as run, teacher_adapter
 
     if teacher and (model or lora):
         raise UserError("--teacher is a model of its own: leave out --model and --lora")
-    run(model=teacher_model()[0] if teacher else model, lora=lora, port=port, slots=slots)
+    run(model=merged_model(teacher_adapter())[0] if teacher else model, lora=lora, port=port, slots=slots)
