@@ -45,6 +45,14 @@ def test_the_answer_is_taken_out_of_the_question() -> None:
     assert people, "a name is taken whole"
 
 
+def test_answers_are_names_and_numbers_where_there_are_any() -> None:
+    text = "The lock keeper counts every boat that passes. In 1824 the Aru lock was built by Hendrik Vos."
+    answers = {drill["final_answer"] for drill in make_drills(chunk_of(text), 30, seed=5)}
+    assert answers == {"1824", "Aru", "Hendrik Vos"}
+    plain = "the lock keeper counts every boat that passes and writes it down in a book."
+    assert make_drills(chunk_of(f"A{plain[3:]}"), 3, seed=5), "without either, any words of meaning"
+
+
 def test_no_drill_twice_and_the_same_ones_each_time() -> None:
     chunk = chunk_of(BATS)
     drills = make_drills(chunk, 20, seed=7)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator
 
 from .guide import answer_reply, is_eligible, word_spans
 from .overlap import is_function_word
@@ -28,17 +27,19 @@ _LONGEST = 4  # words of an answer that is neither name nor number
 def make_drills(chunk: Chunk, n: int, *, seed: int) -> list[Draft]:
     """Make up to n drills, each a finished draft whose answer quotes the sentence it was made of.
 
-    Fewer where the chunk's sentences do not hold so many different ones. The draw depends on the
-    seed and the chunk alone.
+    Fewer where the chunk's sentences do not hold so many different ones. The answers are names and
+    numbers: any words for an answer teach to answer with any words. Only a chunk without either, as in a
+    script that writes nothing large, gets such drills. The draw depends on the seed and the chunk alone.
     """
     rng = random.Random(f"drills {seed} {chunk['id']}")
     sentences = [" ".join(sentence.split()) for sentence in split_sentences(chunk["text"])]
     sentences = [sentence for sentence in sentences if is_eligible(sentence)]
+    telling = [sentence for sentence in sentences if any(_find_telling(_words_of(sentence)))]
     drills: dict[str, Draft] = {}
     for _ in range(n * _TRIES):
         if len(drills) == n or not sentences:
             break
-        sentence = rng.choice(sentences)
+        sentence = rng.choice(telling or sentences)
         if made := _make_cloze(sentence, rng):
             question, answer = made
             drills.setdefault(question, _draft(question, sentence, answer, chunk["id"]))
@@ -54,9 +55,8 @@ def _draft(question: str, sentence: str, answer: str, chunk_id: str) -> Draft:
 
 def _make_cloze(sentence: str, rng: random.Random) -> tuple[str, str] | None:
     """Draw an answer in a sentence and make the question of the rest; None where that is no question."""
-    spans = word_spans(sentence)
-    words = [sentence[start:end] for start, end in spans]
-    drawn = next(_draw_answers(words, rng), None)
+    spans, words = word_spans(sentence), _words_of(sentence)
+    drawn = _draw_answer(words, rng)
     if drawn is None:
         return None
     begin, end, kind = drawn
@@ -73,29 +73,36 @@ def _make_cloze(sentence: str, rng: random.Random) -> tuple[str, str] | None:
     return question, sentence[spans[begin][0] : spans[end - 1][1]]
 
 
-def _draw_answers(words: list[str], rng: random.Random) -> Iterator[tuple[int, int, str]]:
-    """Draw begin, end and kind of an answer: a number, a name, or any words that begin and end with meaning.
-
-    A kind that the sentence does not hold gives way to the next.
-    """
-    numbers = [i for i, word in enumerate(words) if word[0].isdigit()]
-    # The first word is always written large, and a single letter is mostly half of an abbreviation.
-    names = [i for i, word in enumerate(words) if i and word[0].isupper() and len(word) > 1]
-    kind = rng.random()
-    if kind < 0.3 and numbers:
+def _draw_answer(words: list[str], rng: random.Random) -> tuple[int, int, str] | None:
+    """Draw begin, end and kind of an answer: a number or a name, else words that begin and end with meaning."""
+    numbers, names = _find_telling(words)
+    if numbers and (not names or rng.random() < 0.5):
         begin = rng.choice(numbers)
-        is_year = bool(re.fullmatch(r"1\d{3}|20\d\d", words[begin]))
-        unit = not is_year and rng.random() < 0.4 and words[begin + 1 : begin + 2]
-        yield begin, begin + (2 if unit and unit[0].isalpha() else 1), "year" if is_year else "number"
-    if kind < 0.6 and names:
+        if re.fullmatch(r"1\d{3}|20\d\d", words[begin]):
+            return begin, begin + 1, "year"
+        has_unit = words[begin + 1 : begin + 2] and words[begin + 1].isalpha() and rng.random() < 0.4
+        return begin, begin + 1 + bool(has_unit), "number"
+    if names:
         begin = end = rng.choice(names)
         while begin - 1 in names:
             begin -= 1
         while end in names:
             end += 1
-        yield begin, end, "name"
+        return begin, end, "name"
     for _ in range(_TRIES):
         length = min(rng.randint(1, _LONGEST), len(words))
         begin = rng.randrange(len(words) - length + 1)
         if not is_function_word(words[begin]) and not is_function_word(words[begin + length - 1]):
-            yield begin, begin + length, "words"
+            return begin, begin + length, "words"
+    return None
+
+
+def _find_telling(words: list[str]) -> tuple[list[int], list[int]]:
+    """Find the places of numbers, and of words written large, which are names in most languages."""
+    numbers = [i for i, word in enumerate(words) if word[0].isdigit()]
+    # The first word always is, and a single letter is mostly half of an abbreviation.
+    return numbers, [i for i, word in enumerate(words) if i and word[0].isupper() and len(word) > 1]
+
+
+def _words_of(sentence: str) -> list[str]:
+    return [sentence[start:end] for start, end in word_spans(sentence)]
