@@ -74,7 +74,7 @@ def _make_cloze(sentence: str, rng: random.Random) -> tuple[str, str] | None:
 
 
 def _draw_answer(words: list[str], rng: random.Random) -> tuple[int, int, str] | None:
-    """Draw begin, end and kind of an answer: a number or a name, else words that begin and end with meaning."""
+    """Draw begin, end and kind of an answer: a number, a name, or else words with meaning at both ends."""
     numbers, names = _find_telling(words)
     if numbers and (not names or rng.random() < 0.5):
         begin = rng.choice(numbers)
