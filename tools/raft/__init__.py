@@ -25,6 +25,7 @@ _MODULES = {
     "answer": ("answer_question",),
     "check": ("check_question", "check_answer", "check_draft", "answers_agree"),
     "draft": ("draft_rows", "answer_given"),
+    "drill": ("make_drills",),
     "locate": ("Locator", "read_questions"),
     # drafts → records
     "retrieve": ("Retriever", "fuse"),

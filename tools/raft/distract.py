@@ -58,8 +58,8 @@ class Distractors:
         pool = self._pools[self.split_of(oracle)]
         answers = [draft["final_answer"] for draft in drafts]
         if round is not None:
-            return pool.draw_together(answers, oracle, k + 1, str(seed), round)
-        return pool.draw([draft["question"] for draft in drafts], answers, oracle, k + 1, str(seed))
+            return pool.draw_together(answers, oracle, k + 1, seed, round)
+        return pool.draw([draft["question"] for draft in drafts], answers, oracle, k + 1, seed)
 
 
 @lru_cache(maxsize=4)
@@ -82,7 +82,7 @@ class _Pool:
         self._retriever = Retriever(chunks, mode, embedder) if mode else None
 
     def draw(
-        self, questions: Sequence[str], answers: Sequence[str], oracle: Chunk, count: int, seed: str
+        self, questions: Sequence[str], answers: Sequence[str], oracle: Chunk, count: int, seed: int
     ) -> list[list[Chunk]]:
         found = (
             self._retriever.search(questions, count + _DEPTH) if self._retriever else [[] for _ in questions]
@@ -93,7 +93,7 @@ class _Pool:
         ]
 
     def draw_together(
-        self, answers: Sequence[str], oracle: Chunk, count: int, seed: str, round: int
+        self, answers: Sequence[str], oracle: Chunk, count: int, seed: int, round: int
     ) -> list[list[Chunk]]:
         # Each round takes up where the last one ended; the last chunk, mostly not in use, stands in both.
         begin = round * (count - 1)
@@ -102,7 +102,7 @@ class _Pool:
         return [self._pick("", answer, oracle, end, seed, near)[begin:] for answer in answers]
 
     def _pick(
-        self, question: str, answer: str, oracle: Chunk, count: int, seed: str, ranking: Sequence[int]
+        self, question: str, answer: str, oracle: Chunk, count: int, seed: int, ranking: Sequence[int]
     ) -> list[Chunk]:
         answer = normalise(answer)
         oracle_text = normalise(oracle["text"])
@@ -128,7 +128,7 @@ class _Pool:
             )
         return picked
 
-    def _order(self, question: str, oracle: Chunk, seed: str, ranking: Sequence[int]) -> Iterator[int]:
+    def _order(self, question: str, oracle: Chunk, seed: int, ranking: Sequence[int]) -> Iterator[int]:
         """Give positions to try: the retrieved ones first, then the rest in a random order, lazily."""
         yield from ranking
         rng = random.Random(f"distractors {seed} {oracle['id']} {question}")

@@ -21,14 +21,12 @@ from typing import Any
 
 from .errors import UserError
 from .job import Estimate, Order, Result, State, Status
-from .pack import Example, Pack, pack_examples, tokenise, tokenise_pair
+from .pack import CHOICE, PACK_TOKENS, Example, Pack, pack_examples, tokenise, tokenise_pair
 from .serve import default_model
 from .train import LOG, Recipe, Step, Trained, train_adapter
 from .training_files import check_files, count_tokens, data_file
 
 CONTEXT = 2048  # tokens a row may have: memory and time grow with the square of it
-PACK_TOKENS = 1500  # in one sequence: no faster with more, and training takes 4 GB at this
-CHOICE = 20  # characters of a quote by which it is chosen; what follows is copying
 COPYING = 0.3  # weight of a copied token in the loss
 CANCELLED = "cancelled"  # what stands in trained.json in place of a result
 PORT = 8082  # where the tuned model is served, beside the base model at 8081

@@ -24,7 +24,7 @@ def merged_model(lora: Path) -> tuple[Path, str]:
     if not merged.exists():
         try:
             merged.parent.mkdir(exist_ok=True)
-            for stale in merged.parent.glob(f"{lora.stem}-*"):
+            for stale in merged.parent.glob(f"{lora.stem}-{'?' * 12}.gguf*"):
                 stale.unlink()
             merge_adapter(base, lora, merged)
         except OSError as error:

@@ -15,7 +15,7 @@ from .attend import use_matrix_products
 from .drill import make_drills
 from .errors import UserError
 from .guide import answer_reply, question_reply
-from .pack import Pack, pack_examples, tokenise
+from .pack import CHOICE, PACK_TOKENS, Pack, pack_examples, tokenise
 from .parse import BEGIN_QUOTE, END_QUOTE
 from .prompts import render
 from .records import make_chunk
@@ -23,9 +23,7 @@ from .serve import default_model
 from .squad import Paragraph, read_paragraphs, sentence_spans
 from .train import Recipe, Step, train_adapter
 
-PACK_TOKENS = 1500  # one passage with its tasks in one sequence
 DRILLS = 6  # made by rule, a passage: to find a sentence and to copy it takes more practice than people asked
-CHOICE = 20  # characters of a sentence by which it is chosen; what follows is copying
 COPYING = 0.1  # weight of a copied token in the loss
 
 
