@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,29 @@ def test_an_interrupted_training_goes_on_and_ends_with_an_adapter(order: Order, 
     begun = time.monotonic()
     assert run_job(LocalBackend(out), order, out)["state"] == "succeeded"
     assert time.monotonic() - begun < 1, "what is done is not trained again"
+
+
+def test_a_second_training_goes_on_from_the_first(order: Order, tmp_path: Path) -> None:
+    first = run_job(LocalBackend(tmp_path / "first"), order, tmp_path / "first", poll=0.1)
+    again = replace(order, model=str(tmp_path / "first"), epochs=1, learning_rate=0.001)
+    second = run_job(LocalBackend(tmp_path / "second"), again, tmp_path / "second", poll=0.1)
+    assert second["state"] == "succeeded" and second["result"]["model"] == first["result"]["model"]
+    new, further = (
+        json.loads((tmp_path / name / "log.jsonl").read_text(encoding="utf-8").splitlines()[0])
+        for name in ("first", "second")
+    )
+    assert further["train_loss"] < new["train_loss"] - 0.1, "it begins where the first ended"
+    assert (tmp_path / "second" / "adapter_model.safetensors").is_file()
+    third = replace(again, model=str(tmp_path / "second"))
+    LocalBackend(tmp_path / "third").check(third)
+    with pytest.raises(UserError, match="holds an adapter of rank 16, which stays: leave --rank out"):
+        LocalBackend(tmp_path / "third").check(replace(third, rank=8))
+    key = again.key
+    (tmp_path / "first" / "adapter_model.safetensors").write_bytes(b"another")
+    assert again.key != key, "trained anew, the first makes another second"
+    (tmp_path / "second" / "order.json").unlink()
+    with pytest.raises(UserError, match="does not say what base its adapter is for"):
+        LocalBackend(tmp_path / "third").check(third)
 
 
 def test_a_row_that_is_too_long_is_named(order: Order, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UserError
+from .lora import CONFIG, WEIGHTS
 
 _NAME = re.compile(r"layers\.(\d+)\.(?:self_attn|mlp)\.(\w+)\.lora_([AB])(?:\.\w+)?\.weight$")
 _PARTS = {
@@ -33,8 +34,8 @@ def write_adapter(folder: Path, out: Path, *, base: Path) -> Path:
     from safetensors.numpy import load_file
 
     try:
-        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-        tensors = load_file(folder / "adapter_model.safetensors")
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        tensors = load_file(folder / WEIGHTS)
     except OSError as error:
         raise UserError(
             f"{error.filename or folder} is missing; name a folder that PEFT saved an adapter in"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import re
+from itertools import pairwise
 
 from .guide import answer_reply, is_eligible, word_spans
 from .overlap import is_function_word
@@ -55,8 +56,9 @@ def _draft(question: str, sentence: str, answer: str, chunk_id: str) -> Draft:
 
 def _make_cloze(sentence: str, rng: random.Random) -> tuple[str, str] | None:
     """Draw an answer in a sentence and make the question of the rest; None where that is no question."""
-    spans, words = word_spans(sentence), _words_of(sentence)
-    drawn = _draw_answer(words, rng)
+    spans = word_spans(sentence)
+    words = [sentence[start:end] for start, end in spans]
+    drawn = _draw_answer(sentence, spans, rng)
     if drawn is None:
         return None
     begin, end, kind = drawn
@@ -73,22 +75,28 @@ def _make_cloze(sentence: str, rng: random.Random) -> tuple[str, str] | None:
     return question, sentence[spans[begin][0] : spans[end - 1][1]]
 
 
-def _draw_answer(words: list[str], rng: random.Random) -> tuple[int, int, str] | None:
+def _draw_answer(
+    sentence: str, spans: list[tuple[int, int]], rng: random.Random
+) -> tuple[int, int, str] | None:
     """Draw begin, end and kind of an answer: a number, a name, or else words with meaning at both ends."""
+    words = [sentence[start:end] for start, end in spans]
+    # Where the next word follows at once: no comma or bracket between them.
+    joined = [sentence[a[1] : b[0]].isspace() for a, b in pairwise(spans)] + [False]
     numbers, names = _find_telling(words)
     if numbers and (not names or rng.random() < 0.5):
         begin = rng.choice(numbers)
-        if re.fullmatch(r"1\d{3}|20\d\d", words[begin]):
+        if re.match(r"(1\d{3}|20\d\d)(?!\d)", words[begin]):
             return begin, begin + 1, "year"
-        has_unit = words[begin + 1 : begin + 2] and words[begin + 1].isalpha() and rng.random() < 0.4
-        return begin, begin + 1 + bool(has_unit), "number"
+        unit = words[begin + 1] if joined[begin] else ""
+        has_unit = unit.isalpha() and not is_function_word(unit) and rng.random() < 0.4
+        return begin, begin + 1 + has_unit, "number"
     if names:
         begin = end = rng.choice(names)
-        while begin - 1 in names:
+        while begin - 1 in names and joined[begin - 1]:
             begin -= 1
-        while end in names:
+        while end + 1 in names and joined[end]:
             end += 1
-        return begin, end, "name"
+        return begin, end + 1, "name"
     for _ in range(_TRIES):
         length = min(rng.randint(1, _LONGEST), len(words))
         begin = rng.randrange(len(words) - length + 1)

@@ -15,12 +15,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from .errors import UserError
 from .job import Estimate, Order, Result, State, Status
+from .lora import CONFIG
 from .pack import CHOICE, PACK_TOKENS, Example, Pack, pack_examples, tokenise, tokenise_pair
 from .serve import default_model
 from .train import LOG, Recipe, Step, Trained, train_adapter
@@ -45,12 +46,12 @@ class LocalBackend:
 
     def check(self, order: Order) -> None:
         """Raise UserError for a model that is not there, or a dataset that must not be trained on."""
-        _base(order.model)
+        _foundation(order)
         check_files(order, model="", hosted=False)
 
     def estimate(self, order: Order) -> Estimate:
         """Count the tokens; nothing is paid."""
-        return Estimate(count_tokens(order), 0.0, "trained on this machine")
+        return Estimate(count_tokens(order), 0.0, "on this machine, where what rows share is computed once")
 
     def sign_in(self) -> None:
         """Nobody is asked."""
@@ -65,7 +66,9 @@ class LocalBackend:
         stale = ["trained.json"] if self.find(order) else ["trained.json", "checkpoint.safetensors", LOG]
         for name in stale:
             (self._folder / name).unlink(missing_ok=True)
-        settings = {**asdict(order), "dataset": str(order.dataset.resolve()), "key": order.key}
+        model = str(Path(order.model).resolve()) if Path(order.model).exists() else order.model
+        dataset = str(order.dataset.resolve())
+        settings = {**asdict(order), "dataset": dataset, "model": model, "key": order.key}
         (self._folder / "order.json").write_text(json.dumps(settings, indent=1), encoding="utf-8")
         on_step(f"training in {self._folder}")
         self._start()
@@ -120,29 +123,30 @@ class LocalBackend:
 
 
 def train_order(order: Order, folder: Path, on_step: Callable[[Step], None] = lambda step: None) -> Trained:
-    """Train an order's adapter into folder/adapter, and write folder/adapter.gguf where that can be.
+    """Train an order's adapter into the folder, and write folder/adapter.gguf where that can be.
 
-    Defaults where the order leaves them open: learning rate 5e-4, rank 16, 4 rows a step. Raises
+    A model that is itself the folder of an earlier training goes on from its adapter. Defaults where the
+    order leaves them open: learning rate 5e-4, rank 16 or the earlier one's, 4 rows a step. Raises
     UserError that names a row longer than the context.
     """
     from .adapter import has_gguf_form, write_adapter
     from .attend import use_matrix_products
 
-    base = _base(order.model)
+    base, start, rank = _foundation(order)
     model, tokenizer = load_model(base)
     if next(model.parameters()).device.type == "cpu":
         use_matrix_products(model)
     recipe = Recipe(
         epochs=order.epochs,
         learning_rate=order.learning_rate or Recipe.learning_rate,
-        rank=order.rank or Recipe.rank,
+        rank=rank,
         batch=order.batch_size or Recipe.batch,
         seed=order.seed,
     )
     # Rows about the same documents stay together, even where that makes a step somewhat larger.
     most = 2 * recipe.batch
     train, valid = (list(make_packs(order, split, tokenizer, most)) for split in ("train", "valid"))
-    trained = train_adapter(model, train, valid, folder, recipe, on_step=on_step)
+    trained = train_adapter(model, train, valid, folder, recipe, start=start, on_step=on_step)
     if has_gguf_form(base):
         write_adapter(folder, folder / "adapter.gguf", base=base)
     return trained
@@ -226,12 +230,29 @@ def read_rows(order: Order, split: str) -> Iterator[dict[str, Any]]:
             raise UserError(f"{path} is missing; run generate with --format {order.api}") from None
 
 
+def _foundation(order: Order) -> tuple[Path, Path | None, int]:
+    """Give the base model, the folder of the adapter to begin from if any, and the rank.
+
+    Raises UserError where one is missing, or an adapter of another rank is asked for.
+    """
+    folder = Path(order.model)
+    if not (folder / CONFIG).is_file():
+        return _base(order.model), None, order.rank or Recipe.rank
+    earlier, rank = _read(folder / "order.json"), int(_read(folder / CONFIG).get("r", 0))
+    if "model" not in earlier:
+        raise UserError(f"{folder} does not say what base its adapter is for: name a folder finetune left")
+    if order.rank not in (None, rank):
+        raise UserError(f"{folder} holds an adapter of rank {rank}, which stays: leave --rank out")
+    base, _, _ = _foundation(replace(order, model=str(earlier["model"]), rank=None))
+    return base, folder, rank
+
+
 def _base(model: str) -> Path:
     if model in ("", "embedded"):
         return default_model()
     path = Path(model)
     if not path.exists():
-        raise UserError(f"there is no model {model}: name a GGUF file, a model's folder, or embedded")
+        raise UserError(f"there is no model {model}: name embedded, a GGUF file, or the folder of a model")
     return path
 
 
@@ -272,7 +293,7 @@ def _main(folder: Path) -> None:
     order = Order(**{**settings, "dataset": Path(settings["dataset"])})
     try:
         trained = train_order(order, folder)
-        ended = {**asdict(trained), "folder": str(trained.folder), "model": _base(order.model).stem}
+        ended = {**asdict(trained), "folder": str(trained.folder), "model": _foundation(order)[0].stem}
     except UserError as error:
         ended = {"error": str(error)}
     (folder / "trained.json").write_text(json.dumps(ended) + "\n", encoding="utf-8")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, TypedDict
 
 from .errors import UserError
+from .lora import WEIGHTS
 from .records import content_id
 
 RECORD = "job.json"
@@ -44,10 +45,11 @@ class Order:
     def key(self) -> str:
         """Identify the order by its settings and the content of its files, wherever these stand."""
         settings = {**dataclasses.asdict(self), "dataset": ""}
-        files = [
-            hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
-            for path in (self.dataset / f"{split}.{self.api}.jsonl" for split in ("train", "valid"))
-        ]
+        paths = [self.dataset / f"{split}.{self.api}.jsonl" for split in ("train", "valid")]
+        if (Path(self.model) / WEIGHTS).is_file():  # an earlier training's folder, to go on from
+            settings["model"] = ""
+            paths.append(Path(self.model) / WEIGHTS)
+        files = [hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "" for path in paths]
         return content_id(json.dumps(settings, sort_keys=True), *files)
 
 

@@ -13,6 +13,8 @@ from .errors import UserError
 if TYPE_CHECKING:
     import torch
 
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"  # PEFT's names
+
 
 def add_lora(model: Any, rank: int) -> dict[str, Any]:
     """Freeze the model and put a LoRA pair beside every linear layer of its blocks, whatever they are called.
@@ -54,7 +56,7 @@ def load_adapter(layers: dict[str, Any], folder: Path) -> None:
     from safetensors.torch import load_file
 
     try:
-        tensors = load_file(str(folder / "adapter_model.safetensors"))
+        tensors = load_file(str(folder / WEIGHTS))
     except OSError as error:
         raise UserError(f"{folder} holds no adapter to start from ({error})") from None
     with torch.no_grad():
@@ -64,7 +66,7 @@ def load_adapter(layers: dict[str, Any], folder: Path) -> None:
 
 
 def save_adapter(layers: dict[str, Any], masters: Sequence[torch.Tensor], rank: int, folder: Path) -> None:
-    """Write the adapter as PEFT does: adapter_config.json and adapter_model.safetensors."""
+    """Write the adapter as PEFT does: CONFIG and WEIGHTS in the folder."""
     from safetensors.torch import save_file
 
     pairs = iter(masters)
@@ -73,7 +75,7 @@ def save_adapter(layers: dict[str, Any], masters: Sequence[torch.Tensor], rank: 
         for name in layers
         for part in ("lora_A", "lora_B")
     }
-    save_file(tensors, str(folder / "adapter_model.safetensors"))
+    save_file(tensors, str(folder / WEIGHTS))
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -81,4 +83,4 @@ def save_adapter(layers: dict[str, Any], masters: Sequence[torch.Tensor], rank: 
         "lora_alpha": rank,
         "target_modules": sorted({name.rpartition(".")[2] for name in layers}),
     }
-    (folder / "adapter_config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+    (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")

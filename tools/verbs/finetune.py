@@ -39,7 +39,9 @@ class Format(str, Enum):
 def finetune(
     dataset: Annotated[Path, typer.Option(help="Folder that `generate` left.", metavar="DIR")],
     backend: Annotated[Where, typer.Option(help="Where the training runs.")],
-    model: Annotated[str, typer.Option(help="Base model, in the backend's terms.")],
+    model: Annotated[
+        str, typer.Option(help="Base model, in the backend's terms; local: or an earlier --out, to go on.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the record of the job and what comes of it.")],
     connection: Annotated[str, typer.Option(help="openai: the connection; `openai` if not given.")] = "",
     base_url: Annotated[str, typer.Option(help="openai: in place of one; key in RAFT_API_KEY.")] = "",
@@ -70,6 +72,7 @@ def finetune(
 
       python -m tools finetune --dataset out --out tuned --backend openai --model gpt-4o-mini --dry-run
       python -m tools finetune --dataset out --out tuned --backend local --model embedded
+      python -m tools finetune --dataset more --out tuned-on --backend local --model tuned
       python -m tools finetune --dataset out --out sweep --backend openai --model gpt-4o-mini
       --learning-rate 0.5 --learning-rate 2 --yes
 
