@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from tools.raft.errors import UserError
-from tools.raft.finetune_local import LocalBackend, to_example
+from tools.raft.finetune_local import PARTS, LocalBackend, make_packs, to_example
 from tools.raft.job import Order, run_job
 
 from .tiny import Words, save_tiny_model
@@ -143,6 +143,22 @@ def test_what_is_not_there_is_said_before_anything_starts(order: Order, tmp_path
 def test_a_quote_weighs_less_once_it_is_chosen() -> None:
     quote = "The gap between the bars of the gate is 15 centimetres."
     row = {"prompt": "Q?", "completion": f"##begin_quote##{quote}##end_quote##\n<ANSWER>: 15"}
-    example = to_example(row, Words())
+    words = Words()
+    example = to_example(row, words)
     assert 1.0 in example.weights and 0.3 in example.weights
     assert example.weights[-1] == 1.0, "the answer and the end of the turn count in full"
+    drill = to_example(row, words, drill=True)
+    quoted = words(row["completion"].partition("\n")[0]).input_ids
+    assert drill.prompt == example.prompt and drill.reply == quoted, "what a rule answers is not learnt"
+
+
+def test_drills_are_learnt_with_the_rows_of_train(order: Order) -> None:
+    backend = LocalBackend(order.dataset)
+    plain, key, tokens = list(make_packs(order, PARTS, Words(), 4)), order.key, backend.estimate(order).tokens
+    train, drills = (order.dataset / f"{part}.chat.jsonl" for part in PARTS)
+    row = train.read_text(encoding="utf-8").splitlines()[0].replace("Which colour", "What colour")
+    drills.write_text(row + "\n", encoding="utf-8")
+    more = list(make_packs(order, PARTS, Words(), 4))
+    assert sum(pack.examples for pack in more) == sum(pack.examples for pack in plain) + 1
+    assert order.key != key, "another training"
+    assert backend.estimate(order).tokens > tokens

@@ -66,7 +66,7 @@ def test_every_row_asked_for_is_there(tmp_path: Path) -> None:
     assert "\\u" not in (tmp_path / "raft.jsonl").read_text(encoding="utf-8")
 
 
-def test_drills_stand_in_the_training_rows_alone_and_cost_no_call(tmp_path: Path) -> None:
+def test_drills_stand_in_files_of_their_own_and_cost_no_call(tmp_path: Path) -> None:
     with scripted_endpoint() as endpoint:
         plain = build(endpoint.url, tmp_path / "plain")
         calls = endpoint.stats()["calls"]
@@ -78,7 +78,15 @@ def test_drills_stand_in_the_training_rows_alone_and_cost_no_call(tmp_path: Path
     assert {row["split"] for row in made} == {"train"} and all(row["has_oracle"] for row in made)
     assert built.tally.rows - len(made) == plain.tally.rows
     assert not [note for note in built.notes if "hold their oracle" in note], "p is of the questions asked"
-    assert len(rows(tmp_path / "more" / "train.dsf.jsonl")) == plain.tally.accepted["train"]
+    asked = plain.tally.accepted["train"]
+    assert len(rows(tmp_path / "more" / "train.chat.jsonl")) == asked, "a hosted training pays for no drill"
+    assert len(rows(tmp_path / "more" / "train.dsf.jsonl")) == asked
+    assert len(rows(tmp_path / "more" / "drills.chat.jsonl")) == len(made)
+    assert rows(tmp_path / "more" / "drills.jsonl") == made
+    assert not (tmp_path / "more" / "drills.dsf.jsonl").exists()
+    with scripted_endpoint() as endpoint:
+        build(endpoint.url, tmp_path / "more", formats=("chat", "dsf"))
+    assert not list((tmp_path / "more").glob("drills*")), "those of an earlier run would be learnt from"
 
 
 def test_drills_alone_are_no_dataset(tmp_path: Path) -> None:

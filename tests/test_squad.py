@@ -95,7 +95,8 @@ def test_the_files_pass_their_checks(tmp_path: Path) -> None:
     again = label_people(paragraphs(), p=0.9, rounds=2, drills=3)
     more = write_labelled(again, tmp_path / "more", formats=["chat", "dsf"], p=0.9)
     assert more["train.dsf.jsonl"]["rows"] == files["train.dsf.jsonl"]["rows"], "each once, and no drills"
-    assert more["train.chat.jsonl"]["rows"] > 3 * files["train.chat.jsonl"]["rows"]
+    assert more["train.chat.jsonl"]["rows"] == 2 * files["train.chat.jsonl"]["rows"]
+    assert more["drills.chat.jsonl"]["rows"] > files["train.chat.jsonl"]["rows"]
     assert (tmp_path / "questions.jsonl").read_text(encoding="utf-8").count(
         "\n"
     ) == 26  # valid takes 4 paragraphs at least

@@ -31,7 +31,7 @@ from .generate import Tally, generate_records, write_row
 from .locate import GivenQuestion, Locator, draft_given
 from .prompts import prompt_hash
 from .records import Chunk, Draft
-from .splits import assign_splits
+from .splits import DRILLS, assign_splits
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def build_dataset(
 
     tally, usage = asyncio.run(run())
     os.replace(part, raft)
-    if tally.rows == tally.origins["drill"]:
+    if tally.rows == tally.accepted[DRILLS]:
         raise UserError(f"not one row passed the checks; {rejected} says why for each")
     files, findings = make_datasets(raft, out, formats=settings.formats, share=settings.p)
     notes += [str(finding) for finding in findings if finding.severity != "note"]

@@ -16,7 +16,7 @@ from .errors import UserError
 from .parse import ANSWER_TAG, question_id
 from .prompts import Message, render
 from .sdk import as_prompt
-from .splits import SPLITS
+from .splits import DRILLS, SPLITS, part_of
 from .vet import Finding, vet_files
 from .vet_records import FIELDS
 
@@ -78,7 +78,8 @@ def write_datasets(
     """Write train, valid and test files out of raft.jsonl, one row at a time.
 
     The records themselves (format "hf", always written) are copied byte for byte into
-    train.jsonl, valid.jsonl and test.jsonl; beside them stand
+    train.jsonl, valid.jsonl and test.jsonl, drills into files of their own, drills.jsonl and so on: a
+    large model needs no practice, so they must not be paid for with it. Beside them stand
 
     - chat: {"messages": [...]} as OpenAI and Azure fine-tuning take it: `prompt` rendered with the
       row's instruction, then the answer of the assistant;
@@ -89,9 +90,9 @@ def write_datasets(
     - eval: test.eval.jsonl alone, the question with its gold answer and its documents;
     - parquet: the records with a fixed schema.
 
-    An empty split gives empty files. Every file appears whole or not at all, and the same rows give
-    the same bytes. Gives {file name: {rows, bytes, sha256}}. Raises UserError for an unknown format
-    or a row that is no RAFT record.
+    An empty split gives empty files, no drills give none. Every file appears whole or not at all, and the
+    same rows give the same bytes. Gives {file name: {rows, bytes, sha256}}. Raises UserError for an
+    unknown format or a row that is no RAFT record.
     """
     wanted = check_formats(formats)
     shapes: dict[str, Callable[[Row], Row]] = {
@@ -104,23 +105,26 @@ def write_datasets(
     files: dict[str, _Part] = {}
     asked: set[str] = set()
     with ExitStack() as stack:
-        for name in _file_names(wanted):
-            kind = _Parquet if name.endswith(".parquet") else _Jsonl
-            files[name] = stack.enter_context(kind(out / name))
+
+        def begin(names: Sequence[str]) -> None:
+            for name in names:
+                kind = _Parquet if name.endswith(".parquet") else _Jsonl
+                files[name] = stack.enter_context(kind(out / name))
+
+        begin(_file_names(wanted))
         for line, row in _read_rows(raft_jsonl):
-            split = row["split"]
-            files[f"{split}.jsonl"].add(line)
+            part = part_of(row)
+            if part == DRILLS and f"{DRILLS}.jsonl" not in files:
+                begin(_drill_names(wanted))
+            files[f"{part}.jsonl"].add(line)
             question = question_id(row["chunk_id"], row["question"])
-            practice = row["origin"] == "drill" or question in asked
-            asked.add(question)
             for name in wanted:
-                file = files.get(split + _SUFFIXES[name])
-                if name == "dsf" and practice:
-                    continue
-                if name == "parquet":
-                    files[f"{split}.parquet"].add(row)
-                elif name in shapes and file:  # eval is of the test split alone
+                file = files.get(part + _SUFFIXES[name])  # eval is of the test split alone, dsf has no drills
+                if file and name == "parquet":
+                    file.add(row)
+                elif file and name in shapes and not (name == "dsf" and question in asked):
                     file.add(_dump(shapes[name](row)))
+            asked.add(question)
     return {name: {"rows": file.rows, **describe_file(out / name)} for name, file in files.items()}
 
 
@@ -134,7 +138,8 @@ def publish(staging: Path, out: Path) -> list[str]:
     for name in fresh:
         os.replace(staging / name, out / name)
     staging.rmdir()
-    stale = [name for name in _file_names(FORMATS) if name not in fresh and (out / name).exists()]
+    known = _file_names(FORMATS) + _drill_names(FORMATS)
+    stale = [name for name in known if name not in fresh and (out / name).exists()]
     for name in stale:
         (out / name).unlink()
     return stale
@@ -199,6 +204,14 @@ def _file_names(formats: Sequence[str]) -> list[str]:
         if name != "hf":
             names += [split + _SUFFIXES[name] for split in (("test",) if name == "eval" else SPLITS)]
     return names
+
+
+def _drill_names(formats: Sequence[str]) -> list[str]:
+    return [
+        DRILLS + _SUFFIXES[name]
+        for name in ("hf", "chat", "completion", "parquet")
+        if name in ("hf", *formats)
+    ]
 
 
 def _read_rows(path: Path) -> Iterator[tuple[bytes, Row]]:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,12 @@ from .job import Estimate, Order, Result, State, Status
 from .lora import CONFIG
 from .pack import CHOICE, PACK_TOKENS, Example, Pack, pack_examples, tokenise, tokenise_pair
 from .serve import default_model
+from .splits import DRILLS
 from .train import LOG, Recipe, Step, Trained, train_adapter
 from .training_files import check_files, count_tokens, data_file
 
 CONTEXT = 2048  # tokens a row may have: memory and time grow with the square of it
+PARTS = ("train", DRILLS)  # of the dataset, that are learnt
 COPYING = 0.3  # weight of a copied token in the loss
 CANCELLED = "cancelled"  # what stands in trained.json in place of a result
 PORT = 8082  # where the tuned model is served, beside the base model at 8081
@@ -51,7 +53,8 @@ class LocalBackend:
 
     def estimate(self, order: Order) -> Estimate:
         """Count the tokens; nothing is paid."""
-        return Estimate(count_tokens(order), 0.0, "on this machine, where what rows share is computed once")
+        basis = "on this machine, where what rows share is computed once"
+        return Estimate(count_tokens(order, parts=PARTS), 0.0, basis)
 
     def sign_in(self) -> None:
         """Nobody is asked."""
@@ -145,7 +148,7 @@ def train_order(order: Order, folder: Path, on_step: Callable[[Step], None] = la
     )
     # Rows about the same documents stay together, even where that makes a step somewhat larger.
     most = 2 * recipe.batch
-    train, valid = (list(make_packs(order, split, tokenizer, most)) for split in ("train", "valid"))
+    train, valid = (list(make_packs(order, parts, tokenizer, most)) for parts in (PARTS, ("valid",)))
     trained = train_adapter(model, train, valid, folder, recipe, start=start, on_step=on_step)
     if has_gguf_form(base):
         write_adapter(folder, folder / "adapter.gguf", base=base)
@@ -186,34 +189,43 @@ def _faster_type(device: str) -> Any:
     return torch.bfloat16 if seconds(torch.bfloat16) < seconds(torch.float32) else torch.float32
 
 
-def make_packs(order: Order, split: str, tokenizer: Any, most: int) -> Iterator[Pack]:
-    """Pack the rows of a split, those that begin alike together; raises UserError for one too long."""
+def make_packs(order: Order, parts: Sequence[str], tokenizer: Any, most: int) -> Iterator[Pack]:
+    """Pack the rows of these parts of the dataset, those that begin alike together.
+
+    Raises UserError that names a row too long.
+    """
     examples = []
-    for number, row in enumerate(read_rows(order, split), start=1):
-        example = to_example(row, tokenizer)
-        length = len(example.prompt) + len(example.reply)
-        if length > CONTEXT:
-            raise UserError(
-                f"{data_file(order, split)}, line {number} has {length:,} tokens, {CONTEXT:,} fit: "
-                "generate with a smaller --chunk-size or fewer --distractors"
-            )
-        examples.append(example)
+    for part in parts:
+        for number, row in enumerate(read_rows(order, part), start=1):
+            example = to_example(row, tokenizer, drill=part == DRILLS)
+            length = len(example.prompt) + len(example.reply)
+            if length > CONTEXT:
+                raise UserError(
+                    f"{data_file(order, part)}, line {number} has {length:,} tokens, {CONTEXT:,} fit: "
+                    "generate with a smaller --chunk-size or fewer --distractors"
+                )
+            examples.append(example)
     examples.sort(key=lambda example: example.prompt)
     return pack_examples(examples, limit=PACK_TOKENS, most=most)
 
 
-def to_example(row: dict[str, Any], tokenizer: Any) -> Example:
-    """Turn a chat or a completion row into tokens; what only copies a quote weighs less."""
+def to_example(row: dict[str, Any], tokenizer: Any, *, drill: bool = False) -> Example:
+    """Turn a chat or a completion row into tokens; what only copies a quote weighs less.
+
+    A drill is learnt up to the end of its quote: what a rule answers with teaches no one to answer.
+    """
     reply = row["messages"][-1]["content"] if "messages" in row else row["completion"]
-    copied = [(quote.start(1) + CHOICE, quote.end(1)) for quote in _QUOTE.finditer(reply)]
+    quotes = list(_QUOTE.finditer(reply))
+    copied = [(quote.start(1) + CHOICE, quote.end(1)) for quote in quotes]
+    upto = quotes[-1].end() if drill else None
     if "messages" in row:
-        return tokenise(row["messages"], tokenizer, copied, COPYING)
-    return tokenise_pair(row["prompt"], reply, tokenizer, copied, COPYING)
+        return tokenise(row["messages"], tokenizer, copied, COPYING, upto=upto)
+    return tokenise_pair(row["prompt"], reply, tokenizer, copied, COPYING, upto=upto)
 
 
-def read_rows(order: Order, split: str) -> Iterator[dict[str, Any]]:
-    """Read the rows of a split in the order's form; raises UserError where there is no such file."""
-    path = data_file(order, split)
+def read_rows(order: Order, part: str) -> Iterator[dict[str, Any]]:
+    """Read the rows of a part in the order's form; raises UserError where there is no file to train on."""
+    path = data_file(order, part)
     try:
         with path.open(encoding="utf-8") as file:
             for number, line in enumerate(file, start=1):
@@ -226,7 +238,7 @@ def read_rows(order: Order, split: str) -> Iterator[dict[str, Any]]:
                     raise UserError(f"{path}, line {number} is no row to learn from; run generate again")
                 yield row
     except FileNotFoundError:
-        if split == "train":
+        if part == "train":
             raise UserError(f"{path} is missing; run generate with --format {order.api}") from None
 
 

@@ -15,6 +15,7 @@ from .distract import Distractors
 from .errors import UserError
 from .parse import normalise, question_id
 from .records import Chunk, Draft
+from .splits import part_of
 
 Drafter = Callable[
     [], Awaitable[list[Draft]]
@@ -27,7 +28,7 @@ _HOPELESS = 12  # so many pieces without one success: the endpoint is not there,
 class Tally:
     """Count what came out: rows by split and origin, refusals by reason, rows the endpoint still owes."""
 
-    accepted: Counter[str] = field(default_factory=Counter)  # by split
+    accepted: Counter[str] = field(default_factory=Counter)  # by split, drills apart
     origins: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)  # by reason
     missing: int = 0
@@ -35,7 +36,7 @@ class Tally:
 
     @property
     def rows(self) -> int:
-        """Count the accepted rows."""
+        """Count the accepted rows, drills as well."""
         return sum(self.accepted.values())
 
 
@@ -78,7 +79,7 @@ async def generate_records(
                     good.append(draft)
             for record in _assemble(good, chunks, distractors, k=k, p=p, seed=seed, no_oracle=no_oracle):
                 write_row(raft, record)
-                tally.accepted[record["split"]] += 1
+                tally.accepted[part_of(record)] += 1
                 tally.origins[record["origin"]] += 1
                 tally.with_oracle += record["has_oracle"]
             if tally.missing >= _HOPELESS and not tally.rows and tally.missing == tally.refused.total():

@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple, Protocol, TypedDict
 from .errors import UserError
 from .lora import WEIGHTS
 from .records import content_id
+from .splits import DRILLS
 
 RECORD = "job.json"
 PATIENCE = 10  # looks in a row that may find the service unreachable before the waiting ends
@@ -45,10 +46,9 @@ class Order:
     def key(self) -> str:
         """Identify the order by its settings and the content of its files, wherever these stand."""
         settings = {**dataclasses.asdict(self), "dataset": ""}
-        paths = [self.dataset / f"{split}.{self.api}.jsonl" for split in ("train", "valid")]
-        if (Path(self.model) / WEIGHTS).is_file():  # an earlier training's folder, to go on from
-            settings["model"] = ""
-            paths.append(Path(self.model) / WEIGHTS)
+        paths = [self.dataset / f"{part}.{self.api}.jsonl" for part in ("train", "valid")]
+        drills, adapter = self.dataset / f"{DRILLS}.{self.api}.jsonl", Path(self.model) / WEIGHTS
+        paths += filter(Path.is_file, (drills, adapter))  # for a training here
         files = [hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "" for path in paths]
         return content_id(json.dumps(settings, sort_keys=True), *files)
 

@@ -54,12 +54,18 @@ class Pack:
 
 
 def tokenise(
-    messages: Sequence[Any], tokenizer: Any, copied: Iterable[tuple[int, int]] = (), copying: float = 1.0
+    messages: Sequence[Any],
+    tokenizer: Any,
+    copied: Iterable[tuple[int, int]] = (),
+    copying: float = 1.0,
+    *,
+    upto: int | None = None,
 ) -> Example:
     """Turn a chat into an example: all but its last message is the prompt, the last one is learnt.
 
     The model's own chat template says how a turn begins and ends, and its end is learnt as well.
-    copied: spans of the reply, in characters, that weigh `copying` in the loss.
+    copied: spans of the reply, in characters, that weigh `copying` in the loss. upto: so many characters
+    of the reply alone are learnt, and not how it goes on.
     """
     reply = messages[-1]["content"]
     prompt = tokenizer.apply_chat_template(list(messages[:-1]), tokenize=False, add_generation_prompt=True)
@@ -67,7 +73,7 @@ def tokenise(
     # A template may change what was said before, dropping reasoning, say: then the usual token ends it.
     kept = isinstance(whole, str) and whole.startswith(prompt + reply)
     ending = whole[len(prompt) + len(reply) :].rstrip() if kept else ""
-    return tokenise_pair(prompt, reply, tokenizer, copied, copying, ending=ending)
+    return tokenise_pair(prompt, reply, tokenizer, copied, copying, ending=ending, upto=upto)
 
 
 def tokenise_pair(
@@ -78,17 +84,22 @@ def tokenise_pair(
     copying: float = 1.0,
     *,
     ending: str = "",
+    upto: int | None = None,
 ) -> Example:
     """Turn a prompt and a completion into an example; `ending` closes it, the usual token by default."""
     spans = list(copied)
     encoded = tokenizer(
         reply + (ending or tokenizer.eos_token), add_special_tokens=False, return_offsets_mapping=True
     )
-    weights = [
-        copying if any(begin <= at < end for begin, end in spans) else 1.0 for at, _ in encoded.offset_mapping
+    learnt = [
+        (token, copying if any(begin <= at < end for begin, end in spans) else 1.0)
+        for token, (at, _) in zip(encoded.input_ids, encoded.offset_mapping, strict=True)
+        if upto is None or at < upto
     ]
     return Example(
-        list(tokenizer(prompt, add_special_tokens=False).input_ids), list(encoded.input_ids), weights
+        list(tokenizer(prompt, add_special_tokens=False).input_ids),
+        [token for token, _ in learnt],
+        [weight for _, weight in learnt],
     )
 
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Literal
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
 
 from .errors import UserError
 from .records import content_id
 
 Split = Literal["train", "valid", "test"]
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
+DRILLS = "drills"  # beside the splits: made by rule of the chunks of train, to practise on
+
+
+def part_of(record: Mapping[str, Any]) -> str:
+    """Name the part of the dataset that a record is written to: its split, or the drills."""
+    return DRILLS if record["origin"] == "drill" else str(record["split"])
 
 
 def assign_splits(

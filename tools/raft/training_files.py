@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from .errors import UserError
@@ -10,9 +11,9 @@ from .job import Order
 from .vet import count_by_document, load_counter, vet_files
 
 
-def data_file(order: Order, split: str) -> Path:
-    """Give the file of a split, in the form that the order trains on."""
-    return order.dataset / f"{split}.{order.api}.jsonl"
+def data_file(order: Order, part: str) -> Path:
+    """Give the file of a part of the dataset, a split or the drills, in the form the order trains on."""
+    return order.dataset / f"{part}.{order.api}.jsonl"
 
 
 def has_rows(path: Path) -> bool:
@@ -31,13 +32,14 @@ def check_files(order: Order, *, model: str, hosted: bool) -> None:
         raise UserError(f"{order.dataset} must not be trained on: {errors[0]}{more}; generate it again")
 
 
-def count_tokens(order: Order) -> int:
+def count_tokens(order: Order, *, parts: Sequence[str] = ("train",)) -> int:
     """Count the tokens trained on, all epochs, by the embedded tokenizer: an estimate."""
     count = count_by_document(load_counter())
     total = 0
-    with data_file(order, "train").open(encoding="utf-8") as file:
-        for line in file:
-            row = json.loads(line)
-            texts = [message["content"] for message in row.get("messages", ())] or row.values()
-            total += sum(count(text) for text in texts)
+    for path in filter(has_rows, (data_file(order, part) for part in parts)):
+        with path.open(encoding="utf-8") as file:
+            for line in file:
+                row = json.loads(line)
+                texts = [message["content"] for message in row.get("messages", ())] or row.values()
+                total += sum(count(text) for text in texts)
     return round(total * order.epochs)

@@ -14,7 +14,7 @@ from pathlib import Path
 from .cost import context_of, load_prices
 from .parse import parse_answer
 from .records import content_id
-from .splits import SPLITS
+from .splits import DRILLS, SPLITS
 from .vet_records import Report, Row, Sample, Severity, vet_places, vet_record, vet_share
 
 FEWEST_ROWS = 10  # what OpenAI and Azure OpenAI take for training at least
@@ -46,7 +46,7 @@ def vet_files(
     share: float | None = None,
     hosted: bool = False,
 ) -> list[Finding]:
-    """Vet the split files in a folder: {train,valid,test}.jsonl, .chat, .completion and .dsf.jsonl.
+    """Vet the files in a folder: {train,valid,test,drills}.jsonl, .chat, .completion and .dsf.jsonl.
 
     An error is a file that must not be trained on or measured with, a warning is for a person to
     judge, a note tells the lengths. `context` is the longest row in tokens the model takes; without
@@ -66,22 +66,23 @@ def vet_files(
     rows: dict[str, int] = {}
     wanted: dict[str, int] = {}
     oracles: Counter[bool] = Counter()
-    for split in SPLITS:
-        path = folder / f"{split}.jsonl"
+    for part in (*SPLITS, DRILLS):
+        split = "train" if part == DRILLS else part
+        path = folder / f"{part}.jsonl"
         if path.exists():
             sample = Sample()
             for line, row in _read(path, report, rows):
                 if vet_record(row, split, path.name, line, report):
                     sample.add(row)
             vet_places(sample, path.name, report)
-            oracles += sample.rows
+            oracles += sample.rows if part != DRILLS else Counter()  # a drill always holds its oracle
             wanted |= {
-                f"{split}.chat.jsonl": rows[path.name],
-                f"{split}.completion.jsonl": rows[path.name],
-                f"{split}.dsf.jsonl": len(sample.questions),
+                f"{part}.chat.jsonl": rows[path.name],
+                f"{part}.completion.jsonl": rows[path.name],
+                f"{part}.dsf.jsonl": len(sample.questions),
             }
         for form, texts_of in (("chat", _vet_chat), ("completion", _vet_pair), ("dsf", _vet_chat)):
-            path = folder / f"{split}.{form}.jsonl"
+            path = folder / f"{part}.{form}.jsonl"
             if path.exists():
                 for line, row in _read(path, report, rows):
                     texts = texts_of(row, path.name, line, report)

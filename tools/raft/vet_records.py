@@ -83,16 +83,15 @@ class Sample:
     """Count the records of a file, their questions, and where the oracles stand."""
 
     def __init__(self) -> None:
-        self.rows: Counter[bool] = Counter()  # by has_oracle, but for drills: these always have it
+        self.rows: Counter[bool] = Counter()  # by has_oracle
         self.places: Counter[tuple[int, int]] = Counter()  # (documents in the row, place of the oracle)
-        self.questions: set[str] = set()  # that stand without documents too: not again, and no drills
+        self.questions: set[str] = set()  # each once, whatever the rounds
         self._seen: set[tuple[str, ...]] = set()
 
     def add(self, row: Row) -> None:
         """Count one record; the place of the oracle once for all rows about the same documents."""
-        if row["origin"] != "drill":
-            self.rows[row["has_oracle"]] += 1
-            self.questions.add(question_id(row["chunk_id"], row["question"]))
+        self.rows[row["has_oracle"]] += 1
+        self.questions.add(question_id(row["chunk_id"], row["question"]))
         drawn = (row["chunk_id"], *sorted(row["distractor_ids"]))
         if row["has_oracle"] and drawn not in self._seen:
             self._seen.add(drawn)

@@ -167,8 +167,6 @@ def dataset(built: Built, manifest: Mapping[str, Any], out: Path) -> None:
         table.add_row(f"  {split}", str(rows))
     table.add_row("  questions of the model", str(counts["rows_by_origin"].get("generated", 0)))
     table.add_row("  questions of people", str(counts["rows_by_origin"].get("given", 0)))
-    if counts["rows_by_origin"].get("drill"):
-        table.add_row("  drills, made by rule", str(counts["rows_by_origin"]["drill"]))
     table.add_row("  with the oracle among the documents", str(counts["rows_with_oracle"]))
     console.print(table)
     if built.refused:

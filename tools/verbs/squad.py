@@ -59,8 +59,9 @@ def squad(
     ):
         if count:
             console.print(f"{count} questions {why}")
+    drilled = f"{files['drills.jsonl']['rows']} drills, " if "drills.jsonl" in files else ""
     console.print(
         f"Dataset: {len(labelled.records)} rows of {len(labelled.chunks)} paragraphs in {out}, "
         f"{len(labelled.held_out)} questions kept out in {out / 'questions.jsonl'}; "
-        f"{files['train.jsonl']['rows']} to train on, {files['valid.jsonl']['rows']} to validate"
+        f"{files['train.jsonl']['rows']} to train on, {drilled}{files['valid.jsonl']['rows']} to validate"
     )
