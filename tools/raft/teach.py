@@ -34,6 +34,7 @@ class Task:
     messages: list[Any]
     reply: str
     copied: tuple[int, int] = (0, 0)  # the part of the reply that only copies, once its beginning is chosen
+    upto: int | None = None  # characters of the reply to learn, if not all
 
 
 def make_tasks(paragraph: Paragraph, draw: random.Random, *, drills: int = 0) -> list[Task]:
@@ -50,14 +51,14 @@ def make_tasks(paragraph: Paragraph, draw: random.Random, *, drills: int = 0) ->
         tasks.append(_answer_task(passage, question, answer_reply(question, target, answer)))
     chunk = make_chunk(paragraph.text, title=paragraph.title, source="", page=None, kind="text")
     for drill in make_drills(chunk, drills, seed=draw.randrange(2**31)):
-        tasks.append(_answer_task(passage, drill["question"], drill["cot_answer"]))
+        tasks.append(_answer_task(passage, drill["question"], drill["cot_answer"], drill=True))
     return tasks
 
 
-def _answer_task(passage: str, question: str, reply: str) -> Task:
+def _answer_task(passage: str, question: str, reply: str, *, drill: bool = False) -> Task:
     messages = list(render("guided_answer.jinja2", passage=passage, question=question))
     begin, end = reply.index(BEGIN_QUOTE) + len(BEGIN_QUOTE), reply.index(END_QUOTE)
-    return Task(messages, reply, (begin + CHOICE, end))
+    return Task(messages, reply, (begin + CHOICE, end), end + len(END_QUOTE) if drill else None)
 
 
 def vary_layout(title: str, sentences: list[str], draw: random.Random) -> str:
@@ -77,6 +78,7 @@ def pack_tasks(tasks: list[Task], tokenizer: Any, *, limit: int = PACK_TOKENS) -
                 tokenizer,
                 [task.copied],
                 COPYING,
+                upto=task.upto,
             )
             for task in tasks
         ],
