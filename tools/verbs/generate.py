@@ -84,7 +84,7 @@ def generate(
     ] = None,
     drills: Annotated[
         int,
-        typer.Option(min=0, max=100, help="Questions a chunk made by rule, to practise on in a training here."),
+        typer.Option(min=0, max=100, help="Made by rule, a chunk, to practise on in a training here."),
     ] = 0,
     format: Annotated[
         list[str], typer.Option(help="hf, chat, completion, dsf, eval or parquet; may be repeated.")
