@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from .errors import UserError
 from .job import Order
-from .training_files import data_file, has_rows
+from .training_files import has_rows
 
 _MODEL = re.compile(
     r"(?:azureml://registries/)?(?P<registry>[\w.-]+)/(?:models/)?(?P<name>[\w.-]+)(?:/versions/|:)(?P<version>[\w.-]+)"
@@ -102,9 +102,9 @@ def write_job(order: Order, path: Path, *, name: str = "") -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     here = path.parent.resolve()
     data = {
-        split: Path(os.path.relpath(data_file(order, split).resolve(), here)).as_posix()
+        split: Path(os.path.relpath(order.file(split).resolve(), here)).as_posix()
         for split in ("train", "valid")
-        if has_rows(data_file(order, split))
+        if has_rows(order.file(split))
     }
     text = yaml.safe_dump(
         job_fields(order, name or job_name(order), data), sort_keys=False, allow_unicode=True

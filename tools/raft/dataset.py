@@ -208,9 +208,7 @@ def _file_names(formats: Sequence[str]) -> list[str]:
 
 def _drill_names(formats: Sequence[str]) -> list[str]:
     return [
-        DRILLS + _SUFFIXES[name]
-        for name in ("hf", "chat", "completion", "parquet")
-        if name in ("hf", *formats)
+        DRILLS + suffix for name, suffix in _SUFFIXES.items() if name in {"hf", *formats} - {"dsf", "eval"}
     ]
 
 

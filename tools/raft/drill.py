@@ -35,7 +35,9 @@ def make_drills(chunk: Chunk, n: int, *, seed: int) -> list[Draft]:
     rng = random.Random(f"drills {seed} {chunk['id']}")
     sentences = [" ".join(sentence.split()) for sentence in split_sentences(chunk["text"])]
     sentences = [sentence for sentence in sentences if is_eligible(sentence)]
-    telling = [sentence for sentence in sentences if any(_find_telling(_words_of(sentence)))]
+    telling = [
+        sentence for sentence in sentences if any(_find_telling(_words_of(sentence, word_spans(sentence))))
+    ]
     drills: dict[str, Draft] = {}
     for _ in range(n * _TRIES):
         if len(drills) == n or not sentences:
@@ -57,8 +59,10 @@ def _draft(question: str, sentence: str, answer: str, chunk_id: str) -> Draft:
 def _make_cloze(sentence: str, rng: random.Random) -> tuple[str, str] | None:
     """Draw an answer in a sentence and make the question of the rest; None where that is no question."""
     spans = word_spans(sentence)
-    words = [sentence[start:end] for start, end in spans]
-    drawn = _draw_answer(sentence, spans, rng)
+    words = _words_of(sentence, spans)
+    # Where the next word follows at once: no comma or bracket between them.
+    joined = [sentence[a[1] : b[0]].isspace() for a, b in pairwise(spans)] + [False]
+    drawn = _draw_answer(words, joined, rng)
     if drawn is None:
         return None
     begin, end, kind = drawn
@@ -75,13 +79,8 @@ def _make_cloze(sentence: str, rng: random.Random) -> tuple[str, str] | None:
     return question, sentence[spans[begin][0] : spans[end - 1][1]]
 
 
-def _draw_answer(
-    sentence: str, spans: list[tuple[int, int]], rng: random.Random
-) -> tuple[int, int, str] | None:
+def _draw_answer(words: list[str], joined: list[bool], rng: random.Random) -> tuple[int, int, str] | None:
     """Draw begin, end and kind of an answer: a number, a name, or else words with meaning at both ends."""
-    words = [sentence[start:end] for start, end in spans]
-    # Where the next word follows at once: no comma or bracket between them.
-    joined = [sentence[a[1] : b[0]].isspace() for a, b in pairwise(spans)] + [False]
     numbers, names = _find_telling(words)
     if numbers and (not names or rng.random() < 0.5):
         begin = rng.choice(numbers)
@@ -112,5 +111,5 @@ def _find_telling(words: list[str]) -> tuple[list[int], list[int]]:
     return numbers, [i for i, word in enumerate(words) if i and word[0].isupper() and len(word) > 1]
 
 
-def _words_of(sentence: str) -> list[str]:
-    return [sentence[start:end] for start, end in word_spans(sentence)]
+def _words_of(sentence: str, spans: list[tuple[int, int]]) -> list[str]:
+    return [sentence[start:end] for start, end in spans]

@@ -19,7 +19,7 @@ from .cost import Price, find_price, load_prices
 from .endpoint import CONNECTIONS
 from .errors import UserError
 from .job import ENDED, Estimate, Order, Result, State, Status
-from .training_files import check_files, count_tokens, data_file, has_rows
+from .training_files import check_files, count_tokens, has_rows
 
 # Azure's states, https://learn.microsoft.com/rest/api/azureml/jobs/get (JobStatus); any other is "queued".
 _STATES: dict[str, State] = {
@@ -109,9 +109,9 @@ class AzureMLBackend:
             if told := subscribe(self.workspace, read_model(order.model)):
                 on_step(told)
             data = {
-                split: self._register(data_file(order, split), on_step)
+                split: self._register(order.file(split), on_step)
                 for split in ("train", "valid")
-                if has_rows(data_file(order, split))
+                if has_rows(order.file(split))
             }
             from azure.ai.ml import load_job
 

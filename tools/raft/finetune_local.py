@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -22,11 +21,11 @@ from typing import Any
 from .errors import UserError
 from .job import Estimate, Order, Result, State, Status
 from .lora import CONFIG
-from .pack import CHOICE, PACK_TOKENS, Example, Pack, pack_examples, tokenise, tokenise_pair
+from .pack import PACK_TOKENS, Example, Pack, copied_spans, pack_examples, tokenise, tokenise_pair
 from .serve import default_model
 from .splits import DRILLS
 from .train import LOG, Recipe, Step, Trained, train_adapter
-from .training_files import check_files, count_tokens, data_file
+from .training_files import check_files, count_tokens
 
 CONTEXT = 2048  # tokens a row may have: memory and time grow with the square of it
 PARTS = ("train", DRILLS)  # of the dataset, that are learnt
@@ -34,7 +33,6 @@ COPYING = 0.3  # weight of a copied token in the loss
 CANCELLED = "cancelled"  # what stands in trained.json in place of a result
 PORT = 8082  # where the tuned model is served, beside the base model at 8081
 _ROOT = Path(__file__).resolve().parents[2]
-_QUOTE = re.compile(r"##begin_quote##(.*?)##end_quote##", re.DOTALL)
 
 
 class LocalBackend:
@@ -201,7 +199,7 @@ def make_packs(order: Order, parts: Sequence[str], tokenizer: Any, most: int) ->
             length = len(example.prompt) + len(example.reply)
             if length > CONTEXT:
                 raise UserError(
-                    f"{data_file(order, part)}, line {number} has {length:,} tokens, {CONTEXT:,} fit: "
+                    f"{order.file(part)}, line {number} has {length:,} tokens, {CONTEXT:,} fit: "
                     "generate with a smaller --chunk-size or fewer --distractors"
                 )
             examples.append(example)
@@ -210,22 +208,17 @@ def make_packs(order: Order, parts: Sequence[str], tokenizer: Any, most: int) ->
 
 
 def to_example(row: dict[str, Any], tokenizer: Any, *, drill: bool = False) -> Example:
-    """Turn a chat or a completion row into tokens; what only copies a quote weighs less.
-
-    A drill is learnt up to the end of its quote: what a rule answers with teaches no one to answer.
-    """
+    """Turn a chat or a completion row into tokens; what only copies a quote weighs less."""
     reply = row["messages"][-1]["content"] if "messages" in row else row["completion"]
-    quotes = list(_QUOTE.finditer(reply))
-    copied = [(quote.start(1) + CHOICE, quote.end(1)) for quote in quotes]
-    upto = quotes[-1].end() if drill else None
+    copied = copied_spans(reply)
     if "messages" in row:
-        return tokenise(row["messages"], tokenizer, copied, COPYING, upto=upto)
-    return tokenise_pair(row["prompt"], reply, tokenizer, copied, COPYING, upto=upto)
+        return tokenise(row["messages"], tokenizer, copied, COPYING, drill=drill)
+    return tokenise_pair(row["prompt"], reply, tokenizer, copied, COPYING, drill=drill)
 
 
 def read_rows(order: Order, part: str) -> Iterator[dict[str, Any]]:
     """Read the rows of a part in the order's form; raises UserError where there is no file to train on."""
-    path = data_file(order, part)
+    path = order.file(part)
     try:
         with path.open(encoding="utf-8") as file:
             for number, line in enumerate(file, start=1):

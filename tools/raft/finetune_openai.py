@@ -17,7 +17,7 @@ from .endpoint import CONNECTIONS, Endpoint
 from .errors import UserError
 from .job import Estimate, Order, Result, State, Status, Unreachable
 from .sdk import Told, clean, open_sdk, told_by
-from .training_files import check_files, count_tokens, data_file, has_rows
+from .training_files import check_files, count_tokens, has_rows
 
 EVENTS = "events.jsonl"
 _TIMEOUT = 120.0  # seconds; an upload of a large file included
@@ -110,7 +110,7 @@ class OpenAIBackend:
         files = {
             split: self._upload(order, split, on_step)
             for split in ("train", "valid")
-            if has_rows(data_file(order, split))
+            if has_rows(order.file(split))
         }
         fields: dict[str, Any] = {
             "model": order.model,
@@ -214,7 +214,7 @@ class OpenAIBackend:
 
     def _upload(self, order: Order, split: str, on_step: Callable[[str], None]) -> str:
         """Upload a file under a name made of its content, unless one of that name is there."""
-        path, name = data_file(order, split), _name(order, split)
+        path, name = order.file(split), _name(order, split)
 
         async def upload(sdk: Any) -> tuple[Any, bool]:
             known = [file for file in await self._files(sdk) if file.filename == name]
@@ -301,7 +301,7 @@ async def _retrieve(sdk: Any, file: str) -> Any:
 
 
 def _name(order: Order, split: str) -> str:
-    path = data_file(order, split)
+    path = order.file(split)
     return f"raft-{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}.{path.name}"
 
 

@@ -42,13 +42,16 @@ class Order:
     seed: int = 42
     suffix: str = "raft"  # of the tuned model's name
 
+    def file(self, part: str) -> Path:
+        """Give the file of a part of the dataset, a split or the drills, in the form that is trained on."""
+        return self.dataset / f"{part}.{self.api}.jsonl"
+
     @property
     def key(self) -> str:
         """Identify the order by its settings and the content of its files, wherever these stand."""
         settings = {**dataclasses.asdict(self), "dataset": ""}
-        paths = [self.dataset / f"{part}.{self.api}.jsonl" for part in ("train", "valid")]
-        drills, adapter = self.dataset / f"{DRILLS}.{self.api}.jsonl", Path(self.model) / WEIGHTS
-        paths += filter(Path.is_file, (drills, adapter))  # for a training here
+        paths = [self.file("train"), self.file("valid")]
+        paths += filter(Path.is_file, (self.file(DRILLS), Path(self.model) / WEIGHTS))  # for a training here
         files = [hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "" for path in paths]
         return content_id(json.dumps(settings, sort_keys=True), *files)
 

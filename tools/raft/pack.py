@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from .parse import END_QUOTE, QUOTE
+
 if TYPE_CHECKING:
     import torch
 
@@ -53,19 +55,24 @@ class Pack:
         return sum(self.weights)
 
 
+def copied_spans(reply: str) -> list[tuple[int, int]]:
+    """Find the characters of a reply that only copy: its quotes, past the beginning that chooses them."""
+    return [(quote.start(1) + CHOICE, quote.end(1)) for quote in QUOTE.finditer(reply)]
+
+
 def tokenise(
     messages: Sequence[Any],
     tokenizer: Any,
     copied: Iterable[tuple[int, int]] = (),
     copying: float = 1.0,
     *,
-    upto: int | None = None,
+    drill: bool = False,
 ) -> Example:
     """Turn a chat into an example: all but its last message is the prompt, the last one is learnt.
 
     The model's own chat template says how a turn begins and ends, and its end is learnt as well.
-    copied: spans of the reply, in characters, that weigh `copying` in the loss. upto: so many characters
-    of the reply alone are learnt, and not how it goes on.
+    copied: spans of the reply, in characters, that weigh `copying` in the loss. A drill is learnt up to
+    the end of its quote: what a rule answers with teaches no one to answer.
     """
     reply = messages[-1]["content"]
     prompt = tokenizer.apply_chat_template(list(messages[:-1]), tokenize=False, add_generation_prompt=True)
@@ -73,7 +80,7 @@ def tokenise(
     # A template may change what was said before, dropping reasoning, say: then the usual token ends it.
     kept = isinstance(whole, str) and whole.startswith(prompt + reply)
     ending = whole[len(prompt) + len(reply) :].rstrip() if kept else ""
-    return tokenise_pair(prompt, reply, tokenizer, copied, copying, ending=ending, upto=upto)
+    return tokenise_pair(prompt, reply, tokenizer, copied, copying, ending=ending, drill=drill)
 
 
 def tokenise_pair(
@@ -84,17 +91,18 @@ def tokenise_pair(
     copying: float = 1.0,
     *,
     ending: str = "",
-    upto: int | None = None,
+    drill: bool = False,
 ) -> Example:
     """Turn a prompt and a completion into an example; `ending` closes it, the usual token by default."""
     spans = list(copied)
+    learnt_to = reply.rindex(END_QUOTE) + len(END_QUOTE) if drill else None
     encoded = tokenizer(
         reply + (ending or tokenizer.eos_token), add_special_tokens=False, return_offsets_mapping=True
     )
     learnt = [
         (token, copying if any(begin <= at < end for begin, end in spans) else 1.0)
         for token, (at, _) in zip(encoded.input_ids, encoded.offset_mapping, strict=True)
-        if upto is None or at < upto
+        if learnt_to is None or at < learnt_to
     ]
     return Example(
         list(tokenizer(prompt, add_special_tokens=False).input_ids),

@@ -15,8 +15,7 @@ from .attend import use_matrix_products
 from .drill import make_drills
 from .errors import UserError
 from .guide import answer_reply, question_reply
-from .pack import CHOICE, PACK_TOKENS, Pack, pack_examples, tokenise
-from .parse import BEGIN_QUOTE, END_QUOTE
+from .pack import PACK_TOKENS, Pack, copied_spans, pack_examples, tokenise
 from .prompts import render
 from .records import make_chunk
 from .serve import default_model
@@ -34,7 +33,7 @@ class Task:
     messages: list[Any]
     reply: str
     copied: tuple[int, int] = (0, 0)  # the part of the reply that only copies, once its beginning is chosen
-    upto: int | None = None  # characters of the reply to learn, if not all
+    drill: bool = False
 
 
 def make_tasks(paragraph: Paragraph, draw: random.Random, *, drills: int = 0) -> list[Task]:
@@ -57,8 +56,7 @@ def make_tasks(paragraph: Paragraph, draw: random.Random, *, drills: int = 0) ->
 
 def _answer_task(passage: str, question: str, reply: str, *, drill: bool = False) -> Task:
     messages = list(render("guided_answer.jinja2", passage=passage, question=question))
-    begin, end = reply.index(BEGIN_QUOTE) + len(BEGIN_QUOTE), reply.index(END_QUOTE)
-    return Task(messages, reply, (begin + CHOICE, end), end + len(END_QUOTE) if drill else None)
+    return Task(messages, reply, copied_spans(reply)[0], drill)
 
 
 def vary_layout(title: str, sentences: list[str], draw: random.Random) -> str:
@@ -78,7 +76,7 @@ def pack_tasks(tasks: list[Task], tokenizer: Any, *, limit: int = PACK_TOKENS) -
                 tokenizer,
                 [task.copied],
                 COPYING,
-                upto=task.upto,
+                drill=task.drill,
             )
             for task in tasks
         ],

@@ -11,11 +11,6 @@ from .job import Order
 from .vet import count_by_document, load_counter, vet_files
 
 
-def data_file(order: Order, part: str) -> Path:
-    """Give the file of a part of the dataset, a split or the drills, in the form the order trains on."""
-    return order.dataset / f"{part}.{order.api}.jsonl"
-
-
 def has_rows(path: Path) -> bool:
     """Tell whether a file is there and holds anything."""
     return path.is_file() and path.stat().st_size > 0
@@ -23,8 +18,8 @@ def has_rows(path: Path) -> bool:
 
 def check_files(order: Order, *, model: str, hosted: bool) -> None:
     """Raise UserError for a dataset that must not be trained on, naming its first fault."""
-    if not data_file(order, "train").is_file():
-        raise UserError(f"{data_file(order, 'train')} is missing: run generate with --format {order.api}")
+    if not order.file("train").is_file():
+        raise UserError(f"{order.file('train')} is missing: run generate with --format {order.api}")
     findings = vet_files(order.dataset, model=model, hosted=hosted)
     errors = [finding for finding in findings if finding.severity == "error"]
     if errors:
@@ -36,7 +31,7 @@ def count_tokens(order: Order, *, parts: Sequence[str] = ("train",)) -> int:
     """Count the tokens trained on, all epochs, by the embedded tokenizer: an estimate."""
     count = count_by_document(load_counter())
     total = 0
-    for path in filter(has_rows, (data_file(order, part) for part in parts)):
+    for path in filter(has_rows, (order.file(part) for part in parts)):
         with path.open(encoding="utf-8") as file:
             for line in file:
                 row = json.loads(line)

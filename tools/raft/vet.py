@@ -75,7 +75,8 @@ def vet_files(
                 if vet_record(row, split, path.name, line, report):
                     sample.add(row)
             vet_places(sample, path.name, report)
-            oracles += sample.rows if part != DRILLS else Counter()  # a drill always holds its oracle
+            if part != DRILLS:  # a drill holds its oracle whatever p is
+                oracles += sample.rows
             wanted |= {
                 f"{part}.chat.jsonl": rows[path.name],
                 f"{part}.completion.jsonl": rows[path.name],
