@@ -282,11 +282,12 @@ def test_a_question_narrows_the_sentences_down() -> None:
         ("midges, moths", False),
         ("moths", False),
         ("beetles", False),
-        ("midges, moths and beetles", True),
+        ("crane flies", False),
+        ("midges, moths, crane flies and beetles", True),
     ],
 )
 def test_one_item_of_a_list_is_no_whole_answer(answer: str, whole: bool) -> None:
-    chunk = make_chunk("In summer the horseshoe bat hunts midges, moths and beetles.")
+    chunk = make_chunk("In summer the horseshoe bat hunts midges, moths, crane flies and beetles.")
     draft = new_draft("What does the horseshoe bat hunt in summer?", chunk["id"])
     draft["target"] = draft["expected"] = chunk["text"]
     read = parse_answer(reply(chunk["text"], answer, "what"))

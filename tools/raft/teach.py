@@ -88,19 +88,18 @@ def train_teacher(
     qa_path: Path,
     out_dir: Path,
     *,
-    epochs: float = 3,
-    learning_rate: float = 6e-4,
-    rank: int = 16,
-    seed: int = 42,
+    epochs: float,
+    learning_rate: float,
+    rank: int,
+    seed: int,
     hold_out: int = 20,
-    start: Path | None = None,
     say: Callable[[str], None] = print,
 ) -> Path:
     """Train the teacher's adapter on SQuAD-format data and write `teacher.gguf` into out_dir.
 
     The base model is frozen in bfloat16, the adapter is float32; loss only on the replies. One
     optimiser step a passage. `hold_out` paragraphs, drawn by the seed, are kept for validation.
-    About 10 minutes an epoch of XQuAD (240 paragraphs) on 2 cores. Raises UserError for bad data.
+    About 16 minutes an epoch of XQuAD (240 paragraphs) on one core. Raises UserError for bad data.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -127,7 +126,7 @@ def train_teacher(
     valid, train = packs_of(paragraphs[:hold_out], 0), packs_of(paragraphs[hold_out:], DRILLS)
     say(f"{len(train)} packs to learn, {sum(len(p.tokens) for p in train)} tokens; {len(valid)} to validate")
     recipe = Recipe(epochs=epochs, learning_rate=learning_rate, rank=rank, batch=1, seed=seed, validations=2)
-    train_adapter(model, train, valid, out_dir, recipe, start=start, on_step=partial(_tell, say))
+    train_adapter(model, train, valid, out_dir, recipe, on_step=partial(_tell, say))
     return write_adapter(out_dir, out_dir / "teacher.gguf", base=gguf)
 
 

@@ -15,8 +15,8 @@ def teach(
     out: Annotated[
         Path, typer.Option(help="Folder for the adapter, its log and its figures.", metavar="DIR")
     ],
-    epochs: Annotated[float, typer.Option(min=0.01)] = 3.0,
-    learning_rate: Annotated[float, typer.Option(min=0)] = 3e-4,
+    epochs: Annotated[float, typer.Option(min=0.01)] = 2.5,
+    learning_rate: Annotated[float, typer.Option(min=0)] = 1e-3,
     rank: Annotated[int, typer.Option(min=1, max=256)] = 16,
     seed: Annotated[int, typer.Option()] = 42,
 ) -> None:
