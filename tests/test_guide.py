@@ -276,18 +276,20 @@ def test_a_question_narrows_the_sentences_down() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "whole"),
+    ("listed", "answer", "whole"),
     [
-        ("midges", False),
-        ("midges, moths", False),
-        ("moths", False),
-        ("beetles", False),
-        ("crane flies", False),
-        ("midges, moths, crane flies and beetles", True),
+        ("midges, moths and beetles", "midges", False),
+        ("midges, moths and beetles", "midges, moths", False),
+        ("midges, moths and beetles", "moths", False),
+        ("midges, moths and beetles", "beetles", False),
+        ("midges, moths and beetles", "midges, moths and beetles", True),
+        ("midges, moths, crane flies and beetles", "midges", False),
+        ("midges, moths, crane flies and beetles", "moths", False),
+        ("midges, moths, crane flies and beetles", "midges, moths, crane flies and beetles", True),
     ],
 )
-def test_one_item_of_a_list_is_no_whole_answer(answer: str, whole: bool) -> None:
-    chunk = make_chunk("In summer the horseshoe bat hunts midges, moths, crane flies and beetles.")
+def test_one_item_of_a_list_is_no_whole_answer(listed: str, answer: str, whole: bool) -> None:
+    chunk = make_chunk(f"In summer the horseshoe bat hunts {listed}.")
     draft = new_draft("What does the horseshoe bat hunt in summer?", chunk["id"])
     draft["target"] = draft["expected"] = chunk["text"]
     read = parse_answer(reply(chunk["text"], answer, "what"))

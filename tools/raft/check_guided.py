@@ -118,7 +118,8 @@ def _is_one_of_several(answer: str, target: str) -> bool:
     before, found, after = target.partition(answer)
     if not found:
         return False
-    item, short = (rf"(?:[^\s,;]+ ){{0,{words}}}[^\s,;.]+" for words in (6, 1))
+    item = r"(?:[^\s,;]+ ){0,6}[^\s,;.]+"
+    short = r"(?:[^\s,;]+ )?[^\s,;.]+"  # more words between two commas are a clause as often as an item
     after = re.sub(r"^ \([^()]*\)", "", after)
     goes_on = re.match(rf",? (?:and|or) {item}[,;.]|(?:, {short})*, {item},? (?:and|or)\b|、", after)
     return bool(goes_on or re.search(rf"\b(?:and|or) $|, {item}, $|、$", before))
