@@ -14,6 +14,7 @@ import difflib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,7 +25,9 @@ from tests.scripted_endpoint import scripted_endpoint
 ROOT = Path(__file__).parent.parent
 
 # What this tree calls otherwise than the other revision: (pattern, replacement), applied to the other's files.
-RENAMED: tuple[tuple[str, str], ...] = ()
+RENAMED: tuple[tuple[str, str], ...] = (
+    (r'"model": "people"', '"model": "human"'),  # the answers of SQuAD
+)
 # Of these files every byte has to be the same, times aside.
 PATTERNS = ("*.jsonl", "*.json", "*.md", "*.html", "*.svg")
 _TIMES = (
@@ -70,6 +73,10 @@ def run_pipeline(tree: Path, out: Path, url: str) -> None:
             qa["answers"][0]["answer_start"] = paragraph["context"].index(qa["answers"][0]["text"])
     out.mkdir(parents=True)
     (out / "qa.txt").write_text(json.dumps(QA), encoding="utf-8")
+    # What models are sent is this tree's; the card's template goes with the code that fills it in.
+    prompts = out / "prompts"
+    shutil.copytree(ROOT / "prompts", prompts)
+    shutil.copy(tree / "prompts" / "dataset_card.jinja2", prompts)
     model = ["--base-url", url, "--model", "m"]
     formats = [f"--format={name}" for name in ("chat", "completion", "dsf", "eval")]
     data = ROOT / "data"
@@ -90,7 +97,7 @@ def run_pipeline(tree: Path, out: Path, url: str) -> None:
         done = subprocess.run(
             [sys.executable, "-m", "tools", *map(str, step)],
             cwd=tree,
-            env={**os.environ, "RAFT_PROMPTS": str(ROOT / "prompts"), "PYTHONDONTWRITEBYTECODE": "1"},
+            env={**os.environ, "RAFT_PROMPTS": str(prompts), "PYTHONDONTWRITEBYTECODE": "1"},
             capture_output=True,
             text=True,
         )
@@ -101,7 +108,9 @@ def run_pipeline(tree: Path, out: Path, url: str) -> None:
 
 def read_outputs(out: Path, renamed: tuple[tuple[str, str], ...] = ()) -> dict[str, str]:
     """Read the files to compare by name, their times left out."""
-    files = sorted({path for pattern in PATTERNS for path in out.rglob(pattern) if ".cache" not in path.parts})
+    files = sorted(
+        {path for pattern in PATTERNS for path in out.rglob(pattern) if ".cache" not in path.parts}
+    )
     outputs = {}
     for path in files:
         text = path.read_text(encoding="utf-8")
@@ -120,7 +129,9 @@ def main() -> None:
     other = Path(options.against)
     if not other.is_dir():
         other = work / "tree"
-        subprocess.run(["git", "worktree", "add", "--detach", str(other), options.against], cwd=ROOT, check=True)
+        subprocess.run(
+            ["git", "worktree", "add", "--detach", str(other), options.against], cwd=ROOT, check=True
+        )
     try:
         for tree, name in ((other, "before"), (ROOT, "after")):
             # One port for both: the address stands in the files.
@@ -134,7 +145,9 @@ def main() -> None:
     for name in different:
         print(f"\n{name}" + ("" if name in before and name in after else ": only on one side"))
         pairs = (before.get(name, ""), after.get(name, ""))
-        lines = difflib.unified_diff(*(text.splitlines() for text in pairs), "before", "after", lineterm="", n=0)
+        lines = difflib.unified_diff(
+            *(text.splitlines() for text in pairs), "before", "after", lineterm="", n=0
+        )
         print("\n".join(line[:300] for line, _ in zip(lines, range(12), strict=False)))
     print(f"{len(after) - len(different)} of {len(after)} files have the same bytes; outputs in {work}")
     sys.exit(bool(different))

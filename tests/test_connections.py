@@ -14,9 +14,9 @@ from promptflow.connections import AzureOpenAIConnection, CustomConnection, Open
 
 from tests.scripted_endpoint import scripted_endpoint
 from tools.connections import create_connections, load_connection, promptflow_endpoint
-from tools.raft.client import Client, Reply
-from tools.raft.endpoint import CONNECTIONS, Endpoint, resolve_endpoint
 from tools.raft.errors import UserError
+from tools.raft.models.client import Client, Reply
+from tools.raft.models.endpoint import CONNECTIONS, EMBEDDED_URL, TEACHER_MODEL, Endpoint, resolve_endpoint
 
 ROOT = Path(__file__).parent.parent
 KEY = "sk-a-key-nobody-must-see"
@@ -31,7 +31,9 @@ ENV = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in CONNECTIONS.glob("*.yaml")))
+@pytest.mark.parametrize(
+    "name", sorted(path.stem for path in CONNECTIONS.glob("*.yaml") if path.stem != "embedded")
+)
 def test_promptflow_takes_every_file_and_it_points_where_the_command_line_points(name: str) -> None:
     connection = load_connection(CONNECTIONS / f"{name}.yaml", ENV)
     assert connection.name == name
@@ -39,6 +41,14 @@ def test_promptflow_takes_every_file_and_it_points_where_the_command_line_points
     assert (theirs.base_url, theirs.kind, theirs.key) == (ours.base_url, ours.kind, ours.key)
     assert (theirs.api_version, theirs.identity) == (ours.api_version, ours.identity)
     assert KEY not in f"{theirs} {theirs!r}"
+
+
+def test_a_connection_called_embedded_is_an_address_like_any_other() -> None:
+    connection = load_connection(CONNECTIONS / "embedded.yaml", ENV)
+    endpoint = promptflow_endpoint(connection, "m")
+    assert (endpoint.base_url, endpoint.kind) == (EMBEDDED_URL, "compatible")
+    assert not endpoint.constrained, "what it is asked with is decided by its model"
+    assert promptflow_endpoint(connection, TEACHER_MODEL).constrained
 
 
 def test_no_file_holds_a_key() -> None:
@@ -91,7 +101,7 @@ def test_what_promptflow_does_not_take_is_said_without_the_key(tmp_path: Path) -
     (tmp_path / "bad.yaml").write_text(
         "name: bad\ntype: serverless\napi_key: ${env:OPENAI_API_KEY}\n", encoding="utf-8"
     )
-    with pytest.raises(UserError, match="no connection promptflow takes") as refused:
+    with pytest.raises(UserError, match="not a connection promptflow accepts") as refused:
         load_connection(tmp_path / "bad.yaml", ENV)
     assert KEY not in str(refused.value)
     assert "\n" not in str(refused.value)

@@ -11,7 +11,7 @@ from promptflow.connections import (
 from promptflow.core import tool
 
 from tools.connections import node_client
-from tools.raft.ask import ask_questions as ask
+from tools.raft.generate import draft
 
 
 @tool
@@ -22,6 +22,6 @@ async def ask_questions(
     questions: int,
     seed: int,
 ) -> list:
-    """Ask for questions that the chunk answers; gives drafts without answers."""
+    """Ask for questions that the chunk answers; returns drafts without answers."""
     async with node_client(connection, model) as client:
-        return await ask(chunk, client, n=questions, seed=seed)
+        return await draft.ask_questions(chunk, client, n=questions, seed=seed)

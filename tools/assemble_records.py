@@ -2,15 +2,13 @@
 
 from promptflow.core import tool
 
-from tools.raft.assemble import assemble_record
+from tools.raft.generate import assemble
 
 
 @tool
 def assemble_records(
     chunk: dict, drafts: list, distractors: dict, p: float, no_oracle: str, seed: int
 ) -> list:
-    """Assemble one record a draft, the oracle among its documents with probability p."""
-    return [
-        assemble_record(draft, chunk, drawn, p=p, seed=seed, split=distractors["split"], no_oracle=no_oracle)
-        for draft, drawn in zip(drafts, distractors["drawn"], strict=True)
-    ]
+    """Assemble one record for each draft, the oracle among its documents with probability p."""
+    drawn, split = distractors["drawn"], distractors["split"]
+    return assemble.assemble_records(drafts, chunk, drawn, p=p, seed=seed, split=split, no_oracle=no_oracle)

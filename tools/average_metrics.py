@@ -2,7 +2,7 @@
 
 from promptflow.core import log_metric, tool
 
-from tools.raft.average import average_metrics as average
+from tools.raft.evaluate.metrics import average_metrics as average
 
 
 @tool

@@ -2,7 +2,7 @@
 
 from promptflow.core import log_metric, tool
 
-from tools.raft.rank_metrics import average_scores as average
+from tools.raft.evaluate.retrieval_metrics import average_scores as average
 
 
 @tool

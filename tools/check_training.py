@@ -1,11 +1,11 @@
-"""Node: a dataset and settings → the order of a training, after every check."""
+"""Node: a dataset and settings → the spec of a training, after every check."""
 
 from pathlib import Path
 
 from promptflow.core import tool
 
-from tools.raft.backends import open_backend
-from tools.raft.job import Order, as_fields
+from tools.raft.finetune.backend import FineTuneSpec
+from tools.raft.finetune.job import open_backend, spec_fields
 
 
 @tool
@@ -13,7 +13,7 @@ def check_training(
     dataset: str, backend: str, model: str, api: str, epochs: float, learning_rate: float, batch_size: int
 ) -> dict:
     """Check that the backend can train on the dataset; a rate or size of 0 leaves it to the backend."""
-    order = Order(
+    spec = FineTuneSpec(
         dataset=Path(__file__).parent.parent / dataset,  # below the flow's folder, unless it is absolute
         model=model,
         api=api,
@@ -21,5 +21,5 @@ def check_training(
         learning_rate=learning_rate or None,
         batch_size=batch_size or None,
     )
-    open_backend(backend, model, order.dataset).check(order)
-    return as_fields(order)
+    open_backend(backend, model, spec.dataset).check(spec)
+    return spec_fields(spec)

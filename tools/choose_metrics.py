@@ -2,7 +2,7 @@
 
 from promptflow.core import tool
 
-from tools.raft.average import choose_metrics as choose
+from tools.raft.evaluate.metrics import choose_metrics as choose
 
 
 @tool

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tools.raft.cache import cache_directory
-from tools.raft.client import Client
-from tools.raft.endpoint import (
+from tools.raft.errors import UserError, one_line
+from tools.raft.models.cache import cache_directory
+from tools.raft.models.client import Client
+from tools.raft.models.endpoint import (
     CONNECTIONS,
     Endpoint,
     environment,
@@ -17,7 +18,6 @@ from tools.raft.endpoint import (
     kind_of,
     read_connection,
 )
-from tools.raft.errors import UserError
 
 # Of the variables in connections/, the only one that may stay empty: Entra ID takes its place.
 OPTIONAL = "AZURE_OPENAI_API_KEY"
@@ -86,10 +86,10 @@ def load_connection(file: Path, env: Mapping[str, str]) -> Any:
     try:
         return _Connection._load(data=fields, yaml_path=file)
     except Exception as error:
-        told = " ".join(str(error).split())
+        message = str(error)
         for value in _secrets(fields):
-            told = told.replace(value, "[key]")
-        raise UserError(f"{file} is no connection promptflow takes: {told[:200]}") from None
+            message = message.replace(value, "[key]")
+        raise UserError(f"{file} is not a connection promptflow accepts: {one_line(message)}") from None
 
 
 def _secrets(fields: Mapping[str, Any]) -> list[str]:
@@ -134,9 +134,7 @@ def lookup(name: str, model: str) -> Endpoint | None:
     except ConnectionNotFoundError:
         return None
     except Exception as error:  # no keyring, another machine's encryption
-        raise UserError(
-            f"promptflow's connection {name} cannot be read: {' '.join(str(error).split())[:200]}"
-        ) from None
+        raise UserError(f"promptflow's connection {name} cannot be read: {one_line(error)}") from None
     return promptflow_endpoint(found, model)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from promptflow.core import tool
 
-from tools.raft.distract import open_distractors
+from tools.raft.generate.distractors import open_distractors
 
 
 @tool

@@ -1,15 +1,15 @@
-"""Node: the order of a training → tokens trained, dollars, and what these rest on."""
+"""Node: the spec of a training → tokens trained, dollars, and what these rest on."""
 
 from pathlib import Path
 
 from promptflow.core import tool
 
-from tools.raft.backends import open_backend
-from tools.raft.job import Order
+from tools.raft.finetune.backend import FineTuneSpec
+from tools.raft.finetune.job import open_backend
 
 
 @tool
-def estimate_training(order: dict, backend: str) -> dict:
+def estimate_training(spec: dict, backend: str) -> dict:
     """Estimate what a training takes; dollars is null where no price is known."""
-    wanted = Order(**{**order, "dataset": Path(order["dataset"])})
+    wanted = FineTuneSpec(**{**spec, "dataset": Path(spec["dataset"])})
     return open_backend(backend, wanted.model, wanted.dataset).estimate(wanted)._asdict()

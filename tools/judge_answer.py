@@ -11,9 +11,9 @@ from promptflow.connections import (
 from promptflow.core import tool
 
 from tools.connections import node_client
-from tools.raft.average import judged_names
-from tools.raft.judge import judge_answers
-from tools.raft.score import read_gold
+from tools.raft.evaluate.judge import judge_answers
+from tools.raft.evaluate.metrics import chosen_judgements
+from tools.raft.evaluate.score import read_gold
 
 
 @tool
@@ -26,7 +26,7 @@ async def judge_answer(
 ) -> dict:
     """Have the chosen judgements made; a score that cannot be read is missing, and `error` says why."""
     async with node_client(connection, model) as client:
-        verdicts = await judge_answers([answer], [read_gold(gold)], client, names=judged_names(chosen))
+        verdicts = await judge_answers([answer], [read_gold(gold)], client, names=chosen_judgements(chosen))
     return {
         name: {"score": told.score, "said": told.said, "error": told.error}
         for name, told in verdicts[0].items()

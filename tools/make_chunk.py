@@ -2,7 +2,7 @@
 
 from promptflow.core import tool
 
-from tools.raft.records import make_chunk as make
+from tools.raft.ingest.chunks import make_chunk as make
 
 
 @tool

@@ -3,10 +3,10 @@
 from promptflow.core import tool
 
 import tools.chat_page  # noqa: F401 - the chat page of `pf flow serve` needs it
-from tools.raft.follow_up import stand_alone
+from tools.raft.rag import follow_up
 
 
 @tool
 def resolve_question(question: str, chat_history: list) -> dict:
-    """Make a follow-up stand by itself; gives "query" and "question", both made safe."""
-    return stand_alone(question, chat_history or [])._asdict()
+    """Make a follow-up question self-contained; returns "query" and "question", both sanitized."""
+    return follow_up.resolve_question(question, chat_history or [])._asdict()

@@ -2,7 +2,7 @@
 
 from promptflow.core import tool
 
-from tools.raft.score import read_gold, score_answer as score
+from tools.raft.evaluate.score import read_gold, score_answer as score
 
 
 @tool

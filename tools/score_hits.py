@@ -2,7 +2,7 @@
 
 from promptflow.core import tool
 
-from tools.raft.rank_metrics import score_hits as score
+from tools.raft.evaluate.retrieval_metrics import score_hits as score
 
 
 @tool

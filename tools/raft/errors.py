@@ -1,7 +1,12 @@
-"""The one exception whose text is meant for the user."""
+"""The exception whose text is meant for the user, and the one-line form of any other."""
 
 from __future__ import annotations
 
 
 class UserError(Exception):
-    """A mistake the user can mend: what is wrong, where, and what to do, in one line."""
+    """A mistake the user can fix: what is wrong, where, and what to do, in one line."""
+
+
+def one_line(error: object, limit: int = 200) -> str:
+    """Return the message of an exception, or any text, on one line of at most `limit` characters."""
+    return " ".join(str(error).split())[:limit]

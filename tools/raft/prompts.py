@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from .errors import UserError
+from .files import PROJECT
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
-PROMPTS = Path(__file__).resolve().parents[2] / "prompts"
+PROMPTS = PROJECT / "prompts"
 _ROLE = re.compile(r"(?m)^#\s*(system|user|assistant):\s*\n")
 
 

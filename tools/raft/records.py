@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Literal, TypedDict
-
-from .errors import UserError
-from .safe import make_safe
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple, TypedDict, get_args, get_origin, get_type_hints, is_typeddict
 
 Kind = Literal["text", "api"]
 Origin = Literal["generated", "given", "drill"]  # asked by the model, by a person, or made by rule
+Split = Literal["train", "valid", "test"]
+NoOracle = Literal["keep", "refuse"]  # the label of a row without its oracle: its answer, or a refusal
+
+SPLITS: tuple[Split, ...] = get_args(Split)
+DRILLS = "drills"  # a part beside the splits: made by rule from the chunks of train, to practise on
 
 
 class Document(TypedDict):
-    """One source read whole: its plain text and where each page starts in it."""
+    """One source, read in full: its plain text and where each page starts in it."""
 
     source: str  # path below the folder the user named, with forward slashes
     title: str
-    text: str  # already made safe, see safe.py
+    text: str  # sanitized, see text/sanitize.py
     page_starts: list[int]  # offset of page i + 1 in text; empty where the format has no pages
     kind: Kind
 
@@ -40,44 +40,87 @@ class Chunk(TypedDict):
 
 
 class _Hints(TypedDict, total=False):
-    expected: str  # the answer the user gave, or the one asked for with the question
+    expected: str  # the answer the user gave, or the one the model had in mind when it asked
     target: str  # the sentence the question was asked about
-    count: int  # rows a refusal stands for, where it is more than one
+    count: int  # rows a rejection stands for, where it is more than one
 
 
 class Draft(_Hints):
-    """One question with its answer, before and after the checks."""
+    """One question with its answer, before and after verification."""
 
     question: str
     chunk_id: str
-    cot_answer: str  # as the model wrote it, until it has passed the checks: then in its canonical form
+    cot_answer: str  # as the model wrote it; in canonical form once verified
     finish_reason: str  # of the reply that cot_answer is
     final_answer: str
-    reason: str  # why it was refused; empty when it passed every check
-    failed: bool  # refused because the endpoint gave no answer: running again may still get it
+    reason: str  # why it was rejected; empty when it passed every check
+    failed: bool  # rejected because the endpoint gave no answer: running again may still get it
     origin: Origin
     model: str  # that wrote the answer
     prompt_hash: str  # of the prompts it was asked with
 
 
-def make_chunk(text: str, *, title: str, source: str, page: int | None, kind: Kind, id: str = "") -> Chunk:
-    """Make a chunk that stands by itself, outside of any document; its text is made safe."""
-    text = make_safe(text)
-    return {
-        "id": id or content_id(source, text),
-        "text": text,
-        "source": source,
-        "title": make_safe(title),
-        "page": page,
-        "start": 0,
-        "end": len(text),
-        "tokens": 0,
-        "kind": kind,
-    }
+class Context(TypedDict):
+    """The documents of a record, nested once as in the reference implementation's format."""
+
+    title: list[list[str]]
+    sentences: list[list[str]]
+
+
+class Record(TypedDict):
+    """One row of a RAFT dataset (Zhang et al. 2024, arXiv 2403.10131).
+
+    The keys down to `instruction` are the reference implementation's. This is the only place that lists the
+    fields: validation, Parquet and the dataset card take them from here.
+    """
+
+    id: str
+    type: Literal["general", "api call"]
+    question: str
+    context: Context
+    oracle_context: str
+    cot_answer: str
+    instruction: str
+    final_answer: str
+    has_oracle: bool
+    oracle_index: int | None
+    chunk_id: str
+    distractor_ids: list[str]
+    source: str
+    page: int | None
+    split: Split
+    origin: str
+    model: str
+    seed: int
+    prompt_hash: str
+
+
+class Field(NamedTuple):
+    """What a field of a record holds."""
+
+    type: type  # str, bool, int, list (of texts), or dict (the context)
+    nullable: bool
+
+
+def _fields(record: type) -> dict[str, Field]:
+    """Derive the fields of a TypedDict, in their order, from its annotations."""
+    fields = {}
+    for name, hint in get_type_hints(record).items():
+        nullable = type(None) in get_args(hint)
+        kind = next(kind for kind in get_args(hint) if kind is not type(None)) if nullable else hint
+        if get_origin(kind) is Literal:
+            kind = type(get_args(kind)[0])
+        elif is_typeddict(kind):
+            kind = dict
+        fields[name] = Field(get_origin(kind) or kind, nullable)
+    return fields
+
+
+FIELDS = _fields(Record)
 
 
 def new_draft(question: str, chunk_id: str, *, origin: Origin = "generated") -> Draft:
-    """Begin a draft: a question about a chunk, without an answer yet."""
+    """Return a new draft: a question about a chunk, without an answer yet."""
     return {
         "question": question,
         "chunk_id": chunk_id,
@@ -92,25 +135,9 @@ def new_draft(question: str, chunk_id: str, *, origin: Origin = "generated") -> 
     }
 
 
-def read_chunks(path: Path) -> Iterator[Chunk]:
-    """Read a chunks.jsonl one by one, made safe again in case it came from elsewhere.
-
-    Raises UserError naming the line that is no chunk.
-    """
-    try:
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
-                try:
-                    chunk: Chunk = json.loads(line)
-                    chunk["text"], chunk["title"] = make_safe(chunk["text"]), make_safe(chunk["title"])
-                    chunk = {**chunk, "id": chunk["id"], "source": chunk["source"], "page": chunk.get("page")}
-                except (ValueError, KeyError, TypeError):
-                    raise UserError(
-                        f"{path}, line {number}: not a chunk; `generate` writes such a file"
-                    ) from None
-                yield chunk
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror or error}") from None
+def part_of(record: Mapping[str, Any]) -> str:
+    """Return the part of the dataset that a record is written to: its split, or the drills."""
+    return DRILLS if record["origin"] == "drill" else str(record["split"])
 
 
 def content_id(*parts: object) -> str:
@@ -120,3 +147,8 @@ def content_id(*parts: object) -> str:
     """
     digest = hashlib.sha256("\x1f".join(str(part) for part in parts).encode("utf-8"))
     return digest.hexdigest()[:16]
+
+
+def question_id(chunk_id: str, question: str, *more: object) -> str:
+    """Derive the id of a row from its chunk and question, and what else distinguishes it from others."""
+    return content_id("row", chunk_id, question, *more)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import time
 from collections.abc import Sequence
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tools.raft.rag.answer import Prompt
+from tools.raft.rag.search import Mode
 from tools.verbs.options import (
     INCOMPLETE,
     ApiKind,
@@ -21,30 +20,12 @@ from tools.verbs.options import (
     Model,
     Timeout,
     named_endpoint,
-    running,
 )
 
 if TYPE_CHECKING:
-    from tools.raft.chat import Answers
-    from tools.raft.client import Usage
-    from tools.raft.endpoint import Endpoint
-
-
-class Mode(str, Enum):
-    """How documents are found."""
-
-    lexical = "lexical"
-    dense = "dense"
-    fused = "fused"
-
-
-class Prompt(str, Enum):
-    """What the model is told, as in the variants of flows/chat_rag."""
-
-    chain_of_thought = "chain_of_thought"
-    plain = "plain"
-    few_shot = "few_shot"
-    closed_book = "closed_book"
+    from tools.raft.models.client import Usage
+    from tools.raft.models.endpoint import Endpoint
+    from tools.raft.rag.answer import Answers
 
 
 def answer(
@@ -58,8 +39,8 @@ def answer(
     base_url: BaseUrl = "",
     api: ApiKind = None,
     k: Annotated[int, typer.Option(min=0, max=100, help="Documents given to the model.")] = 4,
-    mode: Annotated[Mode, typer.Option(help="How documents are found.")] = Mode.fused,
-    prompt: Annotated[Prompt, typer.Option(help="What the model is told.")] = Prompt.chain_of_thought,
+    mode: Annotated[Mode, typer.Option(help="How documents are found.")] = "fused",
+    prompt: Annotated[Prompt, typer.Option(help="What the model is told.")] = "chain_of_thought",
     workers: Annotated[int, typer.Option(min=1, max=1000, help="Calls at a time.")] = 32,
     timeout: Timeout = 120.0,
 ) -> None:
@@ -76,20 +57,22 @@ def answer(
     from rich.console import Console
 
     from tools.connections import lookup
-    from tools.raft.cache import cache_directory
-    from tools.raft.chat import read_asked
-    from tools.raft.index import open_index
+    from tools.raft.files import write_jsonl
+    from tools.raft.models.cache import cache_directory
+    from tools.raft.models.embedded import serving
+    from tools.raft.rag.answer import read_chat_questions
+    from tools.raft.rag.index import open_index
 
     endpoint = named_endpoint(connection, model, base_url, api)
-    rows = read_asked(questions)
+    rows = read_chat_questions(questions)
     opened = open_index(index, lookup=lookup)
     begun = time.monotonic()
-    with running(endpoint) as live:
+    with serving(endpoint) as live:
         answers, usage = produce(
-            rows, opened, live, cache_directory(out.parent), k=k, mode=mode.value, prompt=prompt.value,
+            rows, opened, live, cache_directory(out.parent), k=k, mode=mode, prompt=prompt,
             workers=workers, timeout=timeout,
         )  # fmt: skip
-    write_rows(answers.rows, out)
+    write_jsonl(out, answers.rows)
     console = Console(highlight=False)
     refused = sum(not row["answered"] and not row["error"] for row in answers.rows)
     console.print(
@@ -119,33 +102,15 @@ def produce(
     **how: Any,
 ) -> tuple[Answers, Usage]:
     """Answer with a bar that shows how far it is."""
-    from rich.progress import Progress
-
-    from tools.raft.chat import answer_questions
-    from tools.raft.client import Client
+    from tools.raft.models.client import Client
+    from tools.raft.rag.answer import answer_questions
+    from tools.verbs.progress import bar
 
     async def run() -> tuple[Answers, Usage]:
         client = Client(endpoint, cache_dir=cache, concurrency=workers, timeout=timeout)
         async with client:
-            with Progress(transient=True, refresh_per_second=4) as bar:
-                task = bar.add_task("answering", total=len(rows))
-                answers = await answer_questions(
-                    rows, index, client, on_answer=lambda: bar.advance(task), **how
-                )
+            with bar("answering", len(rows)) as on_answer:
+                answers = await answer_questions(rows, index, client, on_answer=lambda: on_answer(1), **how)
         return answers, client.usage
 
     return asyncio.run(run())
-
-
-def write_rows(rows: Sequence[dict[str, Any]], out: Path) -> None:
-    """Write JSON lines, the whole file or nothing."""
-    from tools.raft.errors import UserError
-
-    staged = out.with_name(f".{out.name}.part")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with staged.open("w", encoding="utf-8") as file:
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        os.replace(staged, out)
-    except OSError as error:
-        raise UserError(f"{out} cannot be written: {error.strerror}") from None

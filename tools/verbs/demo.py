@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from tools.raft.arms import Role
-    from tools.raft.endpoint import Endpoint
+from tools.raft.files import PROJECT
 
-DATA = Path(__file__).resolve().parents[2] / "data"
+if TYPE_CHECKING:
+    from tools.raft.evaluate.arms import Role
+    from tools.raft.models.endpoint import Endpoint
+
+DATA = PROJECT / "data"
 EPOCHS = 4  # of training: about five minutes on two cores
-LADDER_QUESTIONS = 4  # asked again with 0 to 10 distractors: enough for a picture, not for a claim
+SWEEP_QUESTIONS = 4  # asked again with 0 to 10 distractors: enough for a picture, not for a claim
 ASKED = (
     "How far apart are the bars of the gate at Harrow Hole?",
     "What does it cost to rent a bodyboard for a whole day?",
@@ -30,16 +32,16 @@ def demo(
 
       python -m tools demo
     """
-    from tools.raft.build import Settings
-    from tools.raft.endpoint import resolve_endpoint
+    from tools.raft.generate.pipeline import DatasetSettings
+    from tools.raft.models.endpoint import TEACHER_MODEL, resolve_endpoint
     from tools.verbs.generate import produce
 
     # Passages of this size are what the embedded teacher was trained on; one question each takes minutes.
-    settings = Settings(questions=1, chunk_size=160, formats=("chat", "eval"))
+    settings = DatasetSettings(questions=1, chunk_size=160, formats=("chat", "eval"))
     produce(
         [str(DATA / "documents")],
         out,
-        resolve_endpoint("embedded"),
+        resolve_endpoint("embedded", model=TEACHER_MODEL),
         settings,
         questions_file=DATA / "questions.jsonl",
     )
@@ -50,36 +52,37 @@ def demo(
 
 def train_on(out: Path) -> Path:
     """Fine-tune the embedded model on the dataset, here; give the adapter."""
-    from tools.raft.finetune_local import LocalBackend
-    from tools.raft.job import Order, run_job
-    from tools.verbs import show
+    from tools.raft.finetune.backend import FineTuneSpec
+    from tools.raft.finetune.job import run_job
+    from tools.raft.finetune.local.backend import LocalBackend
+    from tools.verbs import progress, show
 
     folder = out / "tuned"
-    order = Order(out, "embedded", epochs=EPOCHS)
-    with show.training() as on_status:
-        record = run_job(LocalBackend(folder), order, folder, poll=1.0, on_status=on_status)
+    spec = FineTuneSpec(out, "embedded", epochs=EPOCHS)
+    with progress.training() as on_status:
+        record = run_job(LocalBackend(folder), spec, folder, poll=1.0, on_status=on_status)
     show.tuned(record, folder)
     return folder / "adapter.gguf"
 
 
 def answer_from(out: Path, adapter: Path) -> None:
     """Index the chunks of the dataset, and answer three questions as both chat flows do."""
-    from tools.raft.embed import Embedder
-    from tools.raft.endpoint import resolve_endpoint
-    from tools.raft.index import build_index, open_index
-    from tools.raft.records import read_chunks
-    from tools.verbs import show
+    from tools.raft.ingest.chunks import read_chunks
+    from tools.raft.models.embed import Embedder
+    from tools.raft.models.embedded import serving
+    from tools.raft.models.endpoint import resolve_endpoint
+    from tools.raft.rag.index import build_index, open_index
+    from tools.verbs import progress, show
     from tools.verbs.answer import produce as answer
-    from tools.verbs.options import running
 
     folder = out / "index"
-    with show.embedding() as on_batch:
+    with progress.embedding() as on_batch:
         manifest = build_index(list(read_chunks(out / "chunks.jsonl")), folder, Embedder(), on_batch=on_batch)
     show.index(manifest, folder)
     rows = [{"question": question} for question in ASKED]
     index, told = open_index(folder), []
     for model in ("embedded", str(adapter)):
-        with running(resolve_endpoint(model)) as live:
+        with serving(resolve_endpoint(model)) as live:
             answers, _ = answer(rows, index, live, out / ".cache", workers=4, timeout=120.0)
         told.append(answers.rows)
     show.answers(*told)
@@ -87,24 +90,28 @@ def answer_from(out: Path, adapter: Path) -> None:
 
 def compare_on(out: Path, adapter: Path) -> None:
     """Compare base and tuned model on questions that were kept out of training; the report comes last."""
-    from tools.raft.arms import choose_arms
-    from tools.raft.cost import load_prices
-    from tools.raft.endpoint import resolve_endpoint
-    from tools.verbs.compare import Plan, produce
+    from tools.raft.evaluate.arms import choose_arms
+    from tools.raft.evaluate.run import ComparisonPlan, run_comparison
+    from tools.raft.models.endpoint import resolve_endpoint
+    from tools.raft.models.pricing import load_prices
+    from tools.verbs.progress import bar
+    from tools.verbs.show_comparison import show_comparison
 
     endpoints: dict[Role, Endpoint] = {
         "baseline": resolve_endpoint("embedded"),
         "raft": resolve_endpoint(str(adapter)),
     }
-    produce(
-        Plan(
+    result = run_comparison(
+        ComparisonPlan(
             DATA / "held_out.jsonl",
             out / "index",
             out / "report",
             choose_arms(["rag", "raft"], list(endpoints)),
             endpoints,
             load_prices(),
-            distractor_questions=LADDER_QUESTIONS,
+            distractor_questions=SWEEP_QUESTIONS,
             dataset=out,
-        )
+        ),
+        progress=bar,
     )
+    show_comparison(result.comparison, result.report)

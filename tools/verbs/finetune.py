@@ -6,39 +6,25 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tools.raft.errors import UserError
+from tools.raft.finetune.backend import Api
+from tools.raft.finetune.job import BackendName
 
 if TYPE_CHECKING:
-    from tools.raft.job import Backend, JobRecord, Order, Status
+    from tools.raft.finetune.backend import Backend, FineTuneSpec, Status
+    from tools.raft.finetune.job import JobRecord
 
-METRICS = "metrics.jsonl"
-
-
-class Where(str, Enum):
-    """Where the training runs."""
-
-    local = "local"
-    azure_ml = "azure-ml"
-    openai = "openai"
-
-
-class Format(str, Enum):
-    """Which files of the dataset are trained on."""
-
-    chat = "chat"
-    completion = "completion"
-    dsf = "dsf"
+SEEN = "metrics.jsonl"  # what was seen at each look at a job
 
 
 def finetune(
     dataset: Annotated[Path, typer.Option(help="Folder that `generate` left.", metavar="DIR")],
-    backend: Annotated[Where, typer.Option(help="Where the training runs.")],
+    backend: Annotated[BackendName, typer.Option(help="Where the training runs.")],
     model: Annotated[
         str, typer.Option(help="Base model, in the backend's terms; local: or an earlier --out, to go on.")
     ],
@@ -52,9 +38,7 @@ def finetune(
     epochs: Annotated[float, typer.Option(min=0, help="Times the rows are seen (n_epochs).")] = 3,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Rows a step; else the backend's.")] = None,
     rank: Annotated[int | None, typer.Option(min=1, help="local: rank of the LoRA adapter.")] = None,
-    format: Annotated[
-        Format, typer.Option(help="Which files of the dataset; dsf has no documents.")
-    ] = Format.chat,
+    format: Annotated[Api, typer.Option(help="Which files of the dataset; dsf has no documents.")] = "chat",
     seed: Annotated[int, typer.Option(help="Of the training.")] = 42,
     suffix: Annotated[str, typer.Option(help="Of the tuned model's name.")] = "raft",
     deploy: Annotated[
@@ -82,25 +66,25 @@ def finetune(
     from rich.console import Console
 
     from tools.connections import lookup
-    from tools.raft.backends import open_backend
-    from tools.raft.job import Order, run_job, sweep_folders
+    from tools.raft.finetune.backend import FineTuneSpec
+    from tools.raft.finetune.job import open_backend, run_job, sweep_folders
 
     console = Console(highlight=False, soft_wrap=True)
     rates: list[float | None] = [*(learning_rate or [])] or [None]
     if len(set(rates)) < len(rates):
         raise UserError("--learning-rate: the same rate stands there twice")
     folders = sweep_folders(out, rates)  # type: ignore[arg-type]
-    orders = {
-        folder: Order(
-            dataset=dataset, model=model, api=format.value, epochs=epochs, learning_rate=rate,
+    specs = {
+        folder: FineTuneSpec(
+            dataset=dataset, model=model, api=format, epochs=epochs, learning_rate=rate,
             batch_size=batch_size, rank=rank, seed=seed, suffix=suffix,
         )
         for rate, folder in folders.items()
     }  # fmt: skip
-    jobs: dict[Path, tuple[Backend, Order]] = {}
-    for folder, order in orders.items():
+    jobs: dict[Path, tuple[Backend, FineTuneSpec]] = {}
+    for folder, spec in specs.items():
         service = open_backend(
-            backend.value,
+            backend,
             model,
             folder,
             connection=connection,
@@ -108,32 +92,32 @@ def finetune(
             deploy=deploy,
             lookup=lookup,
         )
-        jobs[folder] = service, order
-    if backend is Where.local and not wait:
+        jobs[folder] = service, spec
+    if backend == "local" and not wait:
         raise UserError("--no-wait: a training on this machine ends with this command; leave it out")
     if cancel:
         _cancel(jobs, console)
         return
-    for service, order in jobs.values():
-        service.check(order)
+    for service, spec in jobs.values():
+        service.check(spec)
         if not dry_run:
             service.sign_in()  # better known now than after the yes
-    _ask(jobs, console, yes=yes, dry_run=dry_run, paid=backend is not Where.local)
+    _ask(jobs, console, yes=yes, dry_run=dry_run, paid=backend != "local")
     if dry_run:
         return
     records: dict[Path, JobRecord] = {}
     try:
         with _following(jobs) as show:
             # All of a sweep is submitted first; on this machine one runs after the other.
-            for first in [True, False] if wait and backend is not Where.local else [not wait]:
-                for folder, (service, order) in jobs.items():
+            for first in [True, False] if wait and backend != "local" else [not wait]:
+                for folder, (service, spec) in jobs.items():
                     if folder in records and records[folder]["state"] in ("failed", "cancelled"):
                         continue  # run_job would submit it again
                     records[folder] = run_job(
-                        service, order, folder, wait=not first, poll=poll, on_status=show(folder)
+                        service, spec, folder, wait=not first, poll=poll, on_status=show(folder)
                     )
     except KeyboardInterrupt:
-        if backend is Where.local:
+        if backend == "local":
             raise
         told = "stopped waiting, the jobs go on: run the same command again to follow, with --cancel to stop"
         print(told, file=sys.stderr)
@@ -143,26 +127,26 @@ def finetune(
 
 
 def _ask(
-    jobs: Mapping[Path, tuple[Backend, Order]], console: Any, *, yes: bool, dry_run: bool, paid: bool
+    jobs: Mapping[Path, tuple[Backend, FineTuneSpec]], console: Any, *, yes: bool, dry_run: bool, paid: bool
 ) -> None:
     """Say what the jobs will take, and get a yes for those that will be submitted now."""
-    from tools.raft.cost import show_dollars
-    from tools.raft.job import read_record
+    from tools.raft.finetune.job import read_record
+    from tools.raft.models.pricing import show_dollars
 
     total: float | None = 0.0
     new = 0
-    for folder, (service, order) in jobs.items():
-        estimate = service.estimate(order)
+    for folder, (service, spec) in jobs.items():
+        estimate = service.estimate(spec)
         record = read_record(folder)
         under_way = record is not None and record["state"] not in ("failed", "cancelled")
         new += not under_way
         if not under_way:
             total = None if total is None or estimate.dollars is None else total + estimate.dollars
-        rate = "" if order.learning_rate is None else f", learning rate {order.learning_rate:g}"
-        price = "" if not paid else f", {show_dollars(estimate.dollars, order.model)}"
+        rate = "" if spec.learning_rate is None else f", learning rate {spec.learning_rate:g}"
+        price = "" if not paid else f", {show_dollars(estimate.dollars, spec.model)}"
         state = f" ({record['state']} already)" if under_way and record else ""
         console.print(
-            f"{order.model}, {order.epochs:g} epochs{rate}: about {estimate.tokens:,} tokens trained{price} "
+            f"{spec.model}, {spec.epochs:g} epochs{rate}: about {estimate.tokens:,} tokens trained{price} "
             f"({estimate.basis}){state}",
             markup=False,
         )
@@ -176,7 +160,7 @@ def _ask(
 
 
 @contextmanager
-def _following(jobs: Mapping[Path, tuple[Backend, Order]]) -> Iterator[Any]:
+def _following(jobs: Mapping[Path, tuple[Backend, FineTuneSpec]]) -> Iterator[Any]:
     """Show a bar a job; each look at it is also kept in its folder, for the curves."""
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -197,7 +181,7 @@ def _following(jobs: Mapping[Path, tuple[Backend, Order]]) -> Iterator[Any]:
                     tasks[folder], description=told, completed=status["step"] or 0, total=status["steps"]
                 )
                 if status["step"] is not None and status["metrics"]:
-                    with (folder / METRICS).open("a", encoding="utf-8") as file:
+                    with (folder / SEEN).open("a", encoding="utf-8") as file:
                         file.write(json.dumps({"step": status["step"], **status["metrics"]}) + "\n")
 
             return on_status
@@ -205,30 +189,31 @@ def _following(jobs: Mapping[Path, tuple[Backend, Order]]) -> Iterator[Any]:
         yield show
 
 
-def _cancel(jobs: Mapping[Path, tuple[Backend, Order]], console: Any) -> None:
+def _cancel(jobs: Mapping[Path, tuple[Backend, FineTuneSpec]], console: Any) -> None:
     """Cancel each job that has a record and has not ended."""
-    from tools.raft.job import ENDED, read_record, run_job
+    from tools.raft.finetune.backend import ENDED
+    from tools.raft.finetune.job import read_record, run_job
 
-    for folder, (service, order) in jobs.items():
+    for folder, (service, spec) in jobs.items():
         record = read_record(folder)
-        job = (record["job"] if record else "") or (service.find(order) or "" if record else "")
+        job = (record["job"] if record else "") or (service.find(spec) or "" if record else "")
         if record is None or not job:
             raise UserError(f"{folder} has no record of a job: nothing to cancel")
         if record["state"] in ENDED:
             console.print(f"{job} has {record['state']} already", markup=False)
             continue
         service.cancel(job)
-        ended = run_job(service, order, folder, wait=False)
+        ended = run_job(service, spec, folder, wait=False)
         console.print(f"Job {job}: {ended['state']}; its record is {folder / 'job.json'}", markup=False)
 
 
 def _plot(folders: Mapping[Any, Path], out: Path, console: Any) -> None:
-    from tools.raft.plot_losses import plot_losses, read_curve
+    from tools.raft.finetune.plot_losses import plot_losses, read_curve
 
     curves = {}
     for rate, folder in folders.items():
         # What the backend logged, openai and local, else what was seen at each look.
-        names = ("events.jsonl", "log.jsonl", METRICS)
+        names = ("events.jsonl", "log.jsonl", SEEN)
         curve = next(filter(None, (read_curve(folder / name) for name in names)), None)
         if curve:
             curves["loss" if rate is None else f"learning rate {rate:g}"] = curve
@@ -238,7 +223,7 @@ def _plot(folders: Mapping[Any, Path], out: Path, console: Any) -> None:
 
 
 def _finish(
-    jobs: Mapping[Path, tuple[Backend, Order]], records: Mapping[Path, JobRecord], console: Any
+    jobs: Mapping[Path, tuple[Backend, FineTuneSpec]], records: Mapping[Path, JobRecord], console: Any
 ) -> None:
     """Say of each job how it ended, and how its model is called; the worst decides the exit status."""
     failed = []

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tools.raft.generate.distractors import Negatives
+from tools.raft.ingest.split import Chunking
+from tools.raft.records import NoOracle
 from tools.verbs.options import (
-    EMBEDDED_SLOTS,
     INCOMPLETE,
     ApiKind,
     BaseUrl,
@@ -21,35 +22,11 @@ from tools.verbs.options import (
     Strict,
     Timeout,
     named_endpoint,
-    running,
 )
 
 if TYPE_CHECKING:
-    from tools.raft.build import Settings
-    from tools.raft.endpoint import Endpoint
-
-
-class Negatives(str, Enum):
-    """How distractors are found."""
-
-    lexical = "lexical"
-    dense = "dense"
-    fused = "fused"
-    random = "random"
-
-
-class NoOracle(str, Enum):
-    """What a row without its oracle is labelled with."""
-
-    keep = "keep"
-    refuse = "refuse"
-
-
-class Chunking(str, Enum):
-    """Where documents are cut."""
-
-    text = "text"
-    semantic = "semantic"
+    from tools.raft.generate.pipeline import DatasetSettings
+    from tools.raft.models.endpoint import Endpoint
 
 
 def generate(
@@ -67,16 +44,14 @@ def generate(
     p: Annotated[
         float, typer.Option(min=0, max=1, help="Probability that the oracle is among the documents.")
     ] = 0.8,
-    negatives: Annotated[
-        Negatives, typer.Option(help="Distractors by retrieval, or at random.")
-    ] = Negatives.lexical,
+    negatives: Annotated[Negatives, typer.Option(help="Distractors by retrieval, or at random.")] = "lexical",
     no_oracle: Annotated[
         NoOracle, typer.Option(help="Rows without oracle: keep the oracle's answer, or make it a refusal.")
-    ] = NoOracle.keep,
+    ] = "keep",
     chunk_size: ChunkSize = 512,
     chunking: Annotated[
         Chunking, typer.Option(help="Cut at headings and sentences, or where the topic changes.")
-    ] = Chunking.text,
+    ] = "text",
     tokenizer: Annotated[Path | None, typer.Option(help="tokenizer.json that counts the tokens.")] = None,
     questions_file: Annotated[
         Path | None,
@@ -113,20 +88,21 @@ def generate(
     Run it again after an interruption: replies that were paid for are not paid for twice.
     Exit status: 0 all well, 1 a mistake, 3 the endpoint failed on some calls (run again), 130 interrupted.
     """
-    from tools.raft.build import Settings
+    from tools.raft.generate.pipeline import DatasetSettings
+    from tools.raft.models.endpoint import TEACHER_MODEL
 
-    endpoint = named_endpoint(connection, model, base_url, api)
-    settings = Settings(
+    endpoint = named_endpoint(connection, model, base_url, api, embedded_model=TEACHER_MODEL)
+    settings = DatasetSettings(
         questions=questions,
         distractors=distractors,
         p=p,
         seed=seed,
-        negatives=negatives.value,
-        no_oracle=no_oracle.value,
+        negatives=negatives,
+        no_oracle=no_oracle,
         valid=valid,
         test=test,
         chunk_size=chunk_size,
-        chunking=chunking.value,
+        chunking=chunking,
         drills=drills,
         formats=tuple(format),
     )
@@ -149,7 +125,7 @@ def produce(
     docs: Sequence[str],
     out: Path,
     endpoint: Endpoint,
-    settings: Settings,
+    settings: DatasetSettings,
     *,
     questions_file: Path | None = None,
     tokenizer: Path | None = None,
@@ -160,18 +136,21 @@ def produce(
     dry_run: bool = False,
 ) -> None:
     """Generate with everything shown; exits with status 3 where rows are missing."""
-    from tools.raft.build import build_dataset, summarise
-    from tools.raft.collect import collect_chunks
-    from tools.raft.cost import load_prices
-    from tools.raft.dataset import check_formats
-    from tools.raft.locate import read_questions
-    from tools.verbs import show
+    from tools.raft.dataset.export import check_formats
+    from tools.raft.generate.draft import choose_teacher
+    from tools.raft.generate.given_questions import read_given_questions
+    from tools.raft.generate.pipeline import build_dataset, summarise
+    from tools.raft.ingest.corpus import collect_chunks
+    from tools.raft.models.embedded import fitting_concurrency, serving
+    from tools.raft.models.pricing import load_prices
+    from tools.verbs import progress, show
 
     # Whatever can be wrong is found before anything is read or paid for.
     check_formats(settings.formats)
+    choose_teacher(endpoint)
     table = load_prices(prices)
-    given = read_questions(questions_file) if questions_file else []
-    with show.reading() as on_document:
+    given = read_given_questions(questions_file) if questions_file else []
+    with progress.reading() as on_document:
         corpus = collect_chunks(
             docs,
             chunk_size=settings.chunk_size,
@@ -184,20 +163,18 @@ def produce(
     if dry_run:
         show.estimate(corpus, endpoint, settings, given=len(given), prices=table)
         return
-    if endpoint.kind == "embedded":
-        workers = min(workers, EMBEDDED_SLOTS)  # as many as it has places for: a passage stays in its own
-    with running(endpoint, teacher=True) as live, show.progress() as on_progress:
-        built = build_dataset(
+    with serving(endpoint) as live, progress.generating() as on_progress:
+        result = build_dataset(
             corpus,
             live,
             out,
             settings,
             given=given,
-            workers=workers,
+            workers=fitting_concurrency(live, workers),
             timeout=timeout,
             on_progress=on_progress,
         )
-    manifest = summarise(built, corpus, live, out, settings, prices=table)
-    show.dataset(built, manifest, out)
-    if built.tally.missing:
+    manifest = summarise(result, corpus, live, out, settings, prices=table)
+    show.dataset(result, manifest, out)
+    if result.counts.missing:
         raise typer.Exit(INCOMPLETE)

@@ -43,12 +43,12 @@ def index(
     interruption: only texts that are new are embedded, and what is no longer named goes.
     """
     from tools.connections import lookup
-    from tools.raft.collect import collect_chunks
-    from tools.raft.embed_endpoint import open_embedder
-    from tools.raft.index import build_index
-    from tools.raft.index_store import read_manifest
-    from tools.raft.records import read_chunks
-    from tools.verbs import show
+    from tools.raft.ingest.chunks import read_chunks
+    from tools.raft.ingest.corpus import collect_chunks
+    from tools.raft.models.embed_endpoint import open_embedder
+    from tools.raft.rag.index import build_index
+    from tools.raft.rag.index_store import read_manifest
+    from tools.verbs import progress, show
 
     paths = [*(docs or []), *(more or [])]
     if bool(paths) == bool(chunks):
@@ -58,10 +58,10 @@ def index(
     if chunks:
         rows = list(read_chunks(chunks))
     else:
-        with show.reading() as on_document:
+        with progress.reading() as on_document:
             corpus = collect_chunks(paths, chunk_size=chunk_size, strict=strict, on_document=on_document)
         show.left_out(corpus)
         rows = corpus.chunks
-    with show.embedding() as on_batch:
+    with progress.embedding() as on_batch:
         manifest = build_index(rows, out, embedder, on_batch=on_batch)
     show.index(manifest, out)

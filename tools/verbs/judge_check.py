@@ -10,8 +10,6 @@ from typing import Annotated, Any
 
 import typer
 
-from tools.verbs.options import EMBEDDED_SLOTS, running
-
 
 def judge_check(
     judge: Annotated[str, typer.Option(help="Model that judges: CONNECTION[:MODEL] or URL:MODEL.")],
@@ -33,24 +31,28 @@ def judge_check(
     from rich.console import Console
 
     from tools.connections import lookup
-    from tools.raft.cache import cache_directory
-    from tools.raft.client import Client
-    from tools.raft.endpoint import Endpoint, resolve_endpoint
-    from tools.raft.judge import ABOUT, judge_hash
-    from tools.raft.judge_check import PAIRS, judge_pairs, measure_agreement, read_pairs
+    from tools.raft.evaluate.judge import judge_hash
+    from tools.raft.evaluate.judge_agreement import PAIRS, judge_pairs, measure_agreement, read_pairs
+    from tools.raft.evaluate.metrics import JUDGEMENTS
+    from tools.raft.models.cache import cache_directory
+    from tools.raft.models.client import Client
+    from tools.raft.models.embedded import fitting_concurrency, serving
+    from tools.raft.models.endpoint import Endpoint, resolve_endpoint
 
     endpoint = resolve_endpoint(judge, lookup=lookup)
     labelled = read_pairs(pairs or PAIRS)
 
     async def run(live: Endpoint) -> Any:
-        most = min(workers, EMBEDDED_SLOTS) if live.kind == "embedded" else workers
-        async with Client(live, cache_dir=cache_directory(out), concurrency=most, timeout=timeout) as client:
+        concurrency = fitting_concurrency(live, workers)
+        async with Client(
+            live, cache_dir=cache_directory(out), concurrency=concurrency, timeout=timeout
+        ) as client:
             return await judge_pairs(labelled, client)
 
-    with running(endpoint) as live:
+    with serving(endpoint) as live:
         verdicts, turned = asyncio.run(run(live))
     told = measure_agreement(labelled, verdicts, turned)
-    told |= {"judge": endpoint.model, "pairs": len(labelled), "prompt_hash": judge_hash(tuple(ABOUT))}
+    told |= {"judge": endpoint.model, "pairs": len(labelled), "prompt_hash": judge_hash(tuple(JUDGEMENTS))}
     out.mkdir(parents=True, exist_ok=True)
     path = out / "judge.json"
     said = [
@@ -66,7 +68,7 @@ def judge_check(
 def _show(told: Mapping[str, Any], console: Any) -> None:
     from rich.table import Table
 
-    from tools.raft.figures import show_interval
+    from tools.raft.evaluate.report.text import show_interval
 
     table = Table(
         "judgement", "n", "missing", "exact", "within one", "judge less label", "correlation", "kappa"

@@ -1,28 +1,17 @@
-"""Options that several verbs share, the endpoint that they name, and the embedded model started for it."""
+"""Options that several verbs share, and the endpoint that they name."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
-from enum import Enum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tools.raft.models.endpoint import EMBEDDED_MODEL, Api
+
 if TYPE_CHECKING:
-    from tools.raft.endpoint import Endpoint
+    from tools.raft.models.endpoint import Endpoint
 
-EMBEDDED_SLOTS = 8  # calls that the embedded model works on at a time
 INCOMPLETE = 3  # exit status: the endpoint still owes rows, running again may get them
-
-
-class Api(str, Enum):
-    """How the model is called."""
-
-    chat = "chat"
-    completion = "completion"
 
 
 Connection = Annotated[
@@ -44,36 +33,18 @@ Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first docume
 MorePaths = Annotated[list[str] | None, typer.Argument(hidden=True, metavar="[PATH]…")]
 
 
-def named_endpoint(connection: str, model: str, base_url: str, api: Api | None) -> Endpoint:
+def named_endpoint(
+    connection: str, model: str, base_url: str, api: Api | None, *, embedded_model: str = EMBEDDED_MODEL
+) -> Endpoint:
     """Look up the endpoint that the options name; raises UserError where they name none."""
     from tools.connections import lookup
-    from tools.raft.endpoint import resolve_endpoint
+    from tools.raft.models.endpoint import resolve_endpoint
 
     return resolve_endpoint(
         connection or None,
         model=model or None,
         base_url=base_url or None,
-        api=api.value if api else None,
+        api=api,
         lookup=lookup,
+        embedded_model=embedded_model,
     )
-
-
-@contextmanager
-def running(endpoint: Endpoint, *, teacher: bool = False) -> Iterator[Endpoint]:
-    """Start the embedded model while it is needed; any other is there.
-
-    It is served as it comes, as the teacher, or with the adapter that the endpoint names.
-    """
-    if endpoint.kind != "embedded":
-        yield endpoint
-        return
-    from tools.raft.serve import embedded_server, teacher_adapter
-
-    lora = Path(endpoint.adapter) if endpoint.adapter else teacher_adapter() if teacher else None
-    model, revision = None, "untuned"
-    if lora:
-        from tools.raft.merge import merged_model
-
-        model, revision = merged_model(lora)
-    with embedded_server(model=model, slots=EMBEDDED_SLOTS) as base_url:
-        yield replace(endpoint, base_url=base_url, revision=revision)

@@ -29,9 +29,14 @@ def serve(
       python -m tools serve --lora out/adapter.gguf --port 8082
     """
     from tools.raft.errors import UserError
-    from tools.raft.merge import merged_model
-    from tools.raft.serve import serve as run, teacher_adapter
+    from tools.raft.models.embedded import serve as run
+    from tools.raft.models.endpoint import TEACHER_MODEL
+    from tools.raft.models.merge_lora import merged_model
+    from tools.raft.models.weights import teacher_adapter
 
     if teacher and (model or lora):
         raise UserError("--teacher is a model of its own: leave out --model and --lora")
-    run(model=merged_model(teacher_adapter())[0] if teacher else model, lora=lora, port=port, slots=slots)
+    if teacher:
+        run(model=merged_model(teacher_adapter())[0], port=port, slots=slots, alias=TEACHER_MODEL)
+    else:
+        run(model=model, lora=lora, port=port, slots=slots)

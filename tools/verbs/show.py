@@ -3,72 +3,23 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 
-from tools.raft.answer import prompts_of
-from tools.raft.build import Built, Settings
-from tools.raft.collect import Corpus
-from tools.raft.cost import Price, estimate_generation, show_dollars
-from tools.raft.endpoint import Endpoint
 from tools.raft.errors import UserError
-from tools.raft.generate import Tally
-from tools.raft.index_store import IndexManifest
-from tools.raft.prompts import render
+from tools.raft.generate.estimate import estimate_generation, prompt_overhead
+from tools.raft.generate.pipeline import BuildResult, DatasetSettings
+from tools.raft.ingest.corpus import Corpus
+from tools.raft.models.endpoint import Endpoint
+from tools.raft.models.pricing import Price, show_dollars
+from tools.raft.rag.index_store import IndexManifest
 
 console = Console(highlight=False)
-
-
-@contextmanager
-def reading() -> Iterator[Callable[[str], None]]:
-    """Show which document is being read."""
-    with Progress(
-        SpinnerColumn(), TextColumn("reading {task.description}"), console=console, transient=True
-    ) as bar:
-        task = bar.add_task("documents")
-        yield lambda source: bar.update(task, description=escape(source))
-
-
-@contextmanager
-def progress() -> Iterator[Callable[[int, int, Tally], None]]:
-    """Show how far a generation is, with the rows accepted and refused so far."""
-    columns = (
-        TextColumn("generating"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}"),
-    )
-    with Progress(*columns, console=console, refresh_per_second=4) as bar:
-        task = bar.add_task("", total=None)
-        shown = 0.0
-
-        def on_progress(done: int, total: int, tally: Tally) -> None:
-            nonlocal shown
-            now = time.monotonic()
-            # Ten thousand updates a second are for nobody's eyes.
-            if now - shown < 0.2 and done < total:
-                return
-            shown = now
-            text = f"{tally.rows} rows, {tally.refused.total()} refused"
-            bar.update(task, completed=done, total=total, description=text)
-
-        yield on_progress
 
 
 def corpus(corpus: Corpus, endpoint: Endpoint, given: Sequence[object]) -> None:
@@ -78,7 +29,7 @@ def corpus(corpus: Corpus, endpoint: Endpoint, given: Sequence[object]) -> None:
     left_out(corpus)
     if given:
         console.print(f"{len(given)} questions of your own")
-    if endpoint.kind == "embedded":
+    if endpoint.constrained:
         console.print(
             "Model: the embedded teacher, small and trained to ask and quote; many of its rows are refused.\n"
             "  For a dataset of your own, name a large one: --connection or --base-url."
@@ -89,20 +40,11 @@ def corpus(corpus: Corpus, endpoint: Endpoint, given: Sequence[object]) -> None:
 
 def left_out(corpus: Corpus) -> None:
     """Say which documents were left out, and why."""
-    for row in corpus.refused:
+    for row in corpus.rejected:
         if row["stage"] == "document":
             console.print(
                 f"  [yellow]left out[/yellow] {escape(str(row['source']))}: {escape(str(row['reason']))}"
             )
-
-
-@contextmanager
-def embedding() -> Iterator[Callable[[int, int], None]]:
-    """Show how many texts are embedded."""
-    columns = (TextColumn("embedding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, refresh_per_second=4, transient=True) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def index(manifest: IndexManifest, out: Path) -> None:
@@ -124,24 +66,13 @@ def index(manifest: IndexManifest, out: Path) -> None:
 
 
 def estimate(
-    corpus: Corpus, endpoint: Endpoint, settings: Settings, *, given: int, prices: Mapping[str, Price]
+    corpus: Corpus, endpoint: Endpoint, settings: DatasetSettings, *, given: int, prices: Mapping[str, Price]
 ) -> None:
     """Print what a generation would take: chunks, calls, tokens and dollars."""
-    kinds = {chunk["kind"] for chunk in corpus.chunks}
-    # Instructions of the prompts in tokens, roughly: four characters each.
-    overhead = max(
-        sum(
-            len(message["content"])
-            for message in render(name, chunk="", question="", passage="", target="", n=1)
-        )
-        // 4
-        for kind in kinds
-        for name in prompts_of(kind, guided=endpoint.guided)
-    )
     result = estimate_generation(
         (chunk["tokens"] for chunk in corpus.chunks),
         questions=settings.questions,
-        prompt_overhead_tokens=overhead,
+        prompt_overhead_tokens=prompt_overhead(endpoint, {chunk["kind"] for chunk in corpus.chunks}),
         given=given,
         model=endpoint.model,
         prices=prices,
@@ -155,39 +86,39 @@ def estimate(
     console.print(table)
 
 
-def dataset(built: Built, manifest: Mapping[str, Any], out: Path) -> None:
+def dataset(result: BuildResult, manifest: Mapping[str, Any], out: Path) -> None:
     """Show three rows, counts, refusals by reason, time and cost; the last line says where the dataset is."""
     for row in sample_rows(out / "raft.jsonl"):
         show_row(row)
     counts = manifest["counts"]
     table = Table(title="Dataset", show_header=False)
     table.add_row("documents, chunks", f"{counts['documents']}, {counts['chunks']}")
-    table.add_row("rows", str(built.tally.rows))
+    table.add_row("rows", str(result.counts.rows))
     for split, rows in sorted(counts["rows_by_split"].items()):
         table.add_row(f"  {split}", str(rows))
     table.add_row("  questions of the model", str(counts["rows_by_origin"].get("generated", 0)))
     table.add_row("  questions of people", str(counts["rows_by_origin"].get("given", 0)))
     table.add_row("  with the oracle among the documents", str(counts["rows_with_oracle"]))
     console.print(table)
-    if built.refused:
+    if result.rejected:
         refused = Table("refused because", "rows", title="Not in the dataset, kept in rejected.jsonl")
-        for reason, count in built.refused.most_common():
+        for reason, count in result.rejected.most_common():
             refused.add_row(escape(reason), str(count))
         console.print(refused)
-    for note in built.notes:
+    for note in result.notes:
         console.print(f"[yellow]note[/yellow] {escape(note)}")
-    usage = built.usage
+    usage = result.usage
     console.print(
         f"{usage.calls} calls paid now, {usage.cached_calls} out of the cache, {usage.retries} retries; "
         f"tokens in {usage.prompt_tokens + usage.cached_prompt_tokens:,}, "
         f"out {usage.completion_tokens + usage.cached_completion_tokens:,}; "
-        f"cost {show_dollars(manifest['cost_dollars'], manifest['models']['teacher'])}; {built.seconds:.1f} s"
+        f"cost {show_dollars(manifest['cost_dollars'], manifest['models']['teacher'])}; {result.seconds:.1f} s"
     )
-    if built.tally.missing:
+    if result.counts.missing:
         console.print(
-            f"[red]{built.tally.missing} rows are missing, calls failed: run the same command again[/red]"
+            f"[red]{result.counts.missing} rows are missing, calls failed: run the same command again[/red]"
         )
-    console.print(f"Dataset: {built.tally.rows} rows in {out}", soft_wrap=True)
+    console.print(f"Dataset: {result.counts.rows} rows in {out}", soft_wrap=True)
 
 
 def sample_rows(path: Path, count: int = 3) -> list[dict[str, Any]]:
@@ -226,24 +157,6 @@ def show_row(row: Mapping[str, Any]) -> None:
     console.print(table)
 
 
-@contextmanager
-def training() -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """Show how far a training here is, with its losses."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, refresh_per_second=2) as bar:
-        task = bar.add_task("training", total=None)
-
-        def on_status(status: Mapping[str, Any]) -> None:
-            losses = "".join(
-                f", {name.replace('_', ' ')} {value:.2f}" for name, value in status["metrics"].items()
-            )
-            bar.update(
-                task, description=f"training{losses}", completed=status["step"] or 0, total=status["steps"]
-            )
-
-        yield on_status
-
-
 def tuned(record: Mapping[str, Any], folder: Path) -> None:
     """Say what a training here came to. Raises UserError where it failed."""
     if record["state"] != "succeeded":
@@ -258,7 +171,7 @@ def tuned(record: Mapping[str, Any], folder: Path) -> None:
 
 def answers(base: Sequence[Mapping[str, Any]], tuned: Sequence[Mapping[str, Any]]) -> None:
     """Show what the demo's questions got: the answer of each chat flow, and where it comes from."""
-    from tools.raft.cite import show_answer
+    from tools.raft.rag.citations import show_answer
 
     for row, raft in zip(base, tuned, strict=True):
         table = Table(show_header=False, title=escape(row["question"]), title_justify="left", expand=True)

@@ -9,9 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tools.raft.average import KNOWN
-from tools.raft.compare import BARE
-from tools.raft.figures import show_chance, show_dollars_per_1000, show_interval, show_pay_back
+from tools.raft.evaluate.metrics import METRICS, WITHOUT_ORACLE
+from tools.raft.evaluate.report.text import show_chance, show_dollars_per_1000, show_interval, show_pay_back
 
 _WIDTH = 120  # of a table that goes into a file
 
@@ -47,7 +46,7 @@ def _metrics(comparison: Mapping[str, Any]) -> Table:
     table.add_column("metric")
     for arm in comparison["arms"]:
         table.add_column(arm)
-    for name in KNOWN:
+    for name in METRICS:
         cells, some = [], False
         for arm, metrics in comparison["arms"].items():
             mean = metrics.get(name)
@@ -91,9 +90,9 @@ def _ladder(distractors: Mapping[str, Any]) -> Table:
 
 
 def _without_oracle(told: Mapping[str, Any]) -> Table:
-    table = Table("oracle taken out", "n", *[name.replace("_", " ") for name in BARE])
+    table = Table("oracle taken out", "n", *[name.replace("_", " ") for name in WITHOUT_ORACLE])
     for arm, of in told.items():
-        means = [of["metrics"].get(name) for name in BARE]
+        means = [of["metrics"].get(name) for name in WITHOUT_ORACLE]
         cells = [f"{mean['mean']:.2f}" if mean and mean["mean"] is not None else "–" for mean in means]
         table.add_row(arm, str(of["questions"]), *cells)
     return table

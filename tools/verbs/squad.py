@@ -40,9 +40,10 @@ def squad(
     """
     from rich.console import Console
 
-    from tools.raft.squad import label_people, read_paragraphs, write_labelled
+    from tools.raft.generate.from_squad import records_from_squad, write_squad_records
+    from tools.raft.ingest.squad import read_paragraphs
 
-    labelled = label_people(
+    result = records_from_squad(
         read_paragraphs(qa),
         distractors=distractors,
         p=p,
@@ -51,17 +52,17 @@ def squad(
         drills=drills,
         seed=seed,
     )
-    files = write_labelled(labelled, out, formats=format, p=p)
+    files = write_squad_records(result, out, formats=format, p=p)
     console = Console(highlight=False, soft_wrap=True)
     for count, why in (
-        (labelled.left_out, "left out: no single sentence holds their answer"),
-        (labelled.repeated, "asked twice of a paragraph, taken once"),
+        (result.left_out, "left out: no single sentence holds their answer"),
+        (result.repeated, "asked twice of a paragraph, taken once"),
     ):
         if count:
             console.print(f"{count} questions {why}")
     drilled = f"{files['drills.jsonl']['rows']} drills, " if "drills.jsonl" in files else ""
     console.print(
-        f"Dataset: {len(labelled.records)} rows of {len(labelled.chunks)} paragraphs in {out}, "
-        f"{len(labelled.held_out)} questions kept out in {out / 'questions.jsonl'}; "
+        f"Dataset: {len(result.records)} rows of {len(result.chunks)} paragraphs in {out}, "
+        f"{len(result.held_out)} questions kept out in {out / 'questions.jsonl'}; "
         f"{files['train.jsonl']['rows']} to train on, {drilled}{files['valid.jsonl']['rows']} to validate"
     )

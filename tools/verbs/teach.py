@@ -26,6 +26,6 @@ def teach(
 
       python -m tools teach --qa xquad.en.json --out teacher
     """
-    from tools.raft.teach import train_teacher
+    from tools.raft.finetune.local.teacher import train_teacher
 
     train_teacher(qa, out, epochs=epochs, learning_rate=learning_rate, rank=rank, seed=seed)

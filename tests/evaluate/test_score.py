@@ -1,0 +1,189 @@
+"""Scores of answers: what is asked of each, what is missing, and each metric against a reference."""
+
+from __future__ import annotations
+
+import random
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.rag.test_answer import hit
+from tools.raft.errors import UserError
+from tools.raft.evaluate.score import Gold, read_gold, score_answer, score_answers, score_similarity
+from tools.raft.models.embed import Embedder
+from tools.raft.rag.citations import read_reply
+
+OTTER, HERON = "Otters eat fish. They swim at night.", "Herons stand still. 夜にも立っている。"
+DOCUMENTS = [hit(OTTER, source="otters.txt"), hit(HERON, rank=2, source="herons.txt")]
+RIGHT = "It says ##begin_quote##Otters eat fish.##end_quote##\n<ANSWER>: fish"
+
+
+def answered(reply: str, documents: Any = DOCUMENTS, **more: Any) -> dict[str, Any]:
+    return {**read_reply(reply, documents), "documents": documents, "error": "", **more}
+
+
+GOLD = Gold(("fish",), frozenset({"otters.txt"}))
+
+
+def test_a_right_answer() -> None:
+    scores = score_answer(answered(RIGHT, prompt_tokens=90, completion_tokens=20, seconds=0.5), GOLD)
+    assert scores == {
+        "exact_match": 1, "f1": 1, "tagged": 1, "quoted": 1, "quotes_verbatim": 1, "oracle_quoted": 1,
+        "distractor_quoted": 0, "cited_right": 1, "refused_wrongly": 0, "answer_words": 1, "reply_words": 6,
+        "prompt_tokens": 90, "completion_tokens": 20, "seconds": 0.5,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("reply", "told"),
+    [
+        ("fish", {"f1": 1, "tagged": 0, "quoted": 0, "cited_right": 0, "distractor_quoted": 0}),
+        (RIGHT.replace("Otters eat", "Otters like"), {"quoted": 1, "quotes_verbatim": 0, "cited_right": 0}),
+        (
+            RIGHT.replace("Otters eat fish", "Herons stand still"),
+            {"quotes_verbatim": 1, "oracle_quoted": 0, "distractor_quoted": 1, "cited_right": 0},
+        ),
+        (
+            RIGHT.replace("\n", "##begin_quote##Herons stand still.##end_quote##\n"),
+            {"oracle_quoted": 0.5, "distractor_quoted": 1, "cited_right": 0},
+        ),
+        ("<ANSWER>: The documents do not say.", {"refused_wrongly": 1, "f1": 0, "exact_match": 0}),
+        ("<ANSWER>: fish\n<ANSWER>: fish", {"tagged": 1, "f1": 1}),
+    ],
+)
+def test_what_is_wrong_with_an_answer(reply: str, told: dict[str, float]) -> None:
+    scores = score_answer(answered(reply), GOLD)
+    assert {name: scores[name] for name in told} == told
+
+
+def test_refusals_are_right_where_there_is_no_answer() -> None:
+    refusal = answered("<ANSWER>: The documents do not say.")
+    nowhere = score_answer(refusal, Gold(()))
+    assert (nowhere["refused_rightly"], nowhere["exact_match"], nowhere["f1"]) == (1, 1, 1)
+    assert "refused_wrongly" not in nowhere
+    not_found = score_answer({**refusal, "documents": DOCUMENTS[1:]}, GOLD)
+    assert (not_found["refused_rightly"], not_found["f1"]) == (1, 0)
+    assert score_answer(answered(RIGHT), Gold(()))["f1"] == 0
+
+
+def test_a_failed_call_is_missing_and_not_zero() -> None:
+    failed = {**answered(""), "error": "HTTP 500", "prompt_tokens": 0, "seconds": None}
+    scores = score_answer(failed, GOLD)
+    assert set(scores.values()) == {None}
+    assert scores.keys() >= score_answer(answered(RIGHT, prompt_tokens=9, seconds=1.0), GOLD).keys() - {
+        "refused_rightly"
+    }
+
+
+def test_without_documents_no_quote_is_expected() -> None:
+    scores = score_answer(answered("<ANSWER>: fish", []), GOLD)
+    assert scores["f1"] == 1
+    assert not {"quoted", "cited_right", "refused_rightly"} & scores.keys()
+    assert "quoted" in score_answer({**answered(RIGHT), "documents": None}, GOLD)
+
+
+def test_nothing_is_made_up_where_nothing_is_known() -> None:
+    scores = score_answer(answered(RIGHT), Gold())
+    assert not {"f1", "exact_match", "cited_right", "refused_wrongly", "refused_rightly"} & scores.keys()
+
+
+@pytest.mark.parametrize(
+    ("row", "gold"),
+    [
+        ({"answer": "fish", "source": "a.txt"}, Gold(("fish",), frozenset({"a.txt"}))),
+        ({"answers": ["fish", "eels"], "chunk_id": "c1", "source": "a"}, Gold(("fish", "eels"), frozenset({"c1"}))),
+        ({"answers": {"text": ["fish"], "answer_start": [0]}}, Gold(("fish",))),
+        ({"answers": [], "relevant": ["x", "y"]}, Gold((), frozenset("xy"))),
+        ({"answer": "fish", "answerable": False, "language": "de"}, Gold((), language="de")),
+        ({"final_answer": "fish"}, Gold(("fish",))),
+        ({"question": "?"}, Gold()),
+    ],
+)  # fmt: skip
+def test_gold_answers_are_read_in_every_usual_form(row: dict[str, Any], gold: Gold) -> None:
+    assert read_gold(row) == gold
+
+
+def test_a_gold_answer_that_is_no_text_is_a_mistake() -> None:
+    with pytest.raises(UserError, match=r"'How\?': its answer is no text"):
+        read_gold({"question": "How?", "answer": 5})
+
+
+def test_only_the_metrics_that_were_asked_for() -> None:
+    assert score_answers([answered(RIGHT)], [GOLD], only=["f1", "tagged"]) == [{"f1": 1, "tagged": 1}]
+    with pytest.raises(UserError, match="no metric 'bleu': known are exact_match, f1"):
+        score_answers([], [], only=["bleu"])
+
+
+class Words(Embedder):
+    """Embed by the letters of a text: enough to compare with another way to compute the cosine."""
+
+    def embed(self, texts, **_):  # type: ignore[no-untyped-def, override]
+        counts = np.array([[text.count(letter) + 0.1 for letter in "abcdefghijk夜"] for text in texts])
+        return (counts / np.linalg.norm(counts, axis=1, keepdims=True)).astype(np.float32)
+
+
+def test_similarity_is_torchs_cosine() -> None:
+    """The reference is torch 2.13.0's cosine_similarity."""
+    import torch
+
+    assert torch.__version__.startswith("2.13.0")
+    rng = random.Random(1)
+    texts = ["", "fish", "夜にも", "a bad badge", "ice", "jade hike", "Größe", *OTTER.split(), *HERON.split()]
+    rows = [{"answer": rng.choice(texts), "error": ""} for _ in range(250)]
+    golds = [Gold(tuple(rng.choices(texts, k=rng.randint(1, 4)))) for _ in rows]
+    for row, gold, ours in zip(rows, golds, score_similarity(rows, golds, Words()), strict=True):
+        vectors = torch.from_numpy(Words().embed([row["answer"], *gold.answers]))  # type: ignore[misc]
+        theirs = torch.nn.functional.cosine_similarity(vectors[:1], vectors[1:]).max().item()
+        assert ours == pytest.approx(theirs, abs=1e-5)
+    assert score_similarity([{"answer": "", "error": "x"}], [Gold(("a",))], Words()) == [None]
+    assert score_similarity(rows[:1], [Gold()], Words()) == [None]
+
+
+def test_form_and_quotes_equal_a_plain_second_reading() -> None:
+    """No package has these: the reference is written again here, on the reply's text and nothing else."""
+    rng = random.Random(3)
+    pieces = [
+        "Otters eat fish.", "They swim at night.", "Herons stand still.", "夜にも立っている。", "Otters eat  fish.", "They fly.",
+        "", "Herons",
+    ]  # fmt: skip
+    finals = [
+        "\n<ANSWER>: fish",
+        "\n<ANSWER>:夜",
+        "\n<ANSWER>: The documents do not say.",
+        "\n<ANSWER>:",
+        "",
+        "fish",
+    ]
+    for _ in range(600):
+        quotes = rng.choices(pieces, k=rng.randint(0, 3))
+        reply = "".join(f"So: ##begin_quote##{quote}##end_quote## " for quote in quotes) + rng.choice(finals)
+        gold = Gold(("fish",), frozenset({rng.choice(["otters.txt", "id2", "elsewhere"])}))
+        scores = score_answer(answered(reply), gold)
+
+        found = list(dict.fromkeys(quote for quote in quotes if quote))
+        texts = {"otters": OTTER, "herons": HERON}
+        homes = [[n for n, text in texts.items() if " ".join(q.split()) in text] for q in found]
+        oracle = {"otters.txt": "otters", "id2": "herons", "elsewhere": ""}[next(iter(gold.relevant))]
+        verbatim = [home[0] for home in homes if home]
+        right = [home for home in verbatim if home == oracle]
+        after = re.split("<ANSWER>:", reply)[1:]
+        said = re.sub(r"##\w+##", "", after[0] if after else reply).strip()
+        refused = not said or said.startswith("The documents do not say")
+        expected = {
+            "tagged": float(bool(after)),
+            "quoted": float(bool(found)),
+            "distractor_quoted": float(len(right) < len(verbatim)),
+        }
+        if found:
+            expected["quotes_verbatim"] = len(verbatim) / len(found)
+        if verbatim:
+            expected["oracle_quoted"] = len(right) / len(verbatim)
+        if not refused:
+            expected["cited_right"] = float(bool(verbatim) and len(right) == len(verbatim))
+        expected["refused_wrongly" if oracle else "refused_rightly"] = float(refused)
+        assert {name: scores.get(name) for name in expected} == expected, reply
+        assert scores.keys() & {"quotes_verbatim", "oracle_quoted", "cited_right"} == expected.keys() & {
+            "quotes_verbatim", "oracle_quoted", "cited_right"
+        }  # fmt: skip

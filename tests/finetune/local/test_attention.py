@@ -1,0 +1,31 @@
+"""That the faster attention computes what PyTorch's own does."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from tests.tiny import tiny_model
+from tools.raft.finetune.local.attention import LONGEST, use_matrix_products
+from tools.raft.finetune.local.pack import Example, pack_examples, pack_loss
+
+
+@pytest.mark.parametrize("length", [12, LONGEST + 40])
+def test_losses_and_gradients_are_those_of_the_usual_attention(length: int) -> None:
+    import torch
+
+    draw = random.Random(0)
+    beginning = [draw.randrange(200) for _ in range(length)]
+    ends = [[draw.randrange(200) for _ in range(6)] for _ in range(3)]
+    (pack,) = pack_examples([Example(beginning + end, end, [1.0] * 6) for end in ends], limit=9999)
+    usual, faster = tiny_model(), tiny_model()
+    use_matrix_products(faster)
+    assert pack.pieces == [length, 12, 12, 12], "the beginning, then what each has of its own"
+    losses = [pack_loss(model, pack) for model in (usual, faster)]
+    assert losses[0].item() == pytest.approx(losses[1].item(), rel=1e-5)
+    for loss in losses:
+        loss.backward()
+    for (name, a), (_, b) in zip(usual.named_parameters(), faster.named_parameters(), strict=True):
+        if a.grad is not None:
+            assert torch.allclose(a.grad, b.grad, atol=1e-4), name

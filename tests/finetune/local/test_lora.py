@@ -1,0 +1,64 @@
+"""What of a model learns, and what of it is kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.tiny import tiny_model
+from tools.raft.errors import UserError
+from tools.raft.finetune.local.lora import add_lora, load_adapter, save_adapter
+
+
+def test_only_the_adapter_learns() -> None:
+    import torch
+
+    model = tiny_model()
+    layers = add_lora(model, rank=2)
+    assert len(layers) == 2 * 7
+    learning = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert all(".lora_" in name for name in learning)
+    assert len(learning) == 2 * len(layers)
+    ids = torch.tensor([[1, 2, 3]])
+    before = model(ids).logits
+    with torch.no_grad():
+        layers["model.layers.0.self_attn.q_proj"].lora_b.fill_(0.5)
+    assert not torch.allclose(before, model(ids).logits)
+
+
+def test_a_kept_adapter_is_what_peft_loads(tmp_path: Path) -> None:
+    import torch
+    from peft import PeftModel
+
+    model = tiny_model()
+    layers = add_lora(model, rank=2)
+    with torch.no_grad():
+        for layer in layers.values():
+            layer.lora_b.normal_()
+    masters = [p.detach() for layer in layers.values() for p in (layer.lora_a, layer.lora_b)]
+    save_adapter(layers, masters, 2, tmp_path)
+    ids = torch.tensor([[1, 2, 3]])
+    theirs = PeftModel.from_pretrained(tiny_model(), str(tmp_path))
+    assert torch.allclose(theirs(ids).logits, model(ids).logits, atol=1e-5)
+
+    again = tiny_model()
+    load_adapter(add_lora(again, rank=2), tmp_path)
+    assert torch.allclose(again(ids).logits, model(ids).logits, atol=1e-6)
+    with pytest.raises(UserError, match="no adapter to start from"):
+        load_adapter(layers, tmp_path / "none")
+
+
+def test_models_with_other_layers_are_adapted_too() -> None:
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel, GPTNeoXConfig, GPTNeoXForCausalLM
+
+    small = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    neox = GPTNeoXForCausalLM(GPTNeoXConfig(**small, intermediate_size=32))
+    layers = add_lora(neox, rank=2)
+    assert {name.rpartition(".")[2] for name in layers} == {
+        "query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h",
+    }  # fmt: skip
+    assert neox(torch.tensor([[1, 2]])).logits.shape == (1, 2, 50)
+    with pytest.raises(UserError, match="a gpt2 model has no linear layers"):
+        add_lora(GPT2LMHeadModel(GPT2Config(vocab_size=50, n_embd=16, n_layer=1, n_head=2)), rank=2)

@@ -1,0 +1,99 @@
+"""That training learns, stops, keeps its best, and goes on where it was interrupted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tiny import Words, tiny_model
+from tools.raft.finetune.local.pack import Pack, pack_examples, tokenise
+from tools.raft.finetune.local.train import LOG, Step, TrainingConfig, mean_loss, train_adapter
+
+COLOURS = ("red", "green", "blue", "white", "black", "brown", "grey", "pink")
+RECIPE = TrainingConfig(epochs=4, learning_rate=0.02, rank=4, batch=2, validations=1, patience=9)
+
+
+class Killed(Exception):
+    """What stops a training in the middle."""
+
+
+def packs(tokenizer: Words, names: tuple[str, ...] = COLOURS) -> list[Pack]:
+    chats = [
+        [{"role": "user", "content": f"Say {name}."}, {"role": "assistant", "content": f"{name}!"}]
+        for name in names
+    ]
+    return list(pack_examples([tokenise(chat, tokenizer) for chat in chats], limit=1))
+
+
+def steps_of(folder: Path) -> list[Any]:
+    return [json.loads(line) for line in (folder / LOG).read_text(encoding="utf-8").splitlines()]
+
+
+def tensors(folder: Path) -> dict[str, Any]:
+    from safetensors.numpy import load_file
+
+    return load_file(folder / "adapter_model.safetensors")
+
+
+def test_a_training_learns_and_its_adapter_is_the_best_one(tmp_path: Path) -> None:
+    rows = packs(Words())
+    before = mean_loss(tiny_model(), rows)
+    trained = train_adapter(tiny_model(), rows, rows, tmp_path, RECIPE)
+    assert trained.steps == 16
+    assert trained.valid_loss is not None and trained.valid_loss < before - 0.2
+    log = steps_of(tmp_path)
+    assert [line["step"] for line in log] == list(range(1, 17))
+    assert trained.valid_loss == min(line["valid_loss"] for line in log if line["valid_loss"] is not None)
+    assert trained.tokens == 4 * sum(len(pack.tokens) for pack in rows)
+
+    again = train_adapter(tiny_model(), rows, rows, tmp_path, RECIPE)
+    assert again.steps == 16 and again.seconds < trained.seconds, "what is finished is not trained again"
+
+
+def test_an_interrupted_training_ends_as_one_that_was_not(tmp_path: Path) -> None:
+    rows = packs(Words())
+    train_adapter(tiny_model(), rows, rows[:2], tmp_path / "whole", RECIPE)
+
+    def kill(step: Step) -> None:
+        if step["step"] == 10:  # two steps after a checkpoint: those are taken again
+            raise Killed
+
+    with pytest.raises(Killed):
+        train_adapter(tiny_model(), rows, rows[:2], tmp_path / "parts", RECIPE, on_step=kill)
+    taken: list[int] = []
+    train_adapter(
+        tiny_model(), rows, rows[:2], tmp_path / "parts", RECIPE, on_step=lambda s: taken.append(s["step"])
+    )
+    assert taken == list(range(9, 17))
+    one, two = steps_of(tmp_path / "whole"), steps_of(tmp_path / "parts")
+    assert [(s["step"], s["train_loss"], s["valid_loss"]) for s in one] == [
+        (s["step"], s["train_loss"], s["valid_loss"]) for s in two
+    ]
+    whole, parts = tensors(tmp_path / "whole"), tensors(tmp_path / "parts")
+    assert whole.keys() == parts.keys()
+    assert all((whole[name] == parts[name]).all() for name in whole)
+
+
+def test_another_recipe_or_a_damaged_checkpoint_begins_anew(tmp_path: Path) -> None:
+    rows = packs(Words())
+    train_adapter(tiny_model(), rows, [], tmp_path, RECIPE)
+    other = TrainingConfig(**{**RECIPE.__dict__, "seed": 7})
+    train_adapter(tiny_model(), rows, [], tmp_path, other)
+    assert len(steps_of(tmp_path)) == 16
+    (tmp_path / "checkpoint.safetensors").write_bytes(b"no tensors")
+    taken: list[int] = []
+    train_adapter(tiny_model(), rows, [], tmp_path, other, on_step=lambda s: taken.append(s["step"]))
+    assert taken[0] == 1
+
+
+def test_it_stops_when_validation_no_longer_improves(tmp_path: Path) -> None:
+    tokenizer = Words()
+    rows, other = packs(tokenizer), packs(tokenizer, ("violet", "orange"))
+    recipe = TrainingConfig(epochs=50, learning_rate=0.05, rank=4, batch=2, validations=1, patience=2)
+    trained = train_adapter(tiny_model(), rows, other, tmp_path, recipe)
+    assert trained.stopped_early and trained.steps < 100
+    losses = [line["valid_loss"] for line in steps_of(tmp_path) if line["valid_loss"] is not None]
+    assert trained.valid_loss == min(losses) == losses[-3], "the two after the best were not better"

@@ -1,0 +1,148 @@
+"""One job, from its spec to its model: what is on record, and that nothing is ordered twice."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tools.raft.errors import UserError
+from tools.raft.finetune.backend import Estimate, FineTuneSpec, Result, State, Status, Unreachable
+from tools.raft.finetune.job import PATIENCE, read_record, run_job, sweep_folders
+
+
+class Scripted:
+    """A service that keeps its jobs while the runs that spec them come and go."""
+
+    name = "scripted"
+
+    def __init__(self) -> None:
+        self.jobs: list[str] = []
+        self.states: list[State | Exception] = ["queued", "running", "succeeded"]
+        self.looks = 0
+        self.fails_after_creating: BaseException | None = None
+
+    def check(self, spec: FineTuneSpec) -> None: ...
+
+    def estimate(self, spec: FineTuneSpec) -> Estimate:
+        return Estimate(0, None, "")
+
+    def find(self, spec: FineTuneSpec) -> str | None:
+        return next((job for job in reversed(self.jobs) if spec.key in job), None)
+
+    def submit(self, spec: FineTuneSpec, on_step) -> str:
+        on_step("uploaded train.chat.jsonl")
+        self.jobs.append(f"{spec.key}-{len(self.jobs) + 1}")
+        self.looks = 0
+        if self.fails_after_creating:
+            raise self.fails_after_creating
+        return self.jobs[-1]
+
+    def status(self, job: str) -> Status:
+        found = self.states[min(self.looks, len(self.states) - 1)]
+        self.looks += 1
+        if isinstance(found, Exception):
+            raise found
+        return Status(state=found, message="", step=None, steps=None, metrics={"train_loss": 0.5})
+
+    def cancel(self, job: str) -> None: ...
+
+    def result(self, spec: FineTuneSpec, job: str, out: Path) -> Result:
+        return Result(model="tuned", connection=out / "c.yaml", files=[], metrics={"train_loss": 0.5})
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> FineTuneSpec:
+    (tmp_path / "train.chat.jsonl").write_text("{}\n")
+    return FineTuneSpec(tmp_path, "small")
+
+
+def test_an_order_is_its_settings_and_its_rows_not_its_place(spec: FineTuneSpec, tmp_path: Path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "train.chat.jsonl").write_text("{}\n")
+    assert replace(spec, dataset=elsewhere).key == spec.key
+    assert replace(spec, learning_rate=1e-5).key != spec.key
+    (elsewhere / "valid.chat.jsonl").write_text("{}\n")
+    assert replace(spec, dataset=elsewhere).key != spec.key
+
+
+def test_a_job_is_followed_and_stays_on_record(spec: FineTuneSpec, tmp_path: Path):
+    backend, seen = Scripted(), []
+    record = run_job(backend, spec, tmp_path / "out", poll=0.001, on_status=lambda s: seen.append(s["state"]))
+    assert seen == ["queued", "running", "succeeded"]
+    assert record == json.loads((tmp_path / "out" / "job.json").read_text())
+    assert record["steps"] == ["uploaded train.chat.jsonl"] and record["result"]["model"] == "tuned"
+    assert run_job(backend, spec, tmp_path / "out") == record and len(backend.jobs) == 1
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), Unreachable("away")])
+def test_stopped_before_the_answer_the_job_is_found(spec: FineTuneSpec, tmp_path: Path, stop: BaseException):
+    backend = Scripted()
+    backend.fails_after_creating = stop
+    with pytest.raises(type(stop)):
+        run_job(backend, spec, tmp_path / "out", poll=0.001)
+    assert read_record(tmp_path / "out")["state"] == "submitting"
+    assert run_job(backend, spec, tmp_path / "out", poll=0.001)["state"] == "succeeded"
+    assert len(backend.jobs) == 1
+
+
+def test_without_its_record_a_job_is_found_by_its_order(spec: FineTuneSpec, tmp_path: Path):
+    backend = Scripted()
+    run_job(backend, spec, tmp_path / "one", poll=0.001)
+    run_job(backend, spec, tmp_path / "two", poll=0.001)
+    assert len(backend.jobs) == 1
+
+
+def test_a_look_without_waiting(spec: FineTuneSpec, tmp_path: Path):
+    backend = Scripted()
+    assert run_job(backend, spec, tmp_path / "out", wait=False)["state"] == "queued"
+    assert run_job(backend, spec, tmp_path / "out", wait=False)["state"] == "running"
+    assert run_job(backend, spec, tmp_path / "out", wait=False)["result"]["model"] == "tuned"
+    assert len(backend.jobs) == 1
+
+
+@pytest.mark.parametrize("end", ["failed", "cancelled"])
+def test_what_ended_badly_is_tried_again_when_asked_to(spec: FineTuneSpec, tmp_path: Path, end: State):
+    backend = Scripted()
+    backend.states = [end]
+    assert run_job(backend, spec, tmp_path / "out", poll=0.001)["state"] == end
+    assert len(backend.jobs) == 1
+    backend.states = ["succeeded"]
+    assert run_job(backend, spec, tmp_path / "out", poll=0.001)["state"] == "succeeded"
+    assert len(backend.jobs) == 2
+
+
+def test_a_service_that_is_away_is_waited_for_but_not_for_ever(spec: FineTuneSpec, tmp_path: Path):
+    backend = Scripted()
+    backend.states = ["running", *[Unreachable("away")] * (PATIENCE - 1), "running", "succeeded"]
+    assert run_job(backend, spec, tmp_path / "out", poll=0.001)["state"] == "succeeded"
+    backend.states = ["running", *[Unreachable("away")] * PATIENCE, "succeeded"]
+    other = replace(spec, seed=1)
+    with pytest.raises(Unreachable):
+        run_job(backend, other, tmp_path / "other", poll=0.001)
+    assert run_job(backend, other, tmp_path / "other", poll=0.001)["state"] == "succeeded"
+    assert len(backend.jobs) == 2
+
+
+def test_a_folder_holds_one_order(spec: FineTuneSpec, tmp_path: Path):
+    run_job(Scripted(), spec, tmp_path / "out", poll=0.001)
+    with pytest.raises(UserError, match="another --out"):
+        run_job(Scripted(), replace(spec, epochs=1), tmp_path / "out", poll=0.001)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", "null"])
+def test_a_damaged_record_is_one_line(spec: FineTuneSpec, tmp_path: Path, text: str):
+    (tmp_path / "job.json").write_text(text)
+    with pytest.raises(UserError, match="is damaged"):
+        run_job(Scripted(), spec, tmp_path)
+
+
+def test_each_rate_of_a_sweep_has_its_folder(tmp_path: Path):
+    assert sweep_folders(tmp_path, [1e-5]) == {1e-5: tmp_path}
+    assert sweep_folders(tmp_path, [1e-5, 2e-4]) == {
+        1e-5: tmp_path / "lr-1e-05",
+        2e-4: tmp_path / "lr-0.0002",
+    }

@@ -1,0 +1,60 @@
+"""The flow finetune, run by promptflow itself, on its sample dataset and against a scripted service."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import merge_flow
+from tests.scripted_finetuning import KEY, scripted_finetuning
+from tools.raft.files import PROJECT
+from tools.raft.finetune.job import read_record
+
+ROOT = PROJECT
+FLOW = ROOT / "flows" / "finetune"
+
+
+@pytest.fixture(scope="module")
+def merged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return merge_flow(FLOW, tmp_path_factory.mktemp("flow"))
+
+
+def load(folder: Path, connection: str = "openai") -> Any:
+    from promptflow.client import load_flow
+    from promptflow.entities import FlowContext
+
+    flow = load_flow(folder)
+    flow.context = FlowContext(overrides={"nodes.submit_training.inputs.connection": connection})
+    return flow
+
+
+def test_on_its_defaults_it_estimates_and_sends_nothing(merged: Path) -> None:
+    result = load(merged)()
+    assert result["estimate"]["tokens"] > 10_000 and 0 < result["estimate"]["dollars"] < 1
+    assert result["job"]["state"] == "not submitted"
+
+
+def test_with_a_yes_it_submits_once_and_looks_again(merged: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("RAFT_API_KEY", KEY)
+    with scripted_finetuning(states=("queued", "running", "succeeded")) as service:
+        flow = load(merged, f"{service.url}:gpt-4o-mini")
+        states = [flow(submit=True, out=str(tmp_path / "out"))["job"]["state"] for _ in range(3)]
+        assert states == ["running", "succeeded", "succeeded"]
+        assert len(service.jobs) == 1
+    record = read_record(tmp_path / "out")
+    assert record is not None and record["result"]["model"] == "ft:gpt-4o-mini:acme:raft:9aB1"
+
+
+@pytest.mark.parametrize(
+    ("inputs", "said"),
+    [
+        ({"submit": True, "out": "out"}, "an absolute path"),
+        ({"api": "completion"}, "run generate with --format completion"),
+        ({"backend": "nobody"}, "there is no backend 'nobody'"),
+    ],
+)
+def test_what_cannot_be_is_said(merged: Path, inputs: dict[str, Any], said: str) -> None:
+    with pytest.raises(Exception, match=said):
+        load(merged)(**inputs)

@@ -1,0 +1,157 @@
+"""What was paid for is never paid for again, whatever happens to the process or the file."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tools.raft.errors import UserError
+from tools.raft.files import PROJECT
+from tools.raft.models.cache import FILE, Cache, Stored, cache_directory, cache_key
+
+ROOT = PROJECT
+REPLY = Stored("Fünf bis neun Gramm. 五克\n<ANSWER>: 5", "stop", 12, 7)
+
+
+def test_a_reply_comes_back_as_it_was(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "a" / "b")
+    assert cache.get(b"k") is None
+    cache.put(b"k", REPLY)
+    cache.close()
+    assert Cache(tmp_path / "a" / "b").get(b"k") == REPLY
+
+
+def test_the_key_depends_on_everything_and_on_no_order() -> None:
+    request = {
+        "model": "m",
+        "messages": [{"role": "user", "content": "Was?"}],
+        "temperature": 0.0,
+        "attempt": 0,
+    }
+    assert cache_key(request) == cache_key(dict(reversed(request.items())))
+    changed = [{**request, "model": "n"}, {**request, "temperature": 0.1}, {**request, "attempt": 1},
+               {**request, "messages": [{"role": "user", "content": "Was? "}]}, {**request, "seed": 1}]  # fmt: skip
+    assert len({cache_key(entry) for entry in [request, *changed]}) == 6
+
+
+def test_where_the_cache_stands(tmp_path: Path) -> None:
+    assert cache_directory(tmp_path, {}) == tmp_path / ".cache"
+    assert cache_directory(tmp_path, {"RAFT_CACHE_DIR": "/var/cache/raft"}) == Path("/var/cache/raft")
+    assert cache_directory(None, {}) is None
+
+
+@pytest.mark.parametrize("damage", ["no sqlite at all", "torn header", "torn pages"])
+def test_a_damaged_file_is_moved_aside_and_said_in_one_line(
+    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = Cache(tmp_path)
+    for number in range(200):
+        cache.put(cache_key({"n": number}), REPLY)
+    cache.close()
+    file = tmp_path / FILE
+    whole = file.read_bytes()
+    if damage == "no sqlite at all":
+        file.write_bytes(b"hello " * 1000)
+    elif damage == "torn header":
+        file.write_bytes(whole[:100])
+    else:
+        file.write_bytes(whole[:4096] + os.urandom(len(whole) - 4096))
+
+    cache = Cache(tmp_path)
+    for number in range(200):
+        cache.get(cache_key({"n": number}))
+    cache.put(b"new", REPLY)
+    assert cache.get(b"new") == REPLY
+    assert len(list(tmp_path.glob(f"{FILE}.damaged-*"))) >= 1
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(said) == 1
+    assert "moved aside" in said[0]
+    assert "\n" not in said[0]
+
+
+def test_a_folder_that_cannot_be_made_is_the_users_to_mend(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
+    with pytest.raises(UserError, match="cannot be made"):
+        Cache(tmp_path / "file" / "cache")
+
+
+def test_a_full_disk_stops_the_run_before_more_is_paid(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    cache._base.execute("PRAGMA max_page_count = 4")
+    with pytest.raises(UserError, match="RAFT_CACHE_DIR"):
+        for number in range(100):
+            cache.put(cache_key({"n": number}), Stored("x" * 4000, "stop", 1, 1))
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from tools.raft.models.cache import Cache, Stored, cache_key
+cache = Cache(Path(sys.argv[1]))
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(int(sys.argv[3])):
+    cache.put(cache_key({"from": sys.argv[2], "n": number}), Stored(f"{sys.argv[2]} {number}", "stop", 1, 1))
+    if sys.argv[2] == "killed":
+        print(number, flush=True)
+"""
+
+
+def writer(cache: Path, name: str, count: int) -> subprocess.Popen[str]:
+    """Start a process that puts replies as soon as it is told to."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(cache), name, str(count)],
+        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def test_two_processes_write_at_the_same_time(tmp_path: Path) -> None:
+    processes = [writer(tmp_path, name, 400) for name in ("a", "b")]
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    assert [process.wait(60) for process in processes] == [0, 0]
+    cache = Cache(tmp_path)
+    assert cache.count() == 800
+    assert cache.get(cache_key({"from": "b", "n": 399})) == Stored("b 399", "stop", 1, 1)
+
+
+def test_what_was_put_survives_kill_9(tmp_path: Path) -> None:
+    process = writer(tmp_path, "killed", 1_000_000)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+    last = -1
+    while last < 300:
+        last = int(process.stdout.readline())
+    process.send_signal(signal.SIGKILL)
+    for line in process.stdout:
+        last = int(line) if line.endswith("\n") else last
+    process.wait(10)
+    cache = Cache(tmp_path)
+    assert all(cache.get(cache_key({"from": "killed", "n": number})) for number in range(last + 1))
+
+
+def test_a_put_is_cheap(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    reply = Stored("x" * 1000, "stop", 1, 1)
+    rounds = []
+    for start in range(0, 1000, 200):
+        began = time.process_time()
+        for number in range(start, start + 200):
+            cache.put(cache_key({"n": number, "prompt": "y" * 3000}), reply)
+        rounds.append((time.process_time() - began) / 200)
+    assert (
+        min(rounds) < 300e-6
+    )  # 60 to 90 µs on a quiet machine; a sync at each commit would be milliseconds of wall

@@ -1,0 +1,577 @@
+"""The client against an endpoint that fails in every way endpoints do."""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import logging
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from tests.scripted_endpoint import Scripted, scripted_endpoint, write_reply
+from tools.raft.files import PROJECT
+from tools.raft.models import client as client_module
+from tools.raft.models.client import CallFailed, Client, EndpointRefused, Reply
+from tools.raft.models.endpoint import Endpoint, resolve_endpoint
+from tools.raft.models.rate_limit import RateLimiter, backoff, retry_after
+from tools.raft.prompts import render
+
+ROOT = PROJECT
+KEY = "sk-proj-a1B2c3D4e5F6g7H8"
+DOCUMENT = "The lesser horseshoe bat hangs free from the roof. An adult weighs between five and nine grams."
+
+
+def prompt(number: int = 0) -> list[dict[str, str]]:
+    """Make the answer prompt of one question."""
+    return render(
+        "answer_question.jinja2",
+        chunk=f"{DOCUMENT} Bat {number} is old.",
+        question=f"How heavy is bat {number}?",
+    )
+
+
+def run(
+    endpoint: Endpoint | str, asks: int = 1, *, cache: Path | None = None, first: int = 0, max_tokens: int = 200,
+    **options: Any,
+) -> tuple[list[Reply | BaseException], Client]:  # fmt: skip
+    """Ask that many different questions at once and return what came of each."""
+    options.setdefault("timeout", 10.0)
+    target = resolve_endpoint(f"{endpoint}:m", env={}) if isinstance(endpoint, str) else endpoint
+
+    async def main() -> tuple[list[Reply | BaseException], Client]:
+        async with Client(target, cache_dir=cache, **options) as client:
+            asked = (client.ask(prompt(n), max_tokens=max_tokens, seed=1) for n in range(first, first + asks))
+            return await asyncio.gather(*asked, return_exceptions=True), client
+
+    return asyncio.run(main())
+
+
+@pytest.fixture(scope="module")
+def plain() -> Iterator[Scripted]:
+    with scripted_endpoint() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the pauses between tries short; what a server asks for stays as it is."""
+    monkeypatch.setattr(client_module, "backoff", lambda failures: min(backoff(failures), 0.05))
+
+
+def test_it_asks_and_counts(plain: Scripted) -> None:
+    plain.reset()
+    [reply], client = run(plain.url)
+    assert isinstance(reply, Reply)
+    assert reply.text == write_reply("\n".join(message["content"] for message in prompt()))
+    assert (reply.finish_reason, reply.cached) == ("stop", False)
+    stats = plain.stats()
+    assert (client.usage.calls, client.usage.prompt_tokens, client.usage.completion_tokens) == (
+        stats["answered"], stats["prompt_tokens"], stats["completion_tokens"],
+    )  # fmt: skip
+
+
+def test_the_completion_api_gets_one_prompt(plain: Scripted) -> None:
+    plain.reset()
+    [reply], _ = run(replace(resolve_endpoint(f"{plain.url}:m", env={}), api="completion"))
+    assert isinstance(reply, Reply)
+    assert "<ANSWER>:" in reply.text
+    assert plain.stats()["paths"] == {"/v1/completions": 1}
+
+
+def test_a_second_run_pays_nothing(plain: Scripted, tmp_path: Path) -> None:
+    plain.reset()
+    first, paid = run(plain.url, 20, cache=tmp_path)
+    again, free = run(plain.url, 20, cache=tmp_path)
+    assert plain.stats()["calls"] == 20
+    assert [r.text for r in first] == [r.text for r in again]  # type: ignore[union-attr]
+    assert all(reply.cached for reply in again)  # type: ignore[union-attr]
+    assert (free.usage.calls, free.usage.cached_calls) == (0, 20)
+    assert free.usage.cached_prompt_tokens == paid.usage.prompt_tokens
+
+
+def test_nothing_is_reused_that_differs(plain: Scripted, tmp_path: Path) -> None:
+    plain.reset()
+    endpoint = resolve_endpoint(f"{plain.url}:m", env={})
+
+    async def main() -> None:
+        async with Client(endpoint, cache_dir=tmp_path) as client:
+            for options in (
+                {}, {"seed": 1}, {"seed": 2}, {"attempt": 1}, {"seed": 1, "attempt": 1}, {"temperature": 0.5},
+                {"max_tokens": 51}, {"stop": ["\n\n"]}, {"extra": {"grammar": "root ::= [0-9]+"}},
+            ):  # fmt: skip
+                reply = await client.ask(prompt(), **{"max_tokens": 50, **options})
+                assert not reply.cached, options
+        for other in (replace(endpoint, model="n"), replace(endpoint, api="completion")):
+            async with Client(other, cache_dir=tmp_path) as client:
+                assert not (await client.ask(prompt(), max_tokens=50)).cached
+
+    asyncio.run(main())
+    assert plain.stats()["calls"] == 11
+
+
+def test_equal_asks_in_flight_are_paid_once(plain: Scripted) -> None:
+    plain.reset()
+
+    async def main() -> list[Reply]:
+        async with Client(resolve_endpoint(f"{plain.url}:m", env={}), cache_dir=None) as client:
+            return await asyncio.gather(*(client.ask(prompt(), max_tokens=50) for _ in range(10)))
+
+    replies = asyncio.run(main())
+    assert plain.stats()["calls"] == 1
+    assert sum(reply.cached for reply in replies) == 9
+    assert len({reply.text for reply in replies}) == 1
+
+
+def test_a_stopped_ask_does_not_take_an_equal_one_with_it() -> None:
+    with scripted_endpoint(latency=0.3) as endpoint:
+
+        async def main() -> Reply:
+            async with Client(resolve_endpoint(f"{endpoint.url}:m", env={}), cache_dir=None) as client:
+                first = asyncio.create_task(client.ask(prompt(), max_tokens=50))
+                second = asyncio.create_task(client.ask(prompt(), max_tokens=50))
+                await asyncio.sleep(0.1)
+                first.cancel()
+                return await second
+
+        assert "<ANSWER>:" in asyncio.run(main()).text
+
+
+def test_passing_faults_are_survived_and_nothing_is_paid_twice(tmp_path: Path) -> None:
+    faults = {"500": 0.1, "429": 0.1, "malformed": 0.1, "hang": 0.03, "truncated": 0.1}
+    with scripted_endpoint(faults=faults, retry_after=0.1) as endpoint:
+        replies, client = run(endpoint.url, 150, cache=tmp_path, concurrency=30, timeout=1.0)
+        stats = endpoint.stats()
+    assert all(isinstance(reply, Reply) for reply in replies)
+    assert stats["answered"] == 150
+    assert stats["paid_twice"] == 0
+    assert all(stats["faults"][kind] > 0 for kind in faults)
+    assert client.usage.retries == stats["calls"] - 150
+    assert client.usage.throttled == stats["faults"]["429"]
+    cut = sum(reply.finish_reason == "length" for reply in replies)  # type: ignore[union-attr]
+    assert cut == stats["faults"]["truncated"]
+
+
+def test_a_lasting_fault_ends_in_one_line() -> None:
+    with scripted_endpoint(faults={"500": 1.0}) as endpoint:
+        [failed], client = run(endpoint.url, attempts=3)
+        assert isinstance(failed, CallFailed)
+        assert failed.reason == "no usable reply in 3 tries, the last: HTTP 500: The server had an error."
+        assert endpoint.stats()["calls"] == 3
+        assert client.usage.failed == 1
+
+
+def test_unusable_replies_are_not_kept(tmp_path: Path) -> None:
+    with scripted_endpoint(faults={"malformed": 1.0}) as endpoint:
+        failed, _ = run(endpoint.url, 8, cache=tmp_path, attempts=2)
+    assert all("HTTP 200 with" in str(error) for error in failed)
+    assert client_module.Cache(tmp_path).count() == 0
+
+
+def test_a_storm_of_429s_ends_with_every_call_served() -> None:
+    with scripted_endpoint(latency=0.05, max_concurrent=6, retry_after=0.2) as endpoint:
+        replies, client = run(endpoint.url, 150, concurrency=64)
+        stats = endpoint.stats()
+    assert all(isinstance(reply, Reply) for reply in replies)
+    assert client.pace.cuts >= 2
+    assert client.pace.limit < 32
+    # 64 that never slow down would be refused about a thousand times before the last is served
+    assert stats["faults"]["quota"] < 250
+
+
+def test_a_limit_of_calls_a_second_is_met() -> None:
+    with scripted_endpoint(rate=60, burst=10) as endpoint:
+        began = time.monotonic()
+        replies, _ = run(endpoint.url, 120, concurrency=64)
+        spent = time.monotonic() - began
+    assert all(isinstance(reply, Reply) for reply in replies)
+    assert 110 / 60 * 0.9 < spent < 15
+
+
+def test_nobody_calls_before_retry_after_is_over() -> None:
+    """Every call of the first half second gets a 429 that says one second."""
+    arrivals: list[float] = []
+
+    class Throttling(_Recorder):
+        headers_seen: ClassVar[list[dict[str, str]]] = []
+
+        def do_POST(self) -> None:
+            arrivals.append(time.monotonic())
+            if arrivals[-1] - arrivals[0] > 0.5:
+                super().do_POST()
+                return
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(429)
+            self.send_header("Retry-After", "1")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    with recorder(handler=Throttling) as (url, _):
+        replies, client = run(url, 40, concurrency=16)
+    assert all(isinstance(reply, Reply) for reply in replies)
+    assert client.pace.cuts == 1
+    first = min(arrivals)  # handlers are threads: the first to note its time need not be the first called
+    burst = [moment - first for moment in arrivals if moment - first < 1]
+    assert len(burst) <= 18  # the first two 429s, not yet a burst, let two more calls through
+    assert max(burst) < 0.5
+
+
+def test_the_limit_halves_once_a_burst_and_recovers() -> None:
+    async def main() -> None:
+        pace = RateLimiter(64)
+        marks = [await pace.enter() for _ in range(64)]
+        for mark in marks:
+            pace.throttled(mark, 0.05)
+            pace.leave()
+        assert (pace.limit, pace.cuts) == (32, 1)
+        began = time.monotonic()
+        mark = await pace.enter()
+        assert time.monotonic() - began >= 0.04  # every caller waits, not only the refused
+        pace.leave()
+        for _ in range(1600):
+            pace.succeeded()
+        assert pace.limit > 60
+        for _ in range(64 * 64):
+            pace.succeeded()
+        assert pace.limit == 64
+        for _ in range(2):  # two strays among thousands are no burst
+            pace.throttled(mark, 5)
+            pace.throttled(pace.cuts, 5)
+        assert pace.limit == 64
+        await asyncio.wait_for(pace.enter(), 0.5)
+
+    asyncio.run(main())
+
+
+def test_a_cancelled_wait_gives_its_slot_to_the_next() -> None:
+    async def main() -> None:
+        pace = RateLimiter(1)
+        await pace.enter()
+        waiting = [asyncio.create_task(pace.enter()) for _ in range(3)]
+        await asyncio.sleep(0)
+        waiting[0].cancel()
+        pace.leave()  # gives the slot to the second
+        waiting[1].cancel()  # at the moment it has it
+        await asyncio.gather(*waiting[:2], return_exceptions=True)
+        await asyncio.wait_for(waiting[2], 1)
+        assert pace.active == 1
+
+    asyncio.run(main())
+
+
+def test_retry_after_is_read_in_all_its_forms() -> None:
+    assert retry_after({"retry-after": "7"}) == 7
+    assert retry_after({"retry-after": "0.5"}) == 0.5
+    assert retry_after({"retry-after-ms": "1500", "retry-after": "2"}) == 1.5
+    in_20_seconds = email.utils.formatdate(time.time() + 20, usegmt=True)
+    assert retry_after({"retry-after": in_20_seconds}) == pytest.approx(20, abs=2)
+    assert retry_after({"retry-after": email.utils.formatdate(time.time() - 20, usegmt=True)}) == 0
+    assert retry_after({"retry-after": "soon"}) is None
+    assert retry_after({}) is None
+
+
+def test_pauses_grow_and_stay_bounded() -> None:
+    assert all(0 <= backoff(1) <= 1 for _ in range(200))
+    assert max(backoff(4) for _ in range(500)) > 2
+    assert all(backoff(1000) <= 30 for _ in range(200))
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "line"),
+    [
+        (401, "invalid_api_key", "refused the call .HTTP 401.*check THE_KEY"),
+        (403, "forbidden", "refused the call .HTTP 403"),
+        (404, "model_not_found", "does not exist .*check the address and the name of the model"),
+        (402, "no_credit", "wants to be paid"),
+        (429, "insufficient_quota", "check plan and billing"),
+    ],
+)
+def test_what_no_try_can_mend_stops_the_run_at_once(status: int, code: str, line: str) -> None:
+    with scripted_endpoint(always=status, code=code) as endpoint:
+        target = Endpoint(endpoint.url, "m", key=KEY, name="mine", key_from="THE_KEY")
+        [refused], _ = run(target)
+        assert isinstance(refused, EndpointRefused)
+        assert endpoint.stats()["calls"] == 1
+    assert re.search(line, str(refused)), refused
+    assert "\n" not in str(refused)
+
+
+def test_a_missing_key_is_said_to_be_missing() -> None:
+    with scripted_endpoint(key=KEY) as endpoint:
+        [refused], _ = run(endpoint.url)
+    assert "wants a key and none is set" in str(refused)
+
+
+def test_a_wait_until_tomorrow_is_not_waited() -> None:
+    with scripted_endpoint(faults={"429": 1.0}, retry_after=86400) as endpoint:
+        [refused], _ = run(endpoint.url)
+    assert isinstance(refused, EndpointRefused)
+    assert "asks to wait 86400 s" in str(refused)
+
+
+def test_an_address_where_nobody_answers_is_said_so(caplog: pytest.LogCaptureFixture) -> None:
+    [refused], _ = run("http://127.0.0.1:9/v1", attempts=3)
+    assert isinstance(refused, EndpointRefused)
+    assert "nothing answers at http://127.0.0.1:9/v1" in str(refused)
+    assert "trying again" in caplog.text
+
+
+def test_a_content_filter_fails_its_own_call_only() -> None:
+    with scripted_endpoint(block="bat 1?") as endpoint:
+        replies, client = run(endpoint.url, 3)
+        assert endpoint.stats()["calls"] == 3
+    assert [type(reply).__name__ for reply in replies] == ["Reply", "CallFailed", "Reply"]
+    assert "content filter" in str(replies[1])
+    assert client.usage.failed == 1
+
+
+def test_a_model_that_refuses_parameters_is_asked_without_them(caplog: pytest.LogCaptureFixture) -> None:
+    with scripted_endpoint(refuse=["max_tokens", "temperature", "seed"]) as endpoint:
+        replies, client = run(endpoint.url, 20, concurrency=4)
+        stats = endpoint.stats()
+    assert all(isinstance(reply, Reply) for reply in replies)
+    assert client.left_out == {"max_tokens": "max_completion_tokens", "temperature": "", "seed": ""}
+    assert stats["faults"]["400"] <= 3 * 4  # learnt once, not at every call
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 3
+
+
+def test_azure_openai_gets_its_path_version_and_header() -> None:
+    with scripted_endpoint(key=KEY) as endpoint:
+        base = endpoint.url.removesuffix("/v1")
+        [reply], _ = run(Endpoint(base, "my-gpt", kind="azure_openai", api_version="2024-10-21", key=KEY))
+        assert isinstance(reply, Reply), reply
+        stats = endpoint.stats()
+    assert stats["paths"] == {"/openai/deployments/my-gpt/chat/completions?api-version=2024-10-21": 1}
+    assert stats["auth"] == {"api-key": 1, "authorization": 0}
+
+
+def test_azure_openai_without_a_key_signs_in_to_entra_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    import azure.identity
+
+    asked = []
+
+    def provider(credential: object, scope: str) -> Any:
+        asked.append(scope)
+        return lambda: "entra-token-0123456789"
+
+    monkeypatch.setattr(azure.identity, "DefaultAzureCredential", lambda: object())
+    monkeypatch.setattr(azure.identity, "get_bearer_token_provider", provider)
+    with scripted_endpoint(key="entra-token-0123456789") as endpoint:
+        base = endpoint.url.removesuffix("/v1")
+        for version, url in (("2024-10-21", base), ("", f"{base}/openai/v1")):
+            [reply], _ = run(Endpoint(url, "my-gpt", kind="azure_openai", api_version=version))
+            assert isinstance(reply, Reply), reply
+        assert endpoint.stats()["auth"] == {"api-key": 0, "authorization": 2}
+    assert asked == ["https://cognitiveservices.azure.com/.default"] * 2
+
+
+def test_a_failed_sign_in_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    import azure.identity
+    from azure.core.exceptions import ClientAuthenticationError
+
+    def fail() -> str:
+        raise ClientAuthenticationError("no token\nfor you")
+
+    monkeypatch.setattr(azure.identity, "DefaultAzureCredential", lambda: object())
+    monkeypatch.setattr(azure.identity, "get_bearer_token_provider", lambda credential, scope: fail)
+    [refused], _ = run(Endpoint("http://127.0.0.1:9", "gpt", kind="azure_openai", api_version="2024-10-21"))
+    assert isinstance(refused, EndpointRefused)
+    assert "signing in to Entra ID failed (no token for you): `az login`" in str(refused)
+
+
+class _Recorder(BaseHTTPRequestHandler):
+    headers_seen: ClassVar[list[dict[str, str]]] = []
+    answer = b'{"choices": [{"message": {"content": "yes"}, "finish_reason": "stop"}]}'
+
+    def do_POST(self) -> None:
+        type(self).headers_seen.append({name.lower(): value for name, value in self.headers.items()})
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.answer)))
+        self.end_headers()
+        self.wfile.write(self.answer)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Stay quiet."""
+
+
+@contextmanager
+def recorder(
+    answer: bytes = _Recorder.answer, handler: type[_Recorder] | None = None
+) -> Iterator[tuple[str, list[dict[str, str]]]]:
+    """Serve one fixed reply in this process and keep the headers of the calls."""
+    handler = handler or type("Handler", (_Recorder,), {"headers_seen": [], "answer": answer})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/v1", handler.headers_seen
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_openais_own_variables_go_to_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-mine")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "proj-mine")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    with recorder() as (url, seen):
+        [reply], client = run(url)
+    assert isinstance(reply, Reply)
+    sent = " ".join(seen[0].values())
+    assert KEY not in sent
+    assert "-mine" not in sent
+    assert client.usage.unmetered == 1  # this endpoint tells no tokens
+
+
+def test_a_proxy_is_asked_for_the_outside_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with recorder() as (proxy, through_proxy), recorder() as (local, direct):
+        for name in ("HTTP_PROXY", "http_proxy"):
+            monkeypatch.setenv(name, proxy.removesuffix("/v1"))
+        assert isinstance(run(local)[0][0], Reply)
+        assert (len(direct), len(through_proxy)) == (1, 0)
+        assert isinstance(run("http://model.example/v1")[0][0], Reply)
+        assert (len(direct), len(through_proxy)) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("answer", "line"),
+    [
+        (
+            b'{"choices": [{"message": {"content": "half"}, "finish_reason": "content_filter"}]}',
+            "content filter",
+        ),
+        (
+            b'{"choices": [{"message": {"content": null, "refusal": "I will not."}}]}',
+            "the model refused: I will not",
+        ),
+        (b'{"choices": [{"message": {"content": ""}, "finish_reason": "stop"}]}', "empty reply"),
+        (b"<html>Sign in</html>", "<html>Sign in</html>"),
+        (b'{"error": "busy"}', "no usable reply"),
+    ],
+)
+def test_replies_that_are_none(answer: bytes, line: str) -> None:
+    with recorder(answer) as (url, _):
+        [failed], _ = run(url, attempts=2)
+    assert isinstance(failed, CallFailed)
+    assert line in failed.reason
+
+
+def test_a_reply_cut_before_its_first_word_is_a_cut_reply(tmp_path: Path) -> None:
+    with recorder(b'{"choices": [{"message": {"content": null}, "finish_reason": "length"}]}') as (url, _):
+        [reply], _ = run(url, cache=tmp_path)
+    assert isinstance(reply, Reply)
+    assert (reply.text, reply.finish_reason) == ("", "length")
+
+
+def test_half_a_character_can_be_kept(tmp_path: Path) -> None:
+    with recorder(b'{"choices": [{"message": {"content": "a\\ud83d b"}, "finish_reason": "stop"}]}') as (
+        url,
+        _,
+    ):
+        [reply], _ = run(url, cache=tmp_path)
+    assert isinstance(reply, Reply)
+    assert reply.text == "a? b"
+
+
+def test_the_key_shows_nowhere(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    with scripted_endpoint(key=KEY, faults={"500": 0.3, "malformed": 0.3}) as endpoint:
+        good = Endpoint(endpoint.url, "m", key=KEY, name="mine", key_from="THE_KEY")
+        replies, _ = run(good, 20, cache=tmp_path, attempts=9)
+        wrong = replace(good, key=KEY[:-1] + "x")  # the server repeats what it was sent
+        [refused], client = run(wrong, first=50)
+        gone, _ = run(replace(good, base_url="http://127.0.0.1:9/v1"), first=60, attempts=2)
+    assert all(isinstance(reply, Reply) for reply in replies)
+    assert "[key]" in str(refused)
+    assert "check THE_KEY" in str(refused)
+    shown = [
+        caplog.text,
+        *capfd.readouterr(),
+        repr(client.endpoint),
+        str(client.endpoint),
+        repr(client.usage),
+    ]
+    for error in (refused, *gone):
+        while isinstance(error, BaseException):
+            shown.append(f"{error!r} {error}")
+            error = error.__cause__ or error.__context__
+    kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    for secret in (KEY, wrong.key):
+        assert [text for text in shown if secret in text] == []
+        assert secret.encode() not in kept
+    assert len(kept) > 1000
+
+
+ASKER = """
+import asyncio, sys
+from pathlib import Path
+from tests.models.test_client import prompt
+from tools.raft.models.client import Client
+from tools.raft.models.endpoint import resolve_endpoint
+
+async def main():
+    async with Client(resolve_endpoint(sys.argv[1] + ":m", env={}), cache_dir=Path(sys.argv[2]), concurrency=8) as client:
+        async def one(number):
+            reply = await client.ask(prompt(number), max_tokens=200, seed=1)
+            print(number, reply.text.replace(chr(10), " "), flush=True)
+        await asyncio.gather(*(one(number) for number in range(120)))
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_run_repeats_at_most_the_calls_in_flight(tmp_path: Path, how: signal.Signals) -> None:
+    command = [sys.executable, "-c", ASKER]
+    with scripted_endpoint(latency=0.05) as endpoint:
+        process = subprocess.Popen(
+            [*command, endpoint.url, str(tmp_path)],
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+        assert process.stdout is not None
+        before = [process.stdout.readline() for _ in range(50)]
+        process.send_signal(how)
+        before += process.stdout.readlines()
+        process.wait(20)
+        paid = endpoint.stats()["answered"]
+        after = subprocess.run(
+            [*command, endpoint.url, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        stats = endpoint.stats()
+    assert 50 <= paid < 120
+    assert stats["paid_twice"] <= 8
+    assert stats["answered"] == 120 + stats["paid_twice"]
+    whole = after.stdout.splitlines()
+    assert len(whole) == 120
+    assert {line.rstrip("\n") for line in before if line.endswith("\n")} <= set(whole)
+
+
+def test_hundreds_of_calls_at_a_time() -> None:
+    with scripted_endpoint(latency=1.0) as endpoint:
+        replies, _ = run(endpoint.url, 512, concurrency=512)
+        assert endpoint.stats()["max_in_flight"] == 512
+    assert all(isinstance(reply, Reply) for reply in replies)
+
+
+def test_work_in_the_queue_does_not_run_out_of_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand asks begun at once wait for hours in their queue; only their own tries count."""
+    monkeypatch.setattr(client_module, "PATIENCE", 0.0)
+    with scripted_endpoint(latency=0.05, faults={"500": 0.2}) as endpoint:
+        replies, _ = run(endpoint.url, 40, concurrency=2, timeout=0.15, attempts=9)
+    assert all(isinstance(reply, Reply) for reply in replies)

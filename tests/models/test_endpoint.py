@@ -1,0 +1,254 @@
+"""Whatever way a user names a model, the right address is called, or one line says what is missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tools.raft.errors import UserError
+from tools.raft.models.endpoint import (
+    CONNECTIONS,
+    EMBEDDED_MODEL,
+    TEACHER_MODEL,
+    Endpoint,
+    environment,
+    resolve_endpoint,
+)
+
+KEY = "sk-a-key-nobody-must-see"
+
+
+@pytest.mark.parametrize(
+    ("spec", "base_url", "model"),
+    [
+        ("http://127.0.0.1:8081/v1:model", "http://127.0.0.1:8081/v1", "model"),
+        ("https://host/v1/:meta-llama/Llama-3:8b", "https://host/v1", "meta-llama/Llama-3:8b"),
+        ("http://localhost:11434:llama3:8b", "http://localhost:11434/v1", "llama3:8b"),
+        ("https://host:7b", "https://host/v1", "7b"),
+        ("http://[::1]:8081/v1:m", "http://[::1]:8081/v1", "m"),
+        ("http://host:@cf/meta/llama", "http://host/v1", "@cf/meta/llama"),
+        ("https://host/api/v3/chat/completions:m", "https://host/api/v3", "m"),
+    ],
+)
+def test_url_and_model_are_told_apart(spec: str, base_url: str, model: str) -> None:
+    endpoint = resolve_endpoint(spec, env={})
+    assert (endpoint.base_url, endpoint.model, endpoint.kind) == (base_url, model, "compatible")
+
+
+def test_a_url_without_its_model_takes_the_model_given_apart() -> None:
+    assert resolve_endpoint("https://host/v1", model="m", env={}).model == "m"
+    assert resolve_endpoint("http://host:8081", model="m", env={}).base_url == "http://host:8081/v1"
+    with pytest.raises(UserError, match="which model of https://host/v1"):
+        resolve_endpoint("https://host/v1", env={})
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["ftp://host/v1:m", "file:///etc/passwd", "http://", "http://a b/v1:m", "http://host:99999/v1:m", "http://[::1/v1"],
+)  # fmt: skip
+def test_what_is_no_http_address_is_refused(url: str) -> None:
+    with pytest.raises(UserError, match="must start with http"):
+        resolve_endpoint(url, model="m", env={})
+
+
+@pytest.mark.parametrize("url", [f"http://user:{KEY}@host/v1:m", f"https://{KEY}@host/v1"])
+def test_a_password_in_a_url_is_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(UserError, match="RAFT_API_KEY") as refused:
+        resolve_endpoint(url, model="m", env={})
+    assert KEY not in str(refused.value)
+
+
+def test_a_base_url_takes_its_key_from_its_own_variable_only() -> None:
+    env = {"RAFT_API_KEY": KEY, "OPENAI_API_KEY": "sk-another"}
+    assert resolve_endpoint(base_url="http://host/v1", model="m", env=env).key == KEY
+    assert resolve_endpoint(base_url="http://host/v1", model="m", env={"OPENAI_API_KEY": KEY}).key == ""
+    with pytest.raises(UserError, match="give one of them"):
+        resolve_endpoint("openai", base_url="http://host/v1", model="m", env=env)
+
+
+def test_a_key_shows_nowhere() -> None:
+    endpoint = resolve_endpoint("openai:gpt", env={"OPENAI_API_KEY": KEY})
+    assert endpoint.key == KEY
+    assert KEY not in f"{endpoint} {endpoint!r} {endpoint.identity}"
+    with pytest.raises(UserError, match="OPENAI_API_KEY") as refused:
+        resolve_endpoint("openai:gpt", env={"OPENAI_API_KEY": f"{KEY}\r\nX-Evil: 1"})
+    assert KEY not in str(refused.value)
+
+
+def test_every_shipped_connection_becomes_its_kind_of_endpoint() -> None:
+    env = {
+        "AZURE_OPENAI_ENDPOINT": "https://mine.openai.azure.com/",
+        "AZURE_OPENAI_API_KEY": KEY,
+        "OPENAI_API_KEY": KEY,
+        "SERVERLESS_ENDPOINT": "https://Llama-3.eastus2.models.ai.azure.com",
+        "SERVERLESS_API_KEY": KEY,
+        "COMPATIBLE_BASE_URL": "http://127.0.0.1:8000/v1",
+        "COMPATIBLE_API_KEY": KEY,
+    }
+    found = {path.stem: resolve_endpoint(f"{path.stem}:m", env=env) for path in CONNECTIONS.glob("*.yaml")}
+    assert {name: (endpoint.kind, endpoint.base_url) for name, endpoint in found.items()} == {
+        "azure_openai": ("azure_openai", "https://mine.openai.azure.com"),
+        "openai": ("openai", "https://api.openai.com/v1"),
+        "serverless": ("serverless", "https://Llama-3.eastus2.models.ai.azure.com/v1"),
+        "compatible": ("compatible", "http://127.0.0.1:8000/v1"),
+        "embedded": ("embedded", "http://127.0.0.1:8081/v1"),
+    }
+    assert all(endpoint.model == "m" for endpoint in found.values())
+    assert found["azure_openai"].api_version == "2024-10-21"
+    assert {name for name, endpoint in found.items() if not endpoint.key} == {"embedded"}
+    assert found["openai"].key_from == "OPENAI_API_KEY"
+    assert not any(endpoint.constrained for endpoint in found.values()), (
+        "the name of a connection decides nothing"
+    )
+
+
+def test_every_variable_of_a_connection_stands_in_the_example_file() -> None:
+    example = (CONNECTIONS.parent / ".env.example").read_text(encoding="utf-8")
+    for path in CONNECTIONS.glob("*.yaml"):
+        for name in path.read_text(encoding="utf-8").split("${env:")[1:]:
+            assert f"\n{name.partition('}')[0]}=" in example
+
+
+def test_a_missing_variable_is_named() -> None:
+    with pytest.raises(UserError, match=r"openai needs OPENAI_API_KEY.*\.env\.example"):
+        resolve_endpoint("openai:gpt", env={"OPENAI_API_KEY": " "})
+    with pytest.raises(UserError, match="SERVERLESS_API_KEY and SERVERLESS_ENDPOINT"):
+        resolve_endpoint("serverless", env={})
+
+
+def test_azure_without_a_key_is_left_to_entra_id() -> None:
+    endpoint = resolve_endpoint(
+        "azure_openai:gpt", env={"AZURE_OPENAI_ENDPOINT": "https://mine.openai.azure.com"}
+    )
+    assert endpoint.kind == "azure_openai"
+    assert endpoint.key == ""
+
+
+def test_azure_wants_a_deployment() -> None:
+    env = {"AZURE_OPENAI_ENDPOINT": "https://mine.openai.azure.com", "AZURE_OPENAI_API_KEY": KEY}
+    with pytest.raises(UserError, match="which deployment of azure_openai"):
+        resolve_endpoint("azure_openai", env=env)
+
+
+@pytest.mark.parametrize(
+    ("pasted", "base_url", "model", "version"),
+    [
+        ("https://a.openai.azure.com/openai/deployments/gpt4o/chat/completions?api-version=2024-06-01",
+         "https://a.openai.azure.com", "gpt4o", "2024-06-01"),
+        ("https://a.openai.azure.com/openai/", "https://a.openai.azure.com", "mine", "2024-10-21"),
+        ("https://a.openai.azure.com/openai/v1/", "https://a.openai.azure.com/openai/v1", "mine", ""),
+    ],
+)  # fmt: skip
+def test_azure_addresses_work_as_the_portal_shows_them(
+    pasted: str, base_url: str, model: str, version: str
+) -> None:
+    given = None if model == "gpt4o" else model
+    endpoint = resolve_endpoint(base_url=pasted, model=given, env={"RAFT_API_KEY": KEY})
+    assert (endpoint.kind, endpoint.base_url) == ("azure_openai", base_url)
+    assert (endpoint.model, endpoint.api_version) == (model, version)
+
+
+@pytest.mark.parametrize(
+    ("pasted", "base_url", "api"),
+    [
+        ("https://L.eastus.models.ai.azure.com/", "https://L.eastus.models.ai.azure.com/v1", "chat"),
+        ("https://L.eastus.models.ai.azure.com/v1/chat/completions", "https://L.eastus.models.ai.azure.com/v1", "chat"),
+        ("https://L.eastus.models.ai.azure.com/v1/completions", "https://L.eastus.models.ai.azure.com/v1", "completion"),
+        ("https://r.services.ai.azure.com/models", "https://r.services.ai.azure.com/openai/v1", "chat"),
+    ],
+)  # fmt: skip
+def test_serverless_addresses_end_in_v1(pasted: str, base_url: str, api: str) -> None:
+    endpoint = resolve_endpoint("serverless", env={"SERVERLESS_ENDPOINT": pasted, "SERVERLESS_API_KEY": KEY})
+    assert (endpoint.base_url, endpoint.api, endpoint.model) == (base_url, api, "serverless")
+
+
+def test_without_anything_it_is_the_embedded_model() -> None:
+    endpoint = resolve_endpoint(env={})
+    assert (endpoint.kind, endpoint.model) == ("embedded", EMBEDDED_MODEL)
+    assert not endpoint.constrained
+    assert resolve_endpoint(env={}, embedded_model=TEACHER_MODEL).constrained
+
+
+def test_an_unknown_name_is_looked_up_in_promptflow_then_refused(tmp_path: Path) -> None:
+    known = Endpoint("http://host/v1", "m", name="theirs")
+    asked: list[tuple[str, str]] = []
+
+    def lookup(name: str, model: str) -> Endpoint | None:
+        asked.append((name, model))
+        return known if name == "theirs" else None
+
+    assert resolve_endpoint("theirs:gpt", env={}, lookup=lookup) is known
+    assert asked == [("theirs", "gpt")]
+    with pytest.raises(UserError, match="no connection 'nobody': known are azure_openai, compatible"):
+        resolve_endpoint("nobody", env={}, lookup=lookup)
+
+
+def test_a_name_never_leads_out_of_the_connections_folder(tmp_path: Path) -> None:
+    (tmp_path / "secret.yaml").write_text("name: secret\ntype: open_ai\napi_key: k\n", encoding="utf-8")
+    (tmp_path / "connections").mkdir()
+    with pytest.raises(UserError, match="no connection"):
+        resolve_endpoint("../secret:m", env={}, connections_dir=tmp_path / "connections")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("a: [", "cannot be read as YAML"),
+        ("- a", "is no connection"),
+        ("type: serp\napi_key: k", "serves no model"),
+    ],
+)
+def test_a_broken_connection_file_is_one_line(tmp_path: Path, text: str, line: str) -> None:
+    (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=line) as refused:
+        resolve_endpoint("mine:m", env={}, connections_dir=tmp_path)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_connection_of_ones_own_works(tmp_path: Path) -> None:
+    (tmp_path / "team.yaml").write_text(
+        "name: team\ntype: custom\nconfigs:\n  base_url: ${env:TEAM_URL}\n  model: llama\n"
+        "secrets:\n  api_key: ${env:TEAM_KEY}\n",
+        encoding="utf-8",
+    )
+    env = {"TEAM_URL": "https://team.example/v1", "TEAM_KEY": KEY}
+    endpoint = resolve_endpoint("team", env=env, connections_dir=tmp_path)
+    assert (endpoint.base_url, endpoint.model, endpoint.key) == ("https://team.example/v1", "llama", KEY)
+    assert endpoint.key_from == "TEAM_KEY"
+
+
+def test_the_env_file_is_read_and_what_is_set_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".env").write_text(
+        "# comment\nexport RAFT_FROM_FILE='a b'\nRAFT_BOTH=file\nRAFT_EMPTY=\nRAFT_MONEY=a${b}$c#d\n",
+        encoding="utf-8",
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RAFT_BOTH", "set")
+    found = environment()
+    assert found["RAFT_FROM_FILE"] == "a b"
+    assert found["RAFT_BOTH"] == "set"
+    assert "RAFT_EMPTY" not in found
+    assert found["RAFT_MONEY"] == "a${b}$c#d"
+
+
+def test_identity_tells_models_apart_but_not_the_embedded_ports() -> None:
+    assert (
+        resolve_endpoint("http://h/v1:a", env={}).identity
+        != resolve_endpoint("http://h/v1:b", env={}).identity
+    )
+    one, other = (Endpoint(f"http://127.0.0.1:{port}/v1", "m", kind="embedded") for port in (1, 2))
+    assert one.identity == other.identity
+
+
+def test_an_adapter_is_named_by_its_file(tmp_path: Path) -> None:
+    file = tmp_path / "adapter.gguf"
+    with pytest.raises(UserError, match=r"there is no adapter .*adapter\.gguf"):
+        resolve_endpoint(str(file))
+    file.write_bytes(b"GGUF")
+    endpoint = resolve_endpoint(str(file))
+    assert (endpoint.kind, endpoint.model, endpoint.adapter) == (
+        "embedded",
+        "smollm2-135m-instruct",
+        str(file),
+    )

@@ -1,0 +1,320 @@
+"""An index finds what it holds, embeds only what is new, survives a kill, and says what is wrong with it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.conftest import corpus, make_chunk
+from tools.raft.errors import UserError
+from tools.raft.files import PROJECT
+from tools.raft.models.embed import Embedder, Role
+from tools.raft.rag import index as index_module
+from tools.raft.rag.index import Index, build_index, make_index, open_index
+from tools.raft.rag.search import fuse, words
+
+
+class Hashed(Embedder):
+    """Vectors from a text's words, made without a model; counts what it embedded."""
+
+    def __init__(self, name: str = "hashed", *, size: int = 64, stop_after: int | None = None) -> None:
+        super().__init__(name)
+        self.size, self.stop_after = size, stop_after
+        self.texts: list[str] = []
+
+    @property
+    def dimension(self) -> int:
+        return self.size
+
+    @property
+    def window(self) -> int | None:
+        return 40
+
+    def batches(
+        self, texts: Sequence[str], role: Role = "document"
+    ) -> Iterator[tuple[Sequence[int], np.ndarray]]:
+        for start in range(0, len(texts), 4):
+            if self.stop_after is not None and len(self.texts) >= self.stop_after:
+                raise KeyboardInterrupt
+            batch = texts[start : start + 4]
+            self.texts += batch
+            yield range(start, start + len(batch)), np.stack([self._vector(text) for text in batch])
+
+    def _vector(self, text: str) -> np.ndarray:
+        vector = np.full(self.size, 1e-3, dtype=np.float32)
+        for word in words(text):
+            vector[hashlib.sha256(word.encode()).digest()[0] % self.size] += 1
+        return vector / np.linalg.norm(vector)
+
+
+def opened(folder: Path) -> Index:
+    index = open_index(folder)
+    index.dense._embedder = Hashed()
+    return index
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("mode", ["lexical", "dense", "fused"])
+def test_it_finds_chunks_with_scores_and_sources(tmp_path: Path, mode: Any) -> None:
+    chunks = [{**chunk, "page": 3} for chunk in corpus(30)]
+    build_index(chunks, tmp_path, Hashed())
+    first, second = opened(tmp_path).search([chunks[7]["text"], chunks[19]["text"]], 4, mode)
+    assert [hit["rank"] for hit in first] == [1, 2, 3, 4]
+    assert first[0] == {
+        "rank": 1, "score": first[0]["score"], "id": chunks[7]["id"], "text": chunks[7]["text"],
+        "title": chunks[7]["title"], "source": chunks[7]["source"], "page": 3,
+    }  # fmt: skip
+    assert second[0]["id"] == chunks[19]["id"]
+    scores = [hit["score"] for hit in first]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_fused_scores_are_sums_of_reciprocal_ranks() -> None:
+    assert fuse([[(4, 9.0), (2, 1.0)], [(2, 0.9), (7, 0.8)]]) == [
+        (2, pytest.approx(1 / 62 + 1 / 61)),
+        (4, pytest.approx(1 / 61)),
+        (7, pytest.approx(1 / 62)),
+    ]
+
+
+def test_odd_requests_get_short_answers(tmp_path: Path) -> None:
+    build_index(corpus(3), tmp_path, Hashed())
+    index = opened(tmp_path)
+    assert index.search([], 3) == []
+    assert index.search(["otter"], 0) == [[]]
+    assert len(index.search(["otter"], 50, "dense")[0]) == 3
+    assert index.search(["zzz"], 3, "lexical") == [[]], "no word in common, nothing found"
+    with pytest.raises(UserError, match="lexical, dense or fused"):
+        index.search(["otter"], 3, "semantic")  # type: ignore[arg-type]
+
+
+def test_a_lexical_search_loads_no_model(tmp_path: Path) -> None:
+    build_index(corpus(3), tmp_path, Hashed())
+    code = (
+        "import sys; from pathlib import Path; from tools.raft import open_index; "
+        f"print(len(open_index(Path({str(tmp_path)!r})).search(['otter'], 2, 'lexical')[0]), 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1", "False"]
+
+
+def test_only_what_is_new_is_embedded_and_what_is_gone_goes(tmp_path: Path) -> None:
+    chunks = corpus(12)
+    assert build_index(chunks[:10], tmp_path, Hashed())["changes"]["embedded"] == 10
+    again = Hashed()
+    manifest = build_index([*chunks[2:], chunks[5]], tmp_path, again)
+    assert manifest["changes"] == {"embedded": 2, "kept": 8, "removed": 2, "repeated": 1}
+    assert sorted(again.texts) == sorted(chunk["text"] for chunk in chunks[10:])
+    grown = opened(tmp_path)
+    assert [chunk["id"] for chunk in grown.chunks] == [chunk["id"] for chunk in chunks[2:]]
+    for chunk, hits in zip(
+        chunks[2:], grown.search([chunk["text"] for chunk in chunks[2:]], 1, "dense"), strict=True
+    ):
+        assert hits[0]["id"] == chunk["id"]
+    fresh = tmp_path / "fresh"
+    build_index(chunks[2:], fresh, Hashed())
+    assert (fresh / "index.faiss").read_bytes() == (tmp_path / "index.faiss").read_bytes()
+
+
+def test_nothing_new_leaves_the_files_alone(tmp_path: Path) -> None:
+    build_index(corpus(5), tmp_path, Hashed())
+    before = contents(tmp_path)
+    again = Hashed()
+    assert build_index(corpus(5), tmp_path, again)["changes"]["kept"] == 5
+    assert (again.texts, contents(tmp_path)) == ([], before)
+
+
+def test_another_model_embeds_everything(tmp_path: Path) -> None:
+    build_index(corpus(5), tmp_path, Hashed())
+    other = Hashed("another", size=32)
+    manifest = build_index(corpus(5), tmp_path, other)
+    assert (len(other.texts), manifest["model"], manifest["dimensions"]) == (5, "another", 32)
+
+
+def test_a_stopped_build_goes_on_and_leaves_the_old_index_whole(tmp_path: Path) -> None:
+    chunks = corpus(30)
+    build_index(chunks[:5], tmp_path, Hashed())
+    with pytest.raises(KeyboardInterrupt):
+        build_index(chunks, tmp_path, Hashed(stop_after=12))
+    assert len(open_index(tmp_path).chunks) == 5
+    with (tmp_path / "embedded.part").open("ab") as file:
+        file.write(b"half a record")
+    rest = Hashed()
+    manifest = build_index(chunks, tmp_path, rest)
+    assert len(rest.texts) == 30 - 5 - 12
+    assert manifest["chunks"] == 30
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "chunks.jsonl",
+        "index.faiss",
+        "manifest.json",
+    ]
+    whole = tmp_path / "whole"
+    build_index(chunks, whole, Hashed())
+    assert (whole / "index.faiss").read_bytes() == (tmp_path / "index.faiss").read_bytes()
+
+
+def test_killed_at_any_step_the_index_is_the_old_one_or_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every replacement of a file is a point at which the process may die."""
+
+    class Killed(BaseException):
+        pass
+
+    real = os.replace
+    sizes = []
+    for survive in range(20):
+        folder = tmp_path / str(survive)
+        build_index(corpus(4), folder, Hashed())
+        left = iter(range(survive))
+
+        def replace(source: Any, target: Any, left: Iterator[int] = left) -> None:
+            if next(left, None) is None:
+                raise Killed
+            real(source, target)
+
+        monkeypatch.setattr(os, "replace", replace)
+        try:
+            build_index(corpus(9), folder, Hashed())
+            finished = True
+        except Killed:
+            finished = False
+        monkeypatch.setattr(os, "replace", real)
+        index = opened(folder)
+        sizes.append(len(index.chunks))
+        assert len(index.search(["station"], 20, "dense")[0]) == sizes[-1] in (4, 9)
+        # And the next build mends whatever was left.
+        build_index(corpus(9), folder, Hashed())
+        assert sorted(path.name for path in folder.iterdir()) == [
+            "chunks.jsonl",
+            "index.faiss",
+            "manifest.json",
+        ]
+        assert len(open_index(folder).chunks) == 9
+        if finished:
+            break
+    assert finished
+    assert sizes == sorted(sizes), "old before one point, new after it"
+    assert {4, 9} == set(sizes)
+
+
+@pytest.mark.parametrize("name", ["index.faiss", "chunks.jsonl", "manifest.json"])
+@pytest.mark.parametrize("damage", ["cut", "changed", "missing"])
+def test_damage_is_one_line_that_names_the_file(tmp_path: Path, name: str, damage: str) -> None:
+    build_index(corpus(5), tmp_path, Hashed())
+    path = tmp_path / name
+    content = path.read_bytes()
+    if damage == "cut":
+        path.write_bytes(content[: len(content) // 2])
+    elif damage == "changed":
+        path.write_bytes(b"{" + content[:-1])
+    else:
+        path.unlink()
+    with pytest.raises(UserError, match=name.replace(".", r"\.")) as told:
+        open_index(tmp_path)
+    assert "\n" not in str(told.value)
+
+
+def test_files_of_two_indexes_do_not_mix(tmp_path: Path) -> None:
+    build_index(corpus(5), tmp_path / "a", Hashed())
+    build_index(corpus(6), tmp_path / "b", Hashed())
+    shutil.copy(tmp_path / "a" / "chunks.jsonl", tmp_path / "b" / "chunks.jsonl")
+    with pytest.raises(UserError, match="not of this index"):
+        open_index(tmp_path / "b")
+
+
+def test_a_model_of_another_length_is_named(tmp_path: Path) -> None:
+    build_index(corpus(5), tmp_path, Hashed())
+    index = open_index(tmp_path)
+    index.dense._embedder = Hashed(size=32)
+    with pytest.raises(UserError, match="32 .*64"):
+        index.search(["otter"], 1, "dense")
+
+
+def test_a_folder_that_is_no_index_is_not_overwritten(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no index"):
+        open_index(tmp_path)
+    (tmp_path / "manifest.json").write_text('{"version": 1}', encoding="utf-8")  # a dataset's
+    (tmp_path / "chunks.jsonl").write_text("{}", encoding="utf-8")
+    with pytest.raises(UserError, match="something else"):
+        build_index(corpus(3), tmp_path, Hashed())
+    assert (tmp_path / "chunks.jsonl").read_text(encoding="utf-8") == "{}"
+
+
+def test_one_id_with_two_texts_is_a_mistake(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="the id x"):
+        build_index([{**make_chunk("one"), "id": "x"}, {**make_chunk("two"), "id": "x"}], tmp_path, Hashed())
+    with pytest.raises(UserError, match="no chunks"):
+        build_index([], tmp_path, Hashed())
+
+
+def test_chunks_that_the_model_cuts_are_counted(tmp_path: Path) -> None:
+    chunks = corpus(6)
+    assert all(chunk["tokens"] > 40 for chunk in chunks)
+    assert build_index(chunks, tmp_path, Hashed())["cut"] == 6
+
+
+def test_beyond_its_size_the_search_is_approximate_and_as_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_module, "EXACT_UP_TO", 4_000)
+    rng = np.random.default_rng(1)
+    centres = rng.standard_normal((40, 64))
+
+    def draw(count: int) -> np.ndarray:
+        rows = centres[rng.integers(0, 40, count)] + rng.standard_normal((count, 64))
+        return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+    vectors, queries = draw(8_000), draw(200)
+    exact = np.argsort(-(queries @ vectors.T), axis=1)[:, :10]
+    index = make_index(vectors)
+    _, found = index.search(queries, 10)
+    recall = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found, exact, strict=True)])
+    assert index.nprobe < index.nlist
+    assert recall >= 0.95
+    np.testing.assert_array_equal(index.reconstruct_n(0, index.ntotal), vectors)
+    _, again = make_index(vectors).search(queries, 10)
+    np.testing.assert_array_equal(found, again)
+
+
+def test_many_threads_get_what_one_would(tmp_path: Path) -> None:
+    """With the real model: its tokenizer cannot be used twice at a time."""
+    chunks = corpus(20)
+    build_index(chunks, tmp_path, Embedder())
+    index = open_index(tmp_path)
+    found: dict[int, Any] = {}
+
+    def ask(number: int) -> None:
+        found[number] = index.search([chunks[number]["text"]], 3)[0]
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [found[number][0]["id"] for number in range(20)] == [chunk["id"] for chunk in chunks]
+
+
+def test_the_sample_index_is_of_the_sample_documents() -> None:
+    root = PROJECT
+    index = open_index(root / "index")
+    assert index.manifest["model"] == "all-MiniLM-L6-v2"
+    for chunk in index.chunks:
+        assert (root / "data" / "documents" / chunk["source"].partition("#")[0]).is_file()
+    known = {chunk["id"] for chunk in index.chunks} | {chunk["source"] for chunk in index.chunks}
+    for line in (
+        (root / "flows" / "evaluate_retrieval" / "questions.jsonl").read_text(encoding="utf-8").splitlines()
+    ):
+        assert set(json.loads(line)["relevant"]) <= known

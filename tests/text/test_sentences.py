@@ -1,0 +1,43 @@
+"""Sentences in several scripts, abbreviations and all."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, strategies as st
+
+from tools.raft.text.sentences import split_sentences
+
+
+@pytest.mark.parametrize(
+    "sentences",
+    [
+        ["Dr. Smith came at 5 p.m. to St. Ives.", "He left in 1998.", "Why?", "Nobody knows."],
+        ["Der Akku hält ca. 5 Std. lang.", "Am 3. Mai war z.B. Schluss.", "Ende."],
+        ["There were 12.", "The wave was 2.5 m high.", 'He said "Go."', "Then he left!"],
+        ["यह एक वाक्य है।", "यह दूसरा है।"],
+        ["هل هذا خفاش؟", "نعم هو كذلك."],
+    ],
+)
+def test_sentences_with_blanks(sentences: list[str]) -> None:
+    assert split_sentences(" ".join(sentences)) == sentences
+
+
+def test_sentences_without_blanks() -> None:
+    assert split_sentences("吸血蝙蝠吃血。它们住在洞穴里！为什么？“不知道。”") == [
+        "吸血蝙蝠吃血。",
+        "它们住在洞穴里！",
+        "为什么？",
+        "“不知道。”",
+    ]
+
+
+def test_headings_and_items_are_their_own() -> None:
+    text = "# Bats\nThey fly.\nThey sleep\nby day.\n\n- one thing\n- another"
+    assert split_sentences(text) == ["# Bats", "They fly.", "They sleep\nby day.", "- one thing", "- another"]
+
+
+@given(st.text())
+def test_nothing_but_white_space_is_lost(text: str) -> None:
+    sentences = split_sentences(text)
+    assert "".join("".join(sentences).split()) == "".join(text.split())
+    assert all(sentence in text for sentence in sentences)

@@ -1,0 +1,234 @@
+"""The command line as a user meets it: exit statuses, one clear line for a mistake, a clear last line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.scripted_endpoint import scripted_endpoint
+from tools.raft.files import PROJECT
+
+ROOT = PROJECT
+DATA = ROOT / "data" / "documents"
+
+
+def run(*arguments: object, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tools", *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, "COLUMNS": "200", **env},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def rows(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        "generate",
+        "finetune",
+        "index",
+        "answer",
+        "compare",
+        "judge-check",
+        "serve",
+        "connect",
+        "demo",
+        "squad",
+        "teach",
+    ],
+)
+def test_help_is_quick_and_has_an_example(verb: str) -> None:
+    begun = time.monotonic()
+    done = run(verb, "--help")
+    assert done.returncode == 0
+    assert f"python -m tools {verb}" in done.stdout
+    assert time.monotonic() - begun < 2, "0.25 s on a quiet machine; the bound leaves room for a busy one"
+
+
+def test_generate_says_what_it_made_and_where(tmp_path: Path) -> None:
+    with scripted_endpoint() as endpoint:
+        done = run(
+            "generate", "--docs", DATA / "caves.md", DATA / "warranty.txt", DATA / "bats.pdf", "--chunk-size", 160,
+            "--questions", 2, "--format", "chat", "--format", "eval", "--out", tmp_path, "--connection", f"{endpoint.url}:m",
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    written = rows(tmp_path / "raft.jsonl")
+    assert done.stdout.splitlines()[-1] == f"Dataset: {len(written)} rows in {tmp_path}"
+    assert {row["source"] for row in written} == {"caves.md", "warranty.txt", "bats.pdf"}
+    assert any(row["page"] == 2 for row in written), "pages are kept"
+    manifest = json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["counts"]["rows"] == len(written)
+    assert manifest["files"]["raft.jsonl"]["sha256"]
+    assert manifest["tokens"]["calls"] > 0
+    assert "configs:" in (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert (tmp_path / "test.eval.jsonl").is_file()
+
+
+def test_a_dry_run_calls_nothing_and_names_the_price(tmp_path: Path) -> None:
+    with scripted_endpoint() as endpoint:
+        done = run(
+            "generate",
+            "--docs",
+            DATA,
+            "--out",
+            tmp_path,
+            "--base-url",
+            endpoint.url,
+            "--model",
+            "gpt-4o",
+            "--dry-run",
+        )
+        assert endpoint.stats()["calls"] == 0
+    assert done.returncode == 0
+    assert "calls" in done.stdout
+    assert "$" in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing_rows_are_an_exit_status_of_their_own(tmp_path: Path) -> None:
+    with scripted_endpoint(block="Harrow Hole") as endpoint:
+        done = run("generate", "--docs", DATA / "caves.md", "--chunk-size", 160, "--distractors", 1, "--out", tmp_path,
+                   "--connection", f"{endpoint.url}:m")  # fmt: skip
+    assert done.returncode == 3
+    assert "missing" in done.stdout
+    assert any(row["reason"].startswith("call failed") for row in rows(tmp_path / "rejected.jsonl"))  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--docs", "nowhere"], "nowhere: no such file"),
+        (["--docs", "data/documents", "--connection", "nobody"], "there is no connection 'nobody'"),
+        (["--docs", "data/documents", "--connection", "openai:gpt-4o"], "OPENAI_API_KEY"),
+        (
+            ["--docs", "data/documents", "--questions-file", "README.md"],
+            "README.md, line 1: want a JSON object",
+        ),
+        (["--docs", "data/documents", "--questions-file", "nowhere.jsonl"], "nowhere.jsonl"),
+        (["--docs", "data/documents", "--format", "csv"], "unknown format 'csv'"),
+        (["--docs", "data/documents", "--tokenizer", "nowhere.json"], "nowhere.json"),
+        (["--docs", "data/documents", "--prices", "nowhere.json"], "nowhere.json"),
+        (["--docs", "data/documents/caves.md", "--distractors", "40"], "too few|distractors"),
+        (["--docs", "data/documents", "--strict", "false"], "false: no such file"),
+    ],
+)
+def test_a_mistake_is_one_clear_line(arguments: list[str], said: str, tmp_path: Path) -> None:
+    done = run(
+        "generate",
+        *arguments,
+        "--out",
+        tmp_path / "out",
+        *([] if "--connection" in arguments else ["--connection", "http://127.0.0.1:9/v1:m"]),
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert any(part in lines[0] for part in said.split("|")), lines[0]
+    assert not (tmp_path / "out" / "raft.jsonl").exists()
+
+
+def test_a_wrong_key_is_one_clear_line_without_the_key(tmp_path: Path) -> None:
+    with scripted_endpoint(key="right-key-123456") as endpoint:
+        done = run("generate", "--docs", DATA / "caves.md", "--out", tmp_path, "--distractors", 0,
+                   "--connection", f"{endpoint.url}:m", RAFT_API_KEY="wrong-key-654321")  # fmt: skip
+    assert done.returncode == 1
+    assert "RAFT_API_KEY" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    everything = (
+        done.stdout
+        + done.stderr
+        + "".join(
+            file.read_bytes().decode("utf-8", "replace") for file in tmp_path.rglob("*") if file.is_file()
+        )
+    )
+    assert "wrong-key-654321" not in everything
+
+
+def test_broken_documents_are_named_counted_and_skipped(tmp_path: Path) -> None:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "good.md").write_text((DATA / "caves.md").read_text(encoding="utf-8"), encoding="utf-8")
+    (docs / "broken.pdf").write_bytes(b"%PDF-1.7 and then nothing of the kind")
+    (docs / "empty.txt").write_bytes(b"")
+    (docs / "noise.txt").write_bytes(bytes(range(256)) * 20)
+    with scripted_endpoint() as endpoint:
+        options = [
+            "--docs",
+            docs,
+            "--chunk-size",
+            160,
+            "--distractors",
+            1,
+            "--connection",
+            f"{endpoint.url}:m",
+        ]
+        done = run("generate", *options, "--out", tmp_path / "out")
+        strict = run("generate", *options, "--out", tmp_path / "strict", "--strict")
+    assert done.returncode == 0
+    refused = {
+        row["source"]: row["reason"]
+        for row in rows(tmp_path / "out" / "rejected.jsonl")
+        if row["stage"] == "document"
+    }
+    assert set(refused) == {"broken.pdf", "empty.txt", "noise.txt"}
+    assert all(name in done.stdout for name in refused)
+    assert strict.returncode == 1
+    assert "--strict" in strict.stderr
+
+
+def test_german_and_chinese_go_through_whole(tmp_path: Path) -> None:
+    with scripted_endpoint() as endpoint:
+        done = run("generate", "--docs", DATA / "multilingual", "--chunk-size", 128, "--distractors", 2, "--questions", 3,
+                   "--valid", 0, "--test", 0, "--out", tmp_path, "--connection", f"{endpoint.url}:m")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "raft.jsonl").read_text(encoding="utf-8")
+    assert "\\u" not in text
+    by_source: dict[str, int] = {}
+    for row in rows(tmp_path / "raft.jsonl"):
+        by_source[str(row["source"])] = by_source.get(str(row["source"]), 0) + 1
+        quote = str(row["cot_answer"]).split("##begin_quote##")[1].split("##end_quote##")[0]
+        assert quote in str(row["oracle_context"])
+    assert min(by_source.values()) >= 6, by_source
+    assert len(by_source) == 2
+
+
+def test_a_completion_model_serves_as_well(tmp_path: Path) -> None:
+    with scripted_endpoint() as endpoint:
+        done = run("generate", "--docs", DATA / "warranty.txt", "--chunk-size", 160, "--distractors", 1, "--api", "completion",
+                   "--valid", 0, "--test", 0, "--out", tmp_path, "--connection", f"{endpoint.url}:m")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert rows(tmp_path / "raft.jsonl")
+
+
+def test_answer_says_how_many_it_got_and_does_not_pay_twice(tmp_path: Path) -> None:
+    out = tmp_path / "answers.jsonl"
+    command = ["answer", "--questions", ROOT / "data" / "questions.jsonl", "--index", ROOT / "index", "--mode", "lexical",
+               "--out", out]  # fmt: skip
+    with scripted_endpoint() as endpoint:
+        done = run(*command, "--connection", f"{endpoint.url}:m")
+        assert endpoint.stats()["calls"] == 24
+        assert run(*command, "--connection", f"{endpoint.url}:m").returncode == 0
+        assert endpoint.stats()["calls"] == 24
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == f"Answers: 24 of 24 in {out}"
+    assert len(rows(out)) == 24
+    with scripted_endpoint(block="Harrow Hole") as endpoint:
+        failed = run(*command, "--connection", f"{endpoint.url}:m")
+    assert failed.returncode == 3
+    assert "content filter" in failed.stdout
+    missing = run("answer", "--questions", tmp_path / "none", "--index", ROOT / "index", "--out", out)
+    assert missing.returncode == 1
+    assert len(missing.stderr.strip().splitlines()) == 1

@@ -1,0 +1,120 @@
+"""Write what a dataset is and how it came about: its manifest and its card."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from ..files import write_json, write_text
+from ..models.pricing import show_dollars
+from ..prompts import prompt_folder
+from ..records import FIELDS, SPLITS
+
+CARD = "dataset_card.jinja2"
+MANIFEST_VERSION = 1
+
+# As Hugging Face names them; a list is of texts, the context is spelt out in the template.
+_DTYPES = {str: "string", bool: "bool", int: "int64", list: "list", dict: "context"}
+_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+
+
+def write_manifest(
+    path: Path,
+    *,
+    settings: Mapping[str, Any],
+    seed: int,
+    models: Mapping[str, str],
+    prompt_hashes: Mapping[str, str],
+    counts: Mapping[str, Any],
+    rejected_by_reason: Mapping[str, int],
+    tokens: Mapping[str, int],
+    cost: float | None,
+    files: Mapping[str, Mapping[str, Any]],
+    notes: Sequence[str] = (),
+    times: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Write manifest.json: all it takes to repeat a run, and what came out of it.
+
+    `models` names each role's model (teacher, embeddings); `cost` is in dollars, None where no price
+    is known; `files` is what `write_datasets` gives, more files added; `notes` are lines the user
+    was told. `times` alone may differ between two runs that are otherwise the same. Gives the
+    manifest. Never put a key into `settings`.
+    """
+    manifest = {
+        "version": MANIFEST_VERSION,
+        "seed": seed,
+        "models": dict(models),
+        "settings": dict(settings),
+        "prompt_hashes": dict(sorted(prompt_hashes.items())),
+        "counts": dict(counts),
+        "rejected_by_reason": dict(sorted(rejected_by_reason.items(), key=lambda item: (-item[1], item[0]))),
+        "tokens": dict(tokens),
+        "cost_dollars": cost,
+        "notes": list(notes),
+        "files": {name: dict(files[name]) for name in sorted(files)},
+        "times": dict(times or {}),
+    }
+    write_json(path, manifest)
+    return manifest
+
+
+def write_card(
+    path: Path, manifest: Mapping[str, Any], *, title: str = "RAFT dataset", languages: Sequence[str] = ()
+) -> None:
+    """Write the dataset card (README.md) that Hugging Face shows, so that `load_dataset` finds the splits.
+
+    Everything in it comes out of the manifest. Empty splits are left out, since no loader takes an
+    empty file. `languages` are ISO 639 codes, where known. The template is prompts/dataset_card.jinja2.
+    """
+    from jinja2 import Environment, StrictUndefined, TemplateError
+
+    rows = {split: manifest["files"].get(f"{split}.jsonl", {}).get("rows", 0) for split in SPLITS}
+    configs = {
+        "default": ".jsonl",
+        "chat": ".chat.jsonl",
+        "completion": ".completion.jsonl",
+        "dsf": ".dsf.jsonl",
+        "eval": ".eval.jsonl",
+    }
+    total = sum(rows.values())
+    template = prompt_folder() / CARD
+    environment = Environment(
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    environment.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False)
+    environment.filters["cell"] = _cell
+    try:
+        text = environment.from_string(template.read_text(encoding="utf-8")).render(
+            title=title,
+            languages=list(languages),
+            manifest=manifest,
+            rows=rows,
+            features={name: _DTYPES[field.type] for name, field in FIELDS.items()},
+            total=total,
+            size=next((name for bound, name in _SIZES if total < bound), "n>1M"),
+            configs={
+                name: files
+                for name, suffix in configs.items()
+                if (files := {s: s + suffix for s in SPLITS if rows[s] and s + suffix in manifest["files"]})
+            },
+            cost=show_dollars(manifest["cost_dollars"], manifest["models"].get("teacher", "")),
+        )
+    except OSError as error:
+        raise UserError(
+            f"cannot read {template}: {error.strerror}; copy it from the project's prompts/"
+        ) from None
+    except TemplateError as error:
+        raise UserError(f"{template}: {error}") from None
+    write_text(path, text)
+
+
+def _cell(value: Any) -> str:
+    """Write a value so that it fits a cell of a Markdown table."""
+    if isinstance(value, Mapping):
+        value = ", ".join(f"{name} {inner}" for name, inner in value.items())
+    elif isinstance(value, (list, tuple)):
+        value = ", ".join(map(str, value))
+    return str(value).replace("|", "\\|").replace("\n", " ")

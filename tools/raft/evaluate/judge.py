@@ -1,0 +1,134 @@
+"""Have a model judge answers, 1 to 5, by the rubrics of prompts/judge_*.jinja2."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..models.client import RETRY_TEMPERATURE, CallFailed, Client
+from ..prompts import Message, prompt_hash, render
+from ..text.sanitize import sanitize
+from .metrics import JUDGEMENTS
+from .score import Gold
+
+_REPLY_TOKENS = 200  # two sentences and the score
+_SCORE = re.compile(r"Score: ?([1-5])")
+_ANY_SCORE = re.compile(r"(?im)^\W*score\W")
+_OUR_TAGS = re.compile(r"<(?=/?\s*(?:QUESTION|REFERENCE|RESPONSE|DOCUMENTS)\s*>)", re.IGNORECASE)
+_QUOTE_MARKERS = re.compile(r"##\s*(?:begin|end)_quote\s*##", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the judge said; without a score the reason why there is none."""
+
+    score: int | None
+    said: str
+    error: str = ""
+
+
+def parse_score(text: str) -> int | None:
+    """Read the score off the last line of a judge's reply; None for any other form.
+
+    There has to be one such line and no more: a judge that names two scores has not decided.
+    """
+    lines = [line for line in text.strip().splitlines() if line.strip()]
+    match = _SCORE.fullmatch(lines[-1].strip()) if lines else None
+    return int(match.group(1)) if match and len(_ANY_SCORE.findall(text)) == 1 else None
+
+
+def judge_messages(name: str, row: Mapping[str, Any], gold: Gold) -> list[Message] | None:
+    """Make the messages of one judgement; None where it does not apply.
+
+    Similarity needs a gold answer, groundedness documents. Similarity, groundedness and relevance are
+    judged on the final answer, coherence and fluency on the whole reply.
+    """
+    final = row["answer"].strip() or "(no answer)"
+    values = {"question": row["question"]}
+    if name == "similarity":
+        if not gold.answers:
+            return None
+        values["gold"] = "\n(or)\n".join(gold.answers)
+    if name == "groundedness":
+        if not row.get("documents"):
+            return None
+        values["documents"] = "\n\n".join(
+            f"[{number}] {document['text']}" for number, document in enumerate(row["documents"], start=1)
+        )
+    whole = _QUOTE_MARKERS.sub('"', f"{row['reasoning']}\n{final}".strip())
+    values["answer"] = whole if name in ("coherence", "fluency") else final
+    safe = {key: _OUR_TAGS.sub("< ", sanitize(str(value))) for key, value in values.items()}
+    return render(prompt_of(name), **safe)
+
+
+def prompt_of(name: str) -> str:
+    """Name the file of a judgement's prompt."""
+    return f"judge_{name}.jinja2"
+
+
+def judge_hash(names: Sequence[str]) -> str:
+    """Hash the prompts that these judgements are made with."""
+    return prompt_hash(*map(prompt_of, names))
+
+
+async def judge_answer(name: str, row: Mapping[str, Any], gold: Gold, client: Client) -> Verdict | None:
+    """Have one answer judged; None where the judgement does not apply.
+
+    A reply of another form is asked for once more, then there is no score, and `error` says so.
+    Raises EndpointRefused when no call will succeed.
+    """
+    messages = judge_messages(name, {"answer": "", **row}, gold)
+    if messages is None:
+        return None
+    if row.get("error"):
+        return Verdict(None, "", "there is no answer to judge")
+    said = ""
+    for attempt in (0, 1):
+        try:
+            reply = await client.ask(
+                messages,
+                max_tokens=_REPLY_TOKENS,
+                temperature=RETRY_TEMPERATURE if attempt else 0.0,
+                attempt=attempt,
+            )
+        except CallFailed as failure:
+            return Verdict(None, said, failure.reason)
+        said = reply.text
+        score = None if reply.finish_reason == "length" else parse_score(said)
+        if score is not None:
+            return Verdict(score, said)
+    return Verdict(None, said, "no line 'Score: N' at the end, twice")
+
+
+async def judge_answers(
+    rows: Sequence[Mapping[str, Any]],
+    golds: Sequence[Gold],
+    client: Client,
+    *,
+    names: Sequence[str] = tuple(JUDGEMENTS),
+    on_verdict: Callable[[], None] = lambda: None,
+) -> list[dict[str, Verdict]]:
+    """Have many answers judged, as many calls at a time as the client allows: a verdict by name for each.
+
+    Judgements that do not apply are left out.
+    """
+
+    async def judge(name: str, row: Mapping[str, Any], gold: Gold) -> Verdict | None:
+        verdict = await judge_answer(name, row, gold, client)
+        on_verdict()
+        return verdict
+
+    tasks = [
+        asyncio.ensure_future(judge(name, row, gold))
+        for row, gold in zip(rows, golds, strict=True)
+        for name in names
+    ]
+    try:
+        verdicts = iter(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:  # nothing is left running where one was refused
+            task.cancel()
+    return [{name: told for name in names if (told := next(verdicts)) is not None} for _ in rows]

@@ -1,0 +1,335 @@
+"""Run a comparison: ask every arm the same questions, score and judge the answers, and write the report."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..files import read_log, write_json, write_jsonl
+from ..models.cache import cache_directory
+from ..models.client import Client
+from ..models.embed import Embedder, default_folder
+from ..models.embedded import fitting_concurrency, serving
+from ..models.endpoint import Endpoint, Lookup
+from ..models.pricing import Price
+from ..rag.answer import read_chat_questions
+from ..rag.index import Hit, open_index
+from ..rag.search import Mode
+from .arms import (
+    Arm,
+    Role,
+    ask_arm,
+    find_documents,
+    question_ids,
+    sample,
+    with_distractors,
+    without_oracle,
+)
+from .compare import compare_arms, slices_of, summarise_distractor_sweep, summarise_without_oracle
+from .cost import cost_arm, pay_back
+from .judge import judge_answers
+from .metrics import JUDGEMENTS, Scores
+from .report.examples import pick_examples, tabulate
+from .report.html import write_report
+from .score import Gold, read_gold, score_answers
+from .trained_on import TrainedOn, read_trained_on
+
+SWEEP = (0, 1, 2, 4, 6, 8, 10)  # distractors beside the oracle
+_DEPTH = 32  # hits retrieved, so that there are enough distractors among them
+
+Row = dict[str, Any]
+Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+
+
+@dataclass(frozen=True)
+class ComparisonPlan:
+    """What is compared, and how."""
+
+    questions: Path
+    index: Path
+    out: Path
+    arms: Sequence[Arm]  # the first is the baseline
+    endpoints: Mapping[Role, Endpoint]
+    prices: Mapping[str, Price]
+    judge: Endpoint | None = None
+    k: int = 4
+    mode: Mode = "fused"
+    distractor_questions: int = 100
+    without_oracle: bool = False
+    similarity: bool = True
+    dataset: Path | None = None  # that the tuned models were trained on
+    training_cost: float | None = None
+    price_names: Mapping[Role, str] | None = None  # where they are not the models'
+    workers: int = 32
+    timeout: float = 120.0
+    seed: int = 42
+
+
+@dataclass
+class Inputs:
+    """What all arms are asked, and what is known about it."""
+
+    questions: list[Row]
+    ids: list[str]
+    golds: list[Gold]
+    hits: list[list[Hit]]  # as deep as the sweep needs
+    k: int
+    sweep: list[int]  # positions of the questions that are asked again with 0 to 10 distractors
+    without_oracle: bool  # whether all are asked again with the oracle taken out
+
+    @property
+    def documents(self) -> list[list[Hit]]:
+        """The k documents of each question."""
+        return [hits[: self.k] for hits in self.hits]
+
+
+@dataclass
+class ArmAnswers:
+    """What the arms answered, by name of the arm."""
+
+    answers: dict[str, list[Row]] = field(default_factory=dict)
+    distractor_sweep: dict[str, dict[int, list[Row]]] = field(default_factory=dict)  # by distractors
+    without_oracle: dict[str, list[Row]] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every call got its reply."""
+        return not any(row["error"] for rows in self.answers.values() for row in rows)
+
+
+@dataclass(frozen=True)
+class ComparisonResult:
+    """Result of a comparison; `complete` is False where calls failed and answers are missing."""
+
+    comparison: dict[str, Any]
+    report: Path
+    complete: bool
+
+
+@contextmanager
+def no_progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show nothing."""
+    yield lambda count: None
+
+
+def run_comparison(
+    plan: ComparisonPlan, *, lookup: Lookup | None = None, progress: Progress = no_progress
+) -> ComparisonResult:
+    """Ask, score, summarise and report; answers, scores, comparison.json and the report go to `plan.out`.
+
+    `progress(what, total)` opens a bar, which is called with the steps done. Replies that were paid for
+    come out of the cache, so a run that was interrupted goes on. Raises UserError.
+    """
+    if plan.similarity:
+        default_folder()  # better to know now that the model is missing than after the last answer
+    trained_on = read_trained_on(plan.dataset)
+    questions = read_chat_questions(plan.questions)
+    index = open_index(plan.index, lookup=lookup)
+    ids, golds = question_ids(questions), [read_gold(row) for row in questions]
+    with progress("looking up documents", len(questions)) as on_found:
+        hits = find_documents(questions, index, max(plan.k, _DEPTH), plan.mode, on_found)
+    documents = any(arm.with_documents for arm in plan.arms)
+    sweep = sample(ids, plan.distractor_questions, plan.seed) if documents else []
+    inputs = Inputs(questions, ids, golds, hits, plan.k, sweep, plan.without_oracle)
+
+    answers = ArmAnswers()
+    for role, endpoint in plan.endpoints.items():
+        arms = [arm for arm in plan.arms if arm.role == role]
+        with serving(endpoint) as live:
+            asyncio.run(_ask_arms(arms, inputs, _client(plan, live), plan.out, answers, progress))
+    answers.answers = {arm.name: answers.answers[arm.name] for arm in plan.arms}
+    scores = _score(answers, inputs, plan.similarity)
+    if plan.judge is not None:
+        with serving(plan.judge) as live:
+            asyncio.run(_judge_arms(answers.answers, scores, inputs, _client(plan, live), plan.out, progress))
+    comparison = _summarise(plan, inputs, answers, scores, trained_on)
+    comparison["settings"] |= {
+        "index": {"model": index.manifest["model"], "chunks": index.manifest["chunks"]},
+        "seen_in_training": trained_on.count(questions),
+    }
+    if seen := comparison["settings"]["seen_in_training"]:
+        comparison["warnings"].append(
+            f"{seen} of the {len(questions)} questions stand in the training rows: keep them out of one of the two"
+        )
+    report = _write(plan.out, comparison, inputs, answers, scores)
+    return ComparisonResult(comparison, report, answers.complete)
+
+
+def _client(plan: ComparisonPlan, endpoint: Endpoint) -> Client:
+    concurrency = fitting_concurrency(endpoint, plan.workers)
+    cache = cache_directory(plan.out)
+    return Client(endpoint, cache_dir=cache, concurrency=concurrency, timeout=plan.timeout)
+
+
+async def _ask_arms(
+    arms: Sequence[Arm], inputs: Inputs, client: Client, out: Path, answers: ArmAnswers, progress: Progress
+) -> None:
+    """Ask one model for its arms; those with documents again as distractors grow and without the oracle."""
+    async with client:
+        for arm in arms:
+            path = out / "answers" / f"{arm.name}.jsonl"
+            everything = dict(enumerate(inputs.documents))
+            with progress(f"asking {arm.name}", len(everything)) as on_answer:
+                rows = await _ask(arm, inputs, everything, client, on_answer, read_log(path))
+            answers.answers[arm.name] = rows
+            write_jsonl(path, rows)
+            if arm.with_documents and inputs.sweep:
+                answers.distractor_sweep[arm.name] = await _sweep(arm, inputs, client, progress)
+            if arm.with_documents and inputs.without_oracle:
+                path = out / "answers" / f"{arm.name}.without_oracle.jsonl"
+                rows = await _ask_without_oracle(arm, inputs, client, progress, read_log(path))
+                answers.without_oracle[arm.name] = rows
+                write_jsonl(path, rows)
+
+
+async def _sweep(arm: Arm, inputs: Inputs, client: Client, progress: Progress) -> dict[int, list[Row]]:
+    """Ask the questions of the sweep with a growing number of distractors: the same questions at each count."""
+    given = {
+        at: with_distractors(inputs.hits[at], inputs.golds[at], SWEEP, inputs.ids[at]) for at in inputs.sweep
+    }
+    able = [at for at in inputs.sweep if given[at]]
+    answers = {}
+    with progress(f"asking {arm.name} with distractors", len(able) * len(SWEEP)) as on_answer:
+        for step, count in enumerate(SWEEP):
+            documents = {at: given[at][step] for at in able}
+            answers[count] = await _ask(arm, inputs, documents, client, on_answer)
+    return answers
+
+
+async def _ask_without_oracle(
+    arm: Arm, inputs: Inputs, client: Client, progress: Progress, before: Sequence[Row]
+) -> list[Row]:
+    """Ask all questions for which there are k documents that do not hold the answer."""
+    given = {
+        at: without_oracle(hits, gold, inputs.k)
+        for at, (hits, gold) in enumerate(zip(inputs.hits, inputs.golds, strict=True))
+    }
+    given = {at: hits for at, hits in given.items() if hits}
+    with progress(f"asking {arm.name} without the oracle", len(given)) as on_answer:
+        return await _ask(arm, inputs, given, client, on_answer, before)
+
+
+async def _ask(
+    arm: Arm,
+    inputs: Inputs,
+    documents: Mapping[int, Sequence[Hit]],
+    client: Client,
+    on_answer: Callable[[int], None],
+    before: Sequence[Row] = (),
+) -> list[Row]:
+    """Ask an arm the questions at these positions with these documents; `before` are rows of an earlier run."""
+    return await ask_arm(
+        arm,
+        [inputs.questions[at] for at in documents],
+        [inputs.ids[at] for at in documents],
+        list(documents.values()),
+        client,
+        before={row["id"]: row for row in before if "id" in row},
+        on_answer=lambda: on_answer(1),
+    )
+
+
+def _score(answers: ArmAnswers, inputs: Inputs, similarity: bool) -> dict[str, list[Scores]]:
+    embedder = Embedder() if similarity else None
+    return {
+        arm: score_answers(rows, inputs.golds, embedder=embedder) for arm, rows in answers.answers.items()
+    }
+
+
+async def _judge_arms(
+    answers: Mapping[str, Sequence[Row]],
+    scores: Mapping[str, Sequence[Scores]],
+    inputs: Inputs,
+    client: Client,
+    out: Path,
+    progress: Progress,
+) -> None:
+    """Have all answers judged: the scores join the others, what the judge said goes to judged.jsonl."""
+    judged = []
+    async with client:
+        for arm, rows in answers.items():
+            with progress(f"judging {arm}", len(rows) * len(JUDGEMENTS)) as on_verdict:
+                verdicts = await judge_answers(rows, inputs.golds, client, on_verdict=lambda: on_verdict(1))
+            for id, scored, by_name in zip(inputs.ids, scores[arm], verdicts, strict=True):
+                for name, verdict in by_name.items():
+                    scored[f"judge_{name}"] = verdict.score
+                    judged.append({"id": id, "arm": arm, "metric": name, **vars(verdict)})
+    write_jsonl(out / "judged.jsonl", judged)
+
+
+def _summarise(
+    plan: ComparisonPlan,
+    inputs: Inputs,
+    answers: ArmAnswers,
+    scores: Mapping[str, Sequence[Scores]],
+    trained_on: TrainedOn,
+) -> dict[str, Any]:
+    """Summarise scores, costs, and the runs with distractors and without the oracle."""
+    baseline = next(iter(scores))
+    # Questions about one document are no independent evidence: they are drawn together.
+    groups = [
+        " ".join(sorted(gold.relevant)) or id for gold, id in zip(inputs.golds, inputs.ids, strict=True)
+    ]
+    comparison = compare_arms(
+        scores,
+        baseline=baseline,
+        slices=slices_of(inputs.questions, inputs.golds, inputs.documents),
+        groups=groups,
+        errors={arm: sum(bool(row["error"]) for row in rows) for arm, rows in answers.answers.items()},
+        seed=plan.seed,
+    )
+    costs = {}
+    for arm in plan.arms:
+        model = (plan.price_names or {}).get(arm.role) or plan.endpoints[arm.role].model
+        costs[arm.name] = cost_arm(answers.answers[arm.name], model, plan.prices)
+    golds = dict(zip(inputs.ids, inputs.golds, strict=True))
+    return {
+        **comparison,
+        "costs": costs,
+        "pay_back": {
+            arm.name: pay_back(
+                costs[baseline], costs[arm.name], dataset=trained_on.dollars, training=plan.training_cost
+            )
+            for arm in plan.arms
+            if arm.role != "baseline"
+        },
+        "distractors": summarise_distractor_sweep(
+            answers.distractor_sweep, golds, asked=len(inputs.sweep), seed=plan.seed
+        ),
+        "without_oracle": summarise_without_oracle(
+            answers.without_oracle, golds, asked=len(inputs.ids), seed=plan.seed
+        ),
+        "settings": {
+            "questions": plan.questions.name,
+            "k": plan.k,
+            "mode": plan.mode,
+            "seed": plan.seed,
+            "models": {role: endpoint.model for role, endpoint in plan.endpoints.items()},
+            "judge": plan.judge.model if plan.judge else None,
+            "prompts": {arm.name: arm.prompt for arm in plan.arms},
+        },
+    }
+
+
+def _write(
+    out: Path,
+    comparison: dict[str, Any],
+    inputs: Inputs,
+    answers: ArmAnswers,
+    scores: Mapping[str, Sequence[Scores]],
+) -> Path:
+    """Write scores.jsonl, comparison.json and the report; return the report's path."""
+    rows = [
+        {"id": id, "arm": arm, "question": row["question"], **scored}
+        for arm, scores_of_arm in scores.items()
+        for id, row, scored in zip(inputs.ids, inputs.questions, scores_of_arm, strict=True)
+    ]
+    write_jsonl(out / "scores.jsonl", rows)
+    shown = (inputs.ids, inputs.questions, inputs.golds, answers.answers, scores)
+    examples = pick_examples(*shown, baseline=comparison["baseline"])
+    write_json(out / "comparison.json", {**comparison, "cases": examples}, indent=1)
+    return write_report(comparison, examples, tabulate(*shown, baseline=comparison["baseline"]), out)

@@ -1,0 +1,133 @@
+"""Read and write files: whole or not at all, JSON lines, hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .errors import UserError
+
+PROJECT = Path(__file__).resolve().parents[2]  # the checkout: data/, prompts/ and connections/ are below it
+
+
+@contextmanager
+def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
+    """Yield a staging path that replaces `path` when the block succeeds and is removed when it fails.
+
+    shared: several processes may write the file at once, each to a staging path of its own.
+    """
+    staging = path.with_name(f".{path.name}.{os.getpid()}.part" if shared else f".{path.name}.part")
+    try:
+        yield staging
+        os.replace(staging, path)
+    finally:
+        staging.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file as UTF-8, the whole file or nothing."""
+    with replacing(path) as staging:
+        staging.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: Path, value: object, *, indent: int = 2) -> None:
+    """Write a JSON file, the whole file or nothing."""
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=indent, default=str) + "\n")
+
+
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write JSON lines, the whole file or nothing. Raises UserError where the file cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as staging, staging.open("w", encoding="utf-8", newline="\n") as file:
+            file.writelines(map(json_line, rows))
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def json_line(row: Mapping[str, Any]) -> str:
+    """Return a row as one JSON line, characters as they are."""
+    return json.dumps(row, ensure_ascii=False) + "\n"
+
+
+def read_jsonl(path: Path, *, want: str = "want a JSON object") -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the number and the object of each line, from 1; blank lines and a byte order mark are skipped.
+
+    want: ends the message about a line that is no object. Raises UserError for such a line, for a file that
+    cannot be read and for one that is not UTF-8.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="\n") as file:
+            for number, line in enumerate(file, start=1):
+                if not line.strip():
+                    continue
+                try:
+                    row = json.loads(line)
+                except ValueError:
+                    row = None
+                if not isinstance(row, dict):
+                    raise UserError(f"{path}, line {number}: {want}")
+                yield number, row
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or error}; {want}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not UTF-8; save it as UTF-8") from None
+
+
+def read_log(path: Path | None) -> list[dict[str, Any]]:
+    """Read the JSON lines of a log that may be missing, or cut off by an interruption: what is whole counts."""
+    if path is None or not path.is_file():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8").split("\n"):  # a text may hold other line separators
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict):
+            rows.append(row)
+    return rows
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON object that this project wrote; an empty one where the file is missing or damaged."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def read_questions(path: Path) -> list[dict[str, Any]]:
+    """Read questions: JSON lines, each an object with at least a `question`, whatever else it holds.
+
+    Raises UserError naming the line that cannot be read.
+    """
+    want = 'want a JSON object with a "question", such as {"question": "…"}'
+    rows = []
+    for number, row in read_jsonl(path, want=want):
+        question = row.get("question")
+        if not isinstance(question, str) or not question.strip():
+            raise UserError(f"{path}, line {number}: {want}")
+        rows.append(row)
+    if not rows:
+        raise UserError(f"{path}: no questions in it")
+    return rows
+
+
+def hash_file(path: Path) -> str:
+    """Compute the SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def describe_file(path: Path) -> dict[str, Any]:
+    """Return the size and the SHA-256 of a file, as the manifests list them."""
+    return {"bytes": path.stat().st_size, "sha256": hash_file(path)}

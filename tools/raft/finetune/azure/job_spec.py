@@ -1,0 +1,124 @@
+"""Describe a fine-tuning job of Azure ML: its fields, its name, its YAML for the command line `az`."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ...errors import UserError
+from ..backend import FineTuneSpec
+from ..training_files import has_rows
+
+_MODEL = re.compile(
+    r"(?:azureml://registries/)?(?P<registry>[\w.-]+)/(?:models/)?(?P<name>[\w.-]+)(?:/versions/|:)(?P<version>[\w.-]+)"
+)
+
+
+class BaseModel(NamedTuple):
+    """A model of a registry, one version of it."""
+
+    registry: str
+    name: str
+    version: str
+
+    @property
+    def uri(self) -> str:
+        """Give it as a job wants it."""
+        return f"{self.family}/versions/{self.version}"
+
+    @property
+    def family(self) -> str:
+        """Give it without its version, as a marketplace subscription wants it."""
+        return f"azureml://registries/{self.registry}/models/{self.name}"
+
+    @property
+    def provider(self) -> str:
+        """Say who trains it: Azure OpenAI its own models, the workspace all others."""
+        return "azure_open_ai" if self.registry == "azure-openai" else "custom"
+
+
+def read_model(model: str) -> BaseModel:
+    """Read REGISTRY/NAME:VERSION, or the asset id that the model catalogue shows.
+
+    Raises UserError for anything else: a job wants a version, and "latest" would not be the same tomorrow.
+    """
+    match = _MODEL.fullmatch(model.strip())
+    if not match:
+        raise UserError(
+            f"--model {model}: the backend azure-ml wants REGISTRY/NAME:VERSION, as "
+            "azureml-meta/Meta-Llama-3.1-8B-Instruct:4 or azure-openai/gpt-4o-mini:2024-07-18, or the "
+            "asset id that the model catalogue shows"
+        )
+    return BaseModel(**match.groupdict())
+
+
+def job_fields(spec: FineTuneSpec, name: str, data: Mapping[str, str]) -> dict[str, Any]:
+    """Describe the job in the fields of the CLI's YAML; `data` are paths or references by split.
+
+    https://azuremlschemas.azureedge.net has no schema for this type; the fields are those azure-ai-ml 1.35.2
+    reads (FineTuningVerticalSchema) and its examples use. Hyper-parameters that are not set are left to the
+    service, and the seed cannot be set there.
+    """
+    model = read_model(spec.model)
+    fields: dict[str, Any] = {
+        "type": "finetuning",
+        "name": name,
+        "display_name": name,
+        "experiment_name": spec.suffix,
+        "task": "text_completion" if spec.api == "completion" else "chat_completion",
+        "model_provider": model.provider,
+        "model": {"type": "mlflow_model", "path": model.uri},
+        "training_data": {"type": "uri_file", "path": data["train"]},
+    }
+    if "valid" in data:
+        fields["validation_data"] = {"type": "uri_file", "path": data["valid"]}
+    epochs, rate, batch = spec.epochs, spec.learning_rate, spec.batch_size
+    if model.provider == "custom":  # names of the Hugging Face trainer behind it, all values as text
+        settings = {
+            "num_train_epochs": f"{epochs:g}",
+            "learning_rate": None if rate is None else f"{Decimal(repr(rate)):f}",
+            "per_device_train_batch_size": None if batch is None else str(batch),
+        }
+    else:  # here the learning rate multiplies the one that the model was trained with
+        settings = {"n_epochs": int(epochs), "learning_rate_multiplier": rate, "batch_size": batch}  # type: ignore[dict-item]
+    fields["hyperparameters"] = {key: value for key, value in settings.items() if value is not None}
+    fields["tags"] = {"raft_order": spec.key}
+    fields["outputs"] = {"registered_model": {"type": "mlflow_model", "name": name}}
+    return fields
+
+
+def write_job(spec: FineTuneSpec, path: Path, *, name: str = "") -> None:
+    """Write the job as YAML for `az ml job create`, its data as paths from where the file stands.
+
+    To be run from that folder: for jobs of this type, azure-ai-ml 1.35.2 takes paths from the working
+    directory. The job has the same name, so that `finetune` finds it and does not submit it again.
+    """
+    import yaml
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    here = path.parent.resolve()
+    data = {
+        split: Path(os.path.relpath(spec.file(split).resolve(), here)).as_posix()
+        for split in ("train", "valid")
+        if has_rows(spec.file(split))
+    }
+    text = yaml.safe_dump(job_fields(spec, name or job_name(spec), data), sort_keys=False, allow_unicode=True)
+    path.write_text(f"# In this folder: az ml job create --file {path.name}\n{text}", encoding="utf-8")
+
+
+def job_name(spec: FineTuneSpec) -> str:
+    """Name the job, and the model it registers, after the spec: 255 letters, digits, - and _ at most."""
+    return f"{_safe(spec.suffix)}-{spec.key}"
+
+
+def endpoint_name(spec: FineTuneSpec) -> str:
+    """Name an endpoint after the spec: 32 lower-case letters, digits and - at most."""
+    return f"{_safe(spec.suffix).lower().replace('_', '-')[:18].strip('-')}-{spec.key[:12].lower()}"
+
+
+def _safe(suffix: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", suffix).strip("-_") or "raft"

@@ -1,0 +1,85 @@
+"""Put LoRA pairs (Hu et al. 2021, arXiv 2106.09685) into a model, and keep them as PEFT does."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...errors import UserError
+from ..backend import CONFIG, WEIGHTS
+
+if TYPE_CHECKING:
+    import torch
+
+
+def add_lora(model: Any, rank: int) -> dict[str, Any]:
+    """Freeze the model and put a LoRA pair beside every linear layer of its blocks, whatever they are called.
+
+    Gives the new layers by name; lora_a is (rank, in), lora_b (out, rank) and zero. The scale is 1.
+    Raises UserError for a model that is not built of linear layers.
+    """
+    import torch
+
+    class Lora(torch.nn.Module):
+        def __init__(self, base: Any) -> None:
+            super().__init__()
+            self.base = base
+            a = torch.randn(rank, base.in_features) / math.sqrt(base.in_features)
+            self.lora_a = torch.nn.Parameter(a.to(base.weight))
+            self.lora_b = torch.nn.Parameter(base.weight.new_zeros(base.out_features, rank))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            linear = torch.nn.functional.linear
+            small = linear(x, self.lora_a).flatten(0, -2)
+            return torch.addmm(self.base(x).flatten(0, -2), small, self.lora_b.t()).view(*x.shape[:-1], -1)
+
+    model.requires_grad_(False)
+    head = model.get_output_embeddings()  # as large as all the rest in a small model, and no block
+    layers = {}
+    for name, module in list(model.named_modules()):
+        if isinstance(module, torch.nn.Linear) and module is not head:
+            parent = model.get_submodule(name.rpartition(".")[0])
+            layers[name] = Lora(module)
+            setattr(parent, name.rpartition(".")[2], layers[name])
+    if not layers:
+        raise UserError(f"a {model.config.model_type} model has no linear layers to adapt: take another base")
+    return layers
+
+
+def load_adapter(layers: dict[str, Any], folder: Path) -> None:
+    """Take the weights of an adapter that save_adapter wrote, to go on training it."""
+    import torch
+    from safetensors.torch import load_file
+
+    try:
+        tensors = load_file(str(folder / WEIGHTS))
+    except OSError as error:
+        raise UserError(f"{folder} holds no adapter to start from ({error})") from None
+    with torch.no_grad():
+        for name, layer in layers.items():
+            layer.lora_a.copy_(tensors[f"base_model.model.{name}.lora_A.weight"])
+            layer.lora_b.copy_(tensors[f"base_model.model.{name}.lora_B.weight"])
+
+
+def save_adapter(layers: dict[str, Any], masters: Sequence[torch.Tensor], rank: int, folder: Path) -> None:
+    """Write the adapter as PEFT does: CONFIG and WEIGHTS in the folder."""
+    from safetensors.torch import save_file
+
+    pairs = iter(masters)
+    tensors = {
+        f"base_model.model.{name}.{part}.weight": next(pairs).contiguous()
+        for name in layers
+        for part in ("lora_A", "lora_B")
+    }
+    save_file(tensors, str(folder / WEIGHTS))
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "r": rank,
+        "lora_alpha": rank,
+        "target_modules": sorted({name.rpartition(".")[2] for name in layers}),
+    }
+    (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")

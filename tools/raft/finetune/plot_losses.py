@@ -1,0 +1,46 @@
+"""Draw the loss curves of training runs side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ..files import read_log
+
+Curve = Sequence[tuple[int, float, float | None]]  # step, train loss, validation loss where one was taken
+
+
+def plot_losses(curves: Mapping[str, Curve], path: Path) -> None:
+    """Draw each run's training and validation loss over its steps into a PNG; runs share their axes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure  # without pyplot, which would look for a screen
+
+    figure = Figure(figsize=(4.5 * len(curves), 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, len(curves), sharex=True, sharey=True, squeeze=False)[0]
+    for panel, (label, curve) in zip(panels, curves.items(), strict=True):
+        panel.plot([step for step, _, _ in curve], [loss for _, loss, _ in curve], label="training")
+        valid = [(step, loss) for step, _, loss in curve if loss is not None]
+        if valid:
+            panel.plot(*zip(*valid, strict=True), marker="o", markersize=3, label="validation")
+        panel.set(title=label, xlabel="step")
+        panel.xaxis.get_major_locator().set_params(integer=True)
+        panel.grid(alpha=0.3)
+    panels[0].set_ylabel("loss")
+    panels[0].legend(frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120, format="png", metadata={"Software": None})
+
+
+def read_curve(path: Path) -> Curve:
+    """Read a JSONL of step, train_loss and perhaps valid_loss; the last row of a step counts.
+
+    A row may hold them under "data", as the events of OpenAI do. Rows without a loss are passed over.
+    """
+    points: dict[int, tuple[int, float, float | None]] = {}
+    for row in read_log(path):
+        row = row.get("data") or row
+        if row.get("step") is not None and row.get("train_loss") is not None:
+            valid = row.get("valid_loss", row.get("full_valid_loss"))
+            points[int(row["step"])] = (int(row["step"]), float(row["train_loss"]), valid)
+    return [points[step] for step in sorted(points)]

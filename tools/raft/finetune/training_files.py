@@ -1,0 +1,39 @@
+"""Look at the files a spec trains on: where they are, whether they may be trained on, how long they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..dataset.count_tokens import count_by_document, load_counter
+from ..dataset.validate import validate_files
+from ..errors import UserError
+from ..files import read_jsonl
+from .backend import FineTuneSpec
+
+
+def has_rows(path: Path) -> bool:
+    """Tell whether a file is there and holds anything."""
+    return path.is_file() and path.stat().st_size > 0
+
+
+def check_files(spec: FineTuneSpec, *, model: str, hosted: bool) -> None:
+    """Raise UserError for a dataset that must not be trained on, naming its first fault."""
+    if not spec.file("train").is_file():
+        raise UserError(f"{spec.file('train')} is missing: run generate with --format {spec.api}")
+    findings = validate_files(spec.dataset, model=model, hosted=hosted)
+    errors = [finding for finding in findings if finding.severity == "error"]
+    if errors:
+        more = f", and {len(errors) - 1} more errors" if len(errors) > 1 else ""
+        raise UserError(f"{spec.dataset} must not be trained on: {errors[0]}{more}; generate it again")
+
+
+def count_tokens(spec: FineTuneSpec, *, parts: Sequence[str] = ("train",)) -> int:
+    """Count the tokens trained on, all epochs, by the embedded tokenizer: an estimate."""
+    count = count_by_document(load_counter())
+    total = 0
+    for path in filter(has_rows, (spec.file(part) for part in parts)):
+        for _, row in read_jsonl(path):
+            texts = [message["content"] for message in row.get("messages", ())] or row.values()
+            total += sum(count(text) for text in texts)
+    return round(total * spec.epochs)

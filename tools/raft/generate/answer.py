@@ -1,0 +1,30 @@
+"""Have a model answer a question from its oracle chunk alone."""
+
+from __future__ import annotations
+
+from ..models.client import RETRY_TEMPERATURE, CallFailed, Client
+from ..prompts import render
+from ..records import Chunk, Draft, Kind
+from .ask import reject_failed
+
+PROMPTS: dict[Kind, str] = {"text": "answer_question.jinja2", "api": "answer_task.jinja2"}
+_ANSWER_TOKENS = 768  # room for reasoning, quotes and the final answer
+
+
+async def answer_question(draft: Draft, chunk: Chunk, client: Client, *, seed: int, attempt: int = 0) -> None:
+    """Fill in the chain-of-thought answer of a draft as the model writes it, unverified.
+
+    A draft whose call fails is rejected and marked `failed`.
+    """
+    try:
+        reply = await client.ask(
+            render(PROMPTS[chunk["kind"]], chunk=chunk["text"], question=draft["question"]),
+            max_tokens=_ANSWER_TOKENS,
+            temperature=RETRY_TEMPERATURE if attempt else 0.0,
+            seed=seed if attempt else None,  # see ask.py
+            attempt=attempt,
+        )
+    except CallFailed as failure:
+        reject_failed(draft, failure)
+    else:
+        draft["cot_answer"], draft["finish_reason"] = reply.text, reply.finish_reason

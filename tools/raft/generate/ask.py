@@ -1,0 +1,62 @@
+"""Ask a model for a list of questions about a chunk."""
+
+from __future__ import annotations
+
+from ..models.client import RETRY_TEMPERATURE, CallFailed, Client
+from ..prompts import render
+from ..records import Chunk, Draft, Kind, new_draft
+from ..text.normalise import normalise
+from .question_list import parse_questions
+
+PROMPTS: dict[Kind, str] = {"text": "ask_questions.jinja2", "api": "ask_tasks.jinja2"}
+QUESTION_TOKENS = 80  # room for one question
+
+
+async def ask_questions(chunk: Chunk, client: Client, *, n: int, seed: int) -> list[Draft]:
+    """Ask for n different questions that the chunk answers, as drafts without answers.
+
+    Where the model gives fewer, one rejected draft stands for those that are missing.
+    """
+    try:
+        questions = await _ask_list(chunk, client, n=n, seed=seed)
+    except CallFailed as failure:
+        return shortfall(chunk, n, f"call failed: {failure.reason}", failed=True)
+    drafts = [new_draft(question, chunk["id"]) for question in questions]
+    return drafts + shortfall(chunk, n - len(drafts), "fewer questions came than were asked for")
+
+
+async def _ask_list(chunk: Chunk, client: Client, *, n: int, seed: int) -> list[str]:
+    """Ask for a list; where the first reply holds too few, ask once more and join the two."""
+    messages = render(PROMPTS[chunk["kind"]], chunk=chunk["text"], n=n)
+    questions: dict[str, str] = {}
+    for attempt in range(2):
+        reply = await client.ask(
+            messages,
+            max_tokens=QUESTION_TOKENS * (n + 1),
+            temperature=RETRY_TEMPERATURE if attempt else 0.0,
+            # At temperature 0 a seed decides nothing, and another one need not be paid for.
+            seed=seed if attempt else None,
+            attempt=attempt,
+        )
+        found = parse_questions(reply.text)
+        if reply.finish_reason == "length":
+            found = found[:-1]  # the last one may have been cut off
+        for question in found:
+            questions.setdefault(normalise(question), question)
+        if len(questions) >= n:
+            break
+    return list(questions.values())[:n]
+
+
+def reject_failed(draft: Draft, failure: CallFailed) -> None:
+    """Reject a draft whose call failed for good: running again may still get it."""
+    draft["reason"], draft["failed"] = f"call failed: {failure.reason}", True
+
+
+def shortfall(chunk: Chunk, count: int, reason: str, *, failed: bool = False) -> list[Draft]:
+    """Return the one rejected draft that stands for `count` questions that are missing, if any are."""
+    if count <= 0:
+        return []
+    draft = new_draft("", chunk["id"])
+    draft.update({"reason": reason, "count": count, "failed": failed})
+    return [draft]

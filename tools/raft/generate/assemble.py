@@ -1,0 +1,86 @@
+"""Assemble RAFT records: the question, k + 1 documents, and an answer that quotes the oracle."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from ..raft_format import format_instruction, refusal
+from ..records import Chunk, Draft, NoOracle, Record, Split, question_id
+
+
+def assemble_record(
+    draft: Draft,
+    oracle: Chunk,
+    distractors: Sequence[Chunk],
+    *,
+    p: float,
+    seed: int,
+    split: Split,
+    no_oracle: NoOracle = "keep",
+    round: int = 0,
+) -> Record:
+    """Assemble one record from a verified draft, its oracle and k + 1 distractors.
+
+    With probability p the oracle stands among the first k distractors at a uniformly random place;
+    else all k + 1 distractors stand there, and the label is still the oracle's answer, or a refusal
+    with `no_oracle="refuse"`. A drill always has its oracle. The draw depends on the seed and the row
+    alone; the order of the documents on seed and documents, so that rows about the same ones begin alike
+    and a trainer can compute that beginning once. round: counts the records of one draft, each with other
+    distractors.
+    """
+    again = (round,) if round else ()
+    name = " ".join(map(str, ("record", seed, oracle["id"], draft["question"], *again)))
+    # A drill is its oracle with a gap: without it there is nothing to find.
+    has_oracle = draft["origin"] == "drill" or random.Random(name).random() < p
+    # The last distractor drawn is the weakest of a ranking: it gives way.
+    documents = [oracle, *distractors[:-1]] if has_oracle else list(distractors)
+    documents.sort(key=lambda document: document["id"])
+    random.Random(f"order {seed} {[document['id'] for document in documents]}").shuffle(documents)
+    cot_answer, final_answer = draft["cot_answer"], draft["final_answer"]
+    if not has_oracle and no_oracle == "refuse":
+        cot_answer, final_answer = refusal().text, refusal().final
+    return {
+        "id": question_id(oracle["id"], draft["question"], *again),
+        "type": "api call" if oracle["kind"] == "api" else "general",
+        "question": draft["question"],
+        "context": {
+            "title": [[document["title"] for document in documents]],
+            "sentences": [[document["text"] for document in documents]],
+        },
+        "oracle_context": oracle["text"],
+        "cot_answer": cot_answer,
+        "instruction": format_instruction([document["text"] for document in documents], draft["question"]),
+        "final_answer": final_answer,
+        "has_oracle": has_oracle,
+        "oracle_index": documents.index(oracle) if has_oracle else None,
+        "chunk_id": oracle["id"],
+        "distractor_ids": [document["id"] for document in documents if document is not oracle],
+        "source": oracle["source"],
+        "page": oracle["page"],
+        "split": split,
+        "origin": draft["origin"],
+        "model": draft["model"],
+        "seed": seed,
+        "prompt_hash": draft["prompt_hash"],
+    }
+
+
+def assemble_records(
+    drafts: Sequence[Draft],
+    oracle: Chunk,
+    drawn: Sequence[Sequence[Chunk]],
+    *,
+    p: float,
+    seed: int,
+    split: Split,
+    no_oracle: NoOracle = "keep",
+    round: int = 0,
+) -> list[Record]:
+    """Assemble one record for each verified draft about a chunk, with the distractors drawn for it."""
+    return [
+        assemble_record(
+            draft, oracle, distractors, p=p, seed=seed, split=split, no_oracle=no_oracle, round=round
+        )
+        for draft, distractors in zip(drafts, drawn, strict=True)
+    ]

@@ -1,0 +1,157 @@
+"""Draft the rows of a chunk: choose the teacher, ask, answer, verify, and try again what was rejected."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+from ..errors import UserError
+from ..models.client import Client
+from ..models.endpoint import TEACHER_MODEL, Endpoint
+from ..prompts import prompt_hash
+from ..records import Chunk, Draft, Kind, new_draft
+from . import answer, ask, verify
+from .given_questions import GivenQuestion
+
+
+class Teacher(Protocol):
+    """A way to have a model ask and answer questions about a chunk; drafts are changed in place."""
+
+    sequential: bool  # calls about one chunk run one after another, so that a server reuses its KV cache
+
+    def prompts(self, kind: Kind) -> tuple[str, str]:
+        """Name the two prompts, question and answer, that rows about a kind of chunk are made with."""
+
+    async def ask_questions(self, chunk: Chunk, client: Client, *, n: int, seed: int) -> list[Draft]:
+        """Ask n questions, as drafts without answers; one rejected draft stands for those that are missing."""
+
+    def verify_question(self, draft: Draft, chunk: Chunk) -> str:
+        """Return why a question is rejected before its answer is paid for, or an empty string."""
+
+    async def answer_question(self, draft: Draft, chunk: Chunk, client: Client, *, seed: int) -> None:
+        """Fill in the answer of a draft as the model writes it."""
+
+    async def verify_answer(self, draft: Draft, chunk: Chunk, client: Client) -> None:
+        """Verify an answered draft: set its reason, or its answer in canonical form."""
+
+    async def retry(self, draft: Draft, chunk: Chunk, client: Client, *, seed: int) -> None:
+        """Try a draft again whose answer was rejected."""
+
+
+def choose_teacher(endpoint: Endpoint) -> Teacher:
+    """Choose how an endpoint's model is asked: under grammars if it is the small teacher, else by prompts alone.
+
+    Raises UserError for the embedded model with a student's adapter: it was trained to answer, not to teach.
+    """
+    if endpoint.constrained:
+        from .small_model.draft import ConstrainedTeacher
+
+        return ConstrainedTeacher()
+    if endpoint.adapter:
+        raise UserError(
+            f"{endpoint.adapter} is a fine-tuned student, which cannot write a dataset: leave --connection out for "
+            f"the embedded teacher, name a large model, or say --model {TEACHER_MODEL} if `teach` made the adapter"
+        )
+    return PromptedTeacher()
+
+
+class PromptedTeacher:
+    """A capable model: asked for a list of questions, then for each answer, and once more where it is rejected."""
+
+    sequential = False
+
+    def prompts(self, kind: Kind) -> tuple[str, str]:
+        """Name the prompts for documents, or those for API entries."""
+        return ask.PROMPTS[kind], answer.PROMPTS[kind]
+
+    async def ask_questions(self, chunk: Chunk, client: Client, *, n: int, seed: int) -> list[Draft]:
+        """Ask for a list."""
+        return await ask.ask_questions(chunk, client, n=n, seed=seed)
+
+    def verify_question(self, draft: Draft, chunk: Chunk) -> str:
+        """Check that it is one question that stands alone."""
+        return verify.verify_question(draft, chunk)
+
+    async def answer_question(
+        self, draft: Draft, chunk: Chunk, client: Client, *, seed: int, attempt: int = 0
+    ) -> None:
+        """Ask for reasoning, quotes and a final answer."""
+        await answer.answer_question(draft, chunk, client, seed=seed, attempt=attempt)
+
+    async def verify_answer(self, draft: Draft, chunk: Chunk, client: Client) -> None:
+        """Check form and quotes; nothing more is asked."""
+        verify.verify_draft(draft, chunk)
+
+    async def retry(self, draft: Draft, chunk: Chunk, client: Client, *, seed: int) -> None:
+        """Ask for another answer, once; a rejected question stays rejected."""
+        # An endpoint that gave no answer was asked often enough.
+        if draft["reason"] and draft["cot_answer"] and not draft["failed"]:
+            draft["reason"] = ""
+            await self.answer_question(draft, chunk, client, seed=seed, attempt=1)
+            await self.verify_answer(draft, chunk, client)
+
+
+async def draft_rows(chunk: Chunk, client: Client, *, n: int, seed: int) -> list[Draft]:
+    """Draft n rows for a chunk, verified ones and rejected ones, in a fixed order."""
+    teacher = choose_teacher(client.endpoint)
+    drafts = await teacher.ask_questions(chunk, client, n=n, seed=seed)
+    await _each(teacher, drafts, lambda draft: _complete(teacher, draft, chunk, client, seed=seed))
+    return drafts
+
+
+async def draft_given(row: GivenQuestion, chunk: Chunk, client: Client, *, seed: int) -> Draft:
+    """Draft the row of a given question from one chunk, its answer compared with the given one."""
+    draft = new_draft(row["question"], chunk["id"], origin="given")
+    if row["answer"]:
+        draft["expected"] = row["answer"]
+    await _complete(choose_teacher(client.endpoint), draft, chunk, client, seed=seed)
+    return draft
+
+
+# The three steps of `draft_rows`, one by one, for flows that show each of them.
+
+
+async def ask_questions(chunk: Chunk, client: Client, *, n: int, seed: int) -> list[Draft]:
+    """Ask n questions about a chunk, as drafts without answers."""
+    return await choose_teacher(client.endpoint).ask_questions(chunk, client, n=n, seed=seed)
+
+
+async def draft_answers(drafts: Sequence[Draft], chunk: Chunk, client: Client, *, seed: int) -> None:
+    """Answer every question that passes its checks; the answers are not verified yet."""
+    teacher = choose_teacher(client.endpoint)
+    await _each(teacher, drafts, lambda draft: _answer(teacher, draft, chunk, client, seed=seed))
+
+
+async def verify_answers(drafts: Sequence[Draft], chunk: Chunk, client: Client, *, seed: int) -> None:
+    """Verify every answer, and try again what is rejected."""
+    teacher = choose_teacher(client.endpoint)
+    await _each(teacher, drafts, lambda draft: _verify(teacher, draft, chunk, client, seed=seed))
+
+
+async def _complete(teacher: Teacher, draft: Draft, chunk: Chunk, client: Client, *, seed: int) -> None:
+    if not draft["reason"]:
+        await _answer(teacher, draft, chunk, client, seed=seed)
+        await _verify(teacher, draft, chunk, client, seed=seed)
+
+
+async def _answer(teacher: Teacher, draft: Draft, chunk: Chunk, client: Client, *, seed: int) -> None:
+    draft["reason"] = draft["reason"] or teacher.verify_question(draft, chunk)
+    if draft["reason"]:
+        return
+    draft["model"] = client.endpoint.model
+    draft["prompt_hash"] = prompt_hash(*teacher.prompts(chunk["kind"]))
+    await teacher.answer_question(draft, chunk, client, seed=seed)
+
+
+async def _verify(teacher: Teacher, draft: Draft, chunk: Chunk, client: Client, *, seed: int) -> None:
+    await teacher.verify_answer(draft, chunk, client)
+    await teacher.retry(draft, chunk, client, seed=seed)
+
+
+async def _each(teacher: Teacher, drafts: Sequence[Draft], step: Callable[[Draft], Awaitable[None]]) -> None:
+    if teacher.sequential:
+        for draft in drafts:
+            await step(draft)
+    else:
+        await asyncio.gather(*map(step, drafts))

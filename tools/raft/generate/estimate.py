@@ -1,0 +1,66 @@
+"""Estimate what a generation takes before anything is called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from ..models.endpoint import Endpoint
+from ..models.pricing import Price, dollars, load_prices
+from ..prompts import render
+from ..records import Kind
+from .draft import choose_teacher
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a generation will take, retries left out; dollars is None where the price is unknown."""
+
+    calls: int
+    prompt_tokens: int
+    completion_tokens: int
+    dollars: float | None
+
+
+def estimate_generation(
+    chunk_tokens: Iterable[int],
+    *,
+    questions: int,
+    prompt_overhead_tokens: int,
+    answer_tokens: int = 200,
+    question_tokens: int = 20,
+    given: int = 0,
+    model: str = "",
+    prices: Mapping[str, Price] | None = None,
+) -> Estimate:
+    """Estimate a generation: one call a chunk for its questions, one a question for its answer.
+
+    Every call carries its chunk and `prompt_overhead_tokens` of instructions; a list of questions
+    comes back at `question_tokens` each, an answer at `answer_tokens`. `given` questions of a user
+    cost an answer each, about a chunk of mean length. Retries of refused answers are not in it.
+    """
+    sizes = list(chunk_tokens)
+    chunks, total = len(sizes), sum(sizes)
+    asks = chunks if questions else 0
+    answers = chunks * questions
+    mean = round(total / chunks) if chunks else 0
+    prompt = (
+        (total + asks * prompt_overhead_tokens if asks else 0)
+        + total * questions
+        + given * mean
+        + (answers + given) * (prompt_overhead_tokens + question_tokens)
+    )
+    completion = answers * question_tokens + (answers + given) * answer_tokens
+    cost = dollars(model, prompt, completion, load_prices() if prices is None else prices)
+    return Estimate(asks + answers + given, prompt, completion, cost)
+
+
+def prompt_overhead(endpoint: Endpoint, kinds: Iterable[Kind]) -> int:
+    """Estimate the tokens of a prompt's instructions, roughly: four characters each."""
+    teacher = choose_teacher(endpoint)
+    blank = {"chunk": "", "question": "", "passage": "", "target": "", "n": 1}
+    return max(
+        sum(len(message["content"]) for message in render(name, **blank)) // 4
+        for kind in kinds
+        for name in teacher.prompts(kind)
+    )

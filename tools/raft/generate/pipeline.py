@@ -1,0 +1,212 @@
+"""Build a whole RAFT dataset: documents in, verified records and fine-tuning files out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from ..dataset.card import write_card, write_manifest
+from ..dataset.export import PROMPT as RAFT_PROMPT, make_datasets
+from ..dataset.splits import assign_splits
+from ..errors import UserError
+from ..files import describe_file, replacing, write_jsonl
+from ..ingest.corpus import Corpus
+from ..ingest.split import Chunking
+from ..models.cache import cache_directory
+from ..models.client import Client, Usage
+from ..models.endpoint import Endpoint
+from ..models.pricing import Price, dollars
+from ..prompts import prompt_hash
+from ..records import DRILLS, Chunk, Draft, NoOracle
+from .distractors import Distractors, Negatives
+from .draft import choose_teacher, draft_given, draft_rows
+from .given_questions import GivenQuestion, Locator, draft_from_candidates
+from .rows import Counts, Task, generate_records
+from .small_model.drills import make_drills
+
+
+@dataclass(frozen=True)
+class DatasetSettings:
+    """What determines a dataset, beside its documents and its model; the manifest keeps all of it."""
+
+    questions: int = 5
+    distractors: int = 3
+    p: float = 0.8
+    seed: int = 42
+    negatives: Negatives = "lexical"
+    no_oracle: NoOracle = "keep"
+    valid: float = 0.1
+    test: float = 0.1
+    chunk_size: int = 512
+    chunking: Chunking = "text"
+    drills: int = 0
+    formats: tuple[str, ...] = ("chat",)
+
+
+@dataclass
+class BuildResult:
+    """Result of a dataset build."""
+
+    counts: Counts
+    usage: Usage
+    files: dict[str, dict[str, Any]]  # file name: rows, bytes, sha256
+    rejected: Counter[str]  # rows, chunks and documents by reason
+    notes: list[str]  # what deviates from what was asked for
+    seconds: float
+
+
+def build_dataset(
+    corpus: Corpus,
+    endpoint: Endpoint,
+    out: Path,
+    settings: DatasetSettings,
+    *,
+    given: Sequence[GivenQuestion] = (),
+    workers: int = 32,
+    timeout: float = 120.0,
+    on_progress: Callable[[int, int, Counts], None] = lambda done, total, counts: None,
+) -> BuildResult:
+    """Build a dataset out of the chunks of a corpus into the folder `out`.
+
+    Writes chunks.jsonl, raft.jsonl, rejected.jsonl and the split files in every format. Every file
+    but the response cache is made anew: replies that were paid for come out of the cache, and
+    nothing else is taken over from an earlier run. Raises UserError.
+    """
+    started = time.monotonic()
+    out.mkdir(parents=True, exist_ok=True)
+    splits, notes = assign_splits(
+        [chunk["id"] for chunk in corpus.chunks],
+        seed=settings.seed,
+        valid=settings.valid,
+        test=settings.test,
+        smallest=settings.distractors + 2,
+    )
+    # Rows of an earlier run must not stand beside chunks of this one.
+    raft, rejected = out / "raft.jsonl", out / "rejected.jsonl"
+    raft.unlink(missing_ok=True)
+    write_jsonl(out / "chunks.jsonl", corpus.chunks)
+    write_jsonl(rejected, corpus.rejected)
+    drilled = [chunk for chunk in corpus.chunks if settings.drills and splits[chunk["id"]] == "train"]
+    total = len(given) + len(corpus.chunks) + len(drilled)
+
+    async def run(staging: Path) -> tuple[Counts, Usage]:
+        cache = cache_directory(out)
+        async with Client(endpoint, cache_dir=cache, concurrency=workers, timeout=timeout) as client:
+            done = iter(range(1, total + 1))
+            counts = await generate_records(
+                chain(
+                    _drafting_tasks(corpus.chunks, given, client, settings, workers),
+                    (partial(_drill, chunk, settings) for chunk in drilled),
+                ),
+                staging,
+                rejected,
+                chunks={chunk["id"]: chunk for chunk in corpus.chunks},
+                distractors=Distractors(corpus.chunks, splits, settings.negatives),
+                k=settings.distractors,
+                p=settings.p,
+                seed=settings.seed,
+                no_oracle=settings.no_oracle,
+                window=4 * workers,
+                on_done=lambda counts: on_progress(next(done), total, counts),
+            )
+            return counts, client.usage
+
+    with replacing(raft) as staging:
+        counts, usage = asyncio.run(run(staging))
+    if counts.rows == counts.accepted[DRILLS]:
+        raise UserError(f"not one row passed the checks; {rejected} says why for each")
+    files, findings = make_datasets(raft, out, formats=settings.formats, share=settings.p)
+    notes += [str(finding) for finding in findings if finding.severity != "note"]
+    reasons = counts.rejected + Counter(str(row["reason"]) for row in corpus.rejected)
+    return BuildResult(counts, usage, files, reasons, notes, time.monotonic() - started)
+
+
+def _drafting_tasks(
+    chunks: Sequence[Chunk],
+    given: Sequence[GivenQuestion],
+    client: Client,
+    settings: DatasetSettings,
+    workers: int,
+) -> Iterator[Task]:
+    """Yield the tasks in their fixed order: given questions first, which win over a repetition."""
+    if given:
+        locator = Locator(chunks)
+        for row in given:
+            yield partial(_draft_given, row, locator, client, settings)
+    # A sequential teacher works on no more chunks at a time than the server has slots.
+    slots = asyncio.Semaphore(workers) if choose_teacher(client.endpoint).sequential else None
+    for chunk in chunks:
+        task = partial(draft_rows, chunk, client, n=settings.questions, seed=settings.seed)
+        yield partial(_with_server_slot, task, slots) if slots else task
+
+
+async def _with_server_slot(task: Task, slots: asyncio.Semaphore) -> list[Draft]:
+    """Draft a chunk while it holds a slot of the server, so that each call finds its passage in the KV cache."""
+    async with slots:
+        return await task()
+
+
+async def _draft_given(
+    row: GivenQuestion, locator: Locator, client: Client, settings: DatasetSettings
+) -> list[Draft]:
+    answer = partial(draft_given, client=client, seed=settings.seed)
+    return [await draft_from_candidates(row, locator.candidates(row), answer)]
+
+
+async def _drill(chunk: Chunk, settings: DatasetSettings) -> list[Draft]:
+    """Make the drills of a chunk, which need no verification: they are made of its own words."""
+    return make_drills(chunk, settings.drills, seed=settings.seed)
+
+
+def summarise(
+    result: BuildResult,
+    corpus: Corpus,
+    endpoint: Endpoint,
+    out: Path,
+    settings: DatasetSettings,
+    *,
+    prices: Mapping[str, Price],
+) -> dict[str, Any]:
+    """Write manifest.json and the dataset card beside the dataset, and return the manifest."""
+    usage = result.usage
+    paid = dollars(endpoint.model, usage.prompt_tokens, usage.completion_tokens, prices)
+    cached = dollars(endpoint.model, usage.cached_prompt_tokens, usage.cached_completion_tokens, prices)
+    teacher = choose_teacher(endpoint)
+    prompts = {name for kind in {chunk["kind"] for chunk in corpus.chunks} for name in teacher.prompts(kind)}
+    others = ("chunks.jsonl", "raft.jsonl", "rejected.jsonl")
+    manifest = write_manifest(
+        out / "manifest.json",
+        settings=asdict(settings),
+        seed=settings.seed,
+        models={"teacher": endpoint.model, "revision": endpoint.revision},
+        prompt_hashes={name: prompt_hash(name) for name in {*prompts, RAFT_PROMPT}},
+        counts={
+            "documents": corpus.documents,
+            "chunks": len(corpus.chunks),
+            "rows": result.counts.rows,
+            "rows_by_split": dict(result.counts.accepted),
+            "rows_by_origin": dict(result.counts.origins),
+            "rows_with_oracle": result.counts.with_oracle,
+            "rejected": result.rejected.total(),
+            "missing": result.counts.missing,
+        },
+        rejected_by_reason=result.rejected,
+        tokens=usage.to_dict(),
+        cost=None if paid is None or cached is None else paid + cached,
+        files={**result.files, **{name: describe_file(out / name) for name in others}},
+        notes=result.notes,
+        times={
+            "seconds": round(result.seconds, 1),
+            "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        },
+    )
+    write_card(out / "README.md", manifest)
+    return manifest

@@ -1,0 +1,148 @@
+"""Turn chunks into verified RAFT records, many at a time, in an order that never changes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..errors import UserError
+from ..files import json_line
+from ..records import Chunk, Draft, NoOracle, Record, part_of, question_id
+from ..text.normalise import normalise
+from .assemble import assemble_records
+from .distractors import Distractors
+
+Task = Callable[[], Awaitable[list[Draft]]]  # drafts the questions of a chunk, or one given question
+
+MAX_INITIAL_FAILURES = (
+    12  # rows missing without one accepted: the endpoint is not there, and going on is no use
+)
+
+
+@dataclass
+class Counts:
+    """What came out: rows by split and origin, rejections by reason, rows the endpoint still owes."""
+
+    accepted: Counter[str] = field(default_factory=Counter)  # by split, drills apart
+    origins: Counter[str] = field(default_factory=Counter)
+    rejected: Counter[str] = field(default_factory=Counter)  # by reason
+    missing: int = 0
+    with_oracle: int = 0
+
+    @property
+    def rows(self) -> int:
+        """Count the accepted rows, drills as well."""
+        return sum(self.accepted.values())
+
+
+async def generate_records(
+    tasks: Iterable[Task],
+    raft_path: Path,
+    rejected_path: Path,
+    *,
+    chunks: Mapping[str, Chunk],
+    distractors: Distractors,
+    k: int,
+    p: float,
+    seed: int,
+    no_oracle: NoOracle = "keep",
+    window: int = 64,
+    on_done: Callable[[Counts], None] = lambda counts: None,
+) -> Counts:
+    """Run the tasks, assemble what passes, and write records and rejections as they come, in order.
+
+    At most `window` tasks are running or waiting for their turn, so memory does not grow with the
+    corpus. The files depend on the replies and the seed, never on which reply came first.
+    Raises UserError where the endpoint answers nothing at all.
+    """
+    counts = Counts()
+    seen: set[str] = set()
+    with raft_path.open("w", encoding="utf-8") as raft, rejected_path.open("a", encoding="utf-8") as rejected:
+        async for drafts in _in_order(tasks, window):
+            good = []
+            for draft in drafts:
+                key = normalise(draft["question"])
+                if not draft["reason"] and key in seen:
+                    draft["reason"] = "duplicate question"
+                if draft["reason"]:
+                    count = draft.get("count", 1)
+                    counts.rejected[draft["reason"].partition(":")[0]] += count
+                    counts.missing += count * draft["failed"]
+                    rejected.write(json_line(reject(draft, chunks.get(draft["chunk_id"]))))
+                else:
+                    seen.add(key)
+                    good.append(draft)
+            for record in _assemble(good, chunks, distractors, k=k, p=p, seed=seed, no_oracle=no_oracle):
+                raft.write(json_line(record))
+                counts.accepted[part_of(record)] += 1
+                counts.origins[record["origin"]] += 1
+                counts.with_oracle += record["has_oracle"]
+            if (
+                counts.missing >= MAX_INITIAL_FAILURES
+                and not counts.rows
+                and counts.missing == counts.rejected.total()
+            ):
+                raise UserError(f"no answer from the endpoint: {drafts[-1]['reason']}")
+            on_done(counts)
+    return counts
+
+
+async def _in_order(tasks: Iterable[Task], window: int) -> AsyncIterator[list[Draft]]:
+    """Run up to `window` tasks at once and yield their results in the order they were started."""
+    waiting: Iterator[Task] = iter(tasks)
+    running: deque[asyncio.Task[list[Draft]]] = deque()
+    try:
+        while True:
+            while len(running) < window and (task := next(waiting, None)) is not None:
+                running.append(asyncio.ensure_future(task()))
+            if not running:
+                return
+            yield await running[0]
+            running.popleft()
+    finally:
+        for started in running:
+            started.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+def _assemble(
+    drafts: Sequence[Draft],
+    chunks: Mapping[str, Chunk],
+    distractors: Distractors,
+    *,
+    k: int,
+    p: float,
+    seed: int,
+    no_oracle: NoOracle,
+) -> list[Record]:
+    """Draw the distractors of the drafts of one chunk together, then assemble each.
+
+    Drills share their documents, so that a training computes these once.
+    """
+    if not drafts:
+        return []
+    oracle = chunks[drafts[0]["chunk_id"]]
+    drilled = drafts[0]["origin"] == "drill"
+    drawn = distractors.draw(drafts, oracle, k=k, seed=seed, round=0 if drilled else None)
+    split = distractors.split_of(oracle)
+    return assemble_records(drafts, oracle, drawn, p=p, seed=seed, split=split, no_oracle=no_oracle)
+
+
+def reject(draft: Draft, chunk: Chunk | None) -> dict[str, object]:
+    """Return the row that rejected.jsonl keeps of a rejected draft."""
+    return {
+        "id": question_id(draft["chunk_id"], draft["question"]),
+        "stage": "answer" if draft["cot_answer"] else "question",
+        "reason": draft["reason"],
+        "count": draft.get("count", 1),
+        "question": draft["question"],
+        "cot_answer": draft["cot_answer"],
+        "expected": draft.get("expected", ""),
+        "origin": draft["origin"],
+        "chunk_id": draft["chunk_id"],
+        "source": chunk["source"] if chunk else "",
+        "page": chunk["page"] if chunk else None,
+    }

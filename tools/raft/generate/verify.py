@@ -1,0 +1,96 @@
+"""Verify questions and answers; nothing unverified gets into a dataset.
+
+The reason for a rejection comes back in a few words, an empty string where there is none.
+"""
+
+from __future__ import annotations
+
+import re
+
+from ..raft_format import Answer, FormatError, parse_answer
+from ..records import Chunk, Draft
+from ..text.answers import answers_agree
+from ..text.normalise import fold
+from ..text.quotes import anchor_quotes
+from .question_list import count_marks, is_marked
+
+# Questions that only make sense beside their passage. Lower case; languages the default prompts meet most.
+_ABOUT_CONTEXT = re.compile(
+    r"\b(?:the|this|provided|given|above|following)\s+(?:context|passage|excerpt|snippet|paragraph)s?\b"
+    r"|\b(?:according to|based on|in|from|of|does|by)\s+(?:the|this)\s+(?:provided |given |above )?"
+    r"(?:text|document|article|author|section|information)(?:\b(?!\s+(?:of|that|for|about)\b))"
+    r"|\b(?:the|this)\s+(?:text|document|article|author)\s+(?:say|state|mention|describe|discuss)"
+    r"|\b(?:provided|given|above)\s+(?:text|document|article|information)\b"
+    r"|\b(?:im|laut|dem|diesem)\s+(?:obigen |vorliegenden )?(?:kontext|text|abschnitt|dokument)\b"
+    r"|\b(?:le|du|ce)\s+(?:contexte|passage|texte|document)\b"
+    r"|\b(?:el|del|este)\s+(?:contexto|pasaje|texto|documento)\b"
+    r"|(?:上下文|文中|本文|这段|该文|文章中|文档中|根据文|この文|本文)"
+)
+# Scripts that set no question mark: Thai, Lao, Tibetan, Myanmar, Khmer; and Japanese questions in か。
+_NO_MARK = re.compile(r"[\u0e00-\u0eff\u0f00-\u109f\u1780-\u17ff]|か[。．]?$|何ですか")
+_UNANSWERABLE = re.compile(r"^\W*UNANSWERABLE\W*$", re.IGNORECASE)
+_CALL = re.compile(r"[A-Za-z_][\w.]*(?=\()")
+_MAX_QUESTION = 400  # characters; a longer one is a paragraph, not a question
+
+
+def verify_draft(draft: Draft, chunk: Chunk) -> Answer | None:
+    """Verify an answered draft: set its reason, or its answer in canonical form, which is returned.
+
+    A draft that was rejected before its answer stays as it is.
+    """
+    if draft["reason"]:
+        return None
+    answer = verify_answer(
+        draft["cot_answer"], draft["finish_reason"], chunk, expected=draft.get("expected", "")
+    )
+    if isinstance(answer, str):
+        draft["reason"] = str(answer)
+        return None
+    draft["cot_answer"], draft["final_answer"] = answer.text, answer.final
+    return answer
+
+
+def verify_question(draft: Draft, chunk: Chunk) -> str:
+    """Verify that a question is one question and can be understood without its passage.
+
+    Of a question that a person gave only its presence is checked. A task for an API needs no question mark.
+    """
+    question = draft["question"]
+    if sum(character.isalnum() for character in question) < 2:
+        return "empty question"
+    if len(question) > _MAX_QUESTION:
+        return "question too long"
+    if draft["origin"] == "given":
+        return ""
+    if count_marks(question) > 1:
+        return "several questions in one"
+    if chunk["kind"] == "text" and not is_marked(question) and not _NO_MARK.search(question):
+        return "not a question"
+    if _ABOUT_CONTEXT.search(fold(question).lower()):
+        return "talks about its context"
+    if chunk["kind"] == "api" and any(call in question for call in _CALL.findall(chunk["text"])):
+        return "task names the call"
+    return ""
+
+
+def verify_answer(reply: str, finish_reason: str, chunk: Chunk, *, expected: str = "") -> Answer | str:
+    """Verify one chain-of-thought answer against its oracle chunk.
+
+    Returns the answer with its quotes in the document's own characters, or the reason for rejecting it.
+    `expected` is an answer known beforehand, which the final answer has to agree with.
+    """
+    if finish_reason == "length":
+        return FormatError.TRUNCATED
+    answer = parse_answer(reply)
+    if isinstance(answer, str):
+        return answer
+    if _UNANSWERABLE.match(answer.final):
+        return "not answered by its chunk"
+    answer = anchor_quotes(answer, chunk["text"])
+    if isinstance(answer, str):
+        return answer
+    if chunk["kind"] == "api" and not set(_CALL.findall(answer.final)) & set(_CALL.findall(chunk["text"])):
+        return "answer does not name the call"
+    if expected and not answers_agree(answer.final, expected):
+        return "disagrees with the expected answer"
+    return answer

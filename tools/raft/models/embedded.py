@@ -1,0 +1,177 @@
+"""Serve the embedded model on loopback, with an OpenAI-compatible interface.
+
+The server runs in a process of its own, `python -m tools.raft.models.embedded`: it can be stopped at once
+whatever it is doing, and it ends when the process that wanted it does, however that ends.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from ..child import start_child
+from ..errors import UserError, one_line
+from .endpoint import Endpoint
+from .merge_lora import merged_model
+from .weights import check_gguf, default_model, teacher_adapter
+
+HOST = "127.0.0.1"
+SLOTS = 8  # requests answered at a time while a verb runs
+CONTEXT = 4096  # tokens a slot: a question with ten distractors, and the reply
+
+
+@contextmanager
+def serving(endpoint: Endpoint) -> Iterator[Endpoint]:
+    """Serve the embedded model while the block runs, if that is what an endpoint names; any other is there.
+
+    It is served with the adapter that the endpoint names, as the teacher if that is its model's name, or as it
+    comes. Yields the endpoint with its address, and a revision that identifies these weights.
+    """
+    if endpoint.kind != "embedded":
+        yield endpoint
+        return
+    adapter = Path(endpoint.adapter) if endpoint.adapter else None
+    if endpoint.constrained:
+        adapter = adapter or teacher_adapter()
+    model, revision = merged_model(adapter) if adapter else (None, "untuned")
+    with embedded_server(model=model, slots=SLOTS, alias=endpoint.model) as base_url:
+        yield replace(endpoint, base_url=base_url, revision=revision)
+
+
+def fitting_concurrency(endpoint: Endpoint, concurrency: int) -> int:
+    """Return how many calls to make at a time: the embedded model has SLOTS, and keeps a passage in its own."""
+    return min(concurrency, SLOTS) if endpoint.kind == "embedded" else concurrency
+
+
+@contextmanager
+def embedded_server(
+    *,
+    model: Path | None = None,
+    lora: Path | None = None,
+    port: int = 0,
+    slots: int = 4,
+    threads: int | None = None,
+    alias: str = "",
+) -> Iterator[str]:
+    """Serve a GGUF model until the block ends; yield its base URL, http://127.0.0.1:PORT/v1.
+
+    model: the embedded one where none is given. port: 0 takes a free one. slots: requests answered
+    at a time. threads: all processors where none is given. alias: the name it goes by, else that of its file. Raises UserError where a file is missing
+    or no GGUF, the port is taken or the runtime is not installed.
+    """
+    with _running(model or default_model(), lora, port, slots, threads, alias) as (_, base_url):
+        yield base_url
+
+
+@contextmanager
+def _running(
+    model: Path, lora: Path | None, port: int, slots: int, threads: int | None, alias: str
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    for path in (model, lora):
+        if path:
+            check_gguf(path)
+    if importlib.util.find_spec("xllamacpp") is None:
+        raise UserError("xllamacpp is not installed; run: pip install -r requirements.txt")
+    if port:
+        _check_free(port)
+    settings = {
+        "model": str(model.resolve()),
+        "lora": str(lora.resolve()) if lora else "",
+        "port": port,
+        "slots": slots,
+        "threads": threads or _processors(),
+        "alias": alias or model.stem,
+    }
+    process = start_child(
+        "tools.raft.models.embedded",
+        json.dumps(settings),
+        # Threads wait for each other hundreds of times a token. Spinning for ever, they are several times
+        # slower as soon as anything else runs; never spinning costs a third (108 tokens/s for 162).
+        env={"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "20000", **os.environ},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        assert process.stdout is not None
+        address = process.stdout.readline().strip()
+        if not address.startswith("http"):
+            what = f"{model.name} with {lora.name}" if lora else model.name
+            raise UserError(f"{what} cannot be served: {address or 'the server ended'}; is the file whole?")
+        yield process, f"{address}/v1"
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def serve(
+    *,
+    model: Path | None = None,
+    lora: Path | None = None,
+    port: int = 8081,
+    slots: int = 4,
+    alias: str = "",
+) -> None:
+    """Serve until Ctrl-C, and print where. Raises UserError where the server ends by itself."""
+    model = model or default_model()
+    with _running(model, lora, port, slots, None, alias) as (process, base_url):
+        print(f"serving {model.name} at {base_url} (Ctrl-C ends it)", flush=True)
+        try:
+            status = process.wait()
+        except KeyboardInterrupt:
+            return
+        raise UserError(f"the server of {model.name} ended by itself (status {status}); start it again")
+
+
+def _check_free(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            raise UserError(f"port {port} is taken; choose another with --port") from None
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _run(model: str, lora: str, port: int, slots: int, threads: int, alias: str) -> None:
+    """Start the server, print its address, and end with the process at the other end of stdin."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the other process's to handle
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path = model
+    params.model_alias = {alias}
+    params.hostnames = [HOST]
+    params.port = port
+    params.n_parallel = slots
+    params.n_ctx = CONTEXT * slots
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
+    params.warmup = False
+    params.verbosity = -1
+    if lora:
+        adapter = xllamacpp.CommonAdapterLoraInfo()
+        adapter.path, adapter.scale = lora, 1.0
+        params.lora_adapters = [adapter]
+    try:
+        server = xllamacpp.Server(params)
+    except RuntimeError as error:
+        print(one_line(error), flush=True)
+        return
+    print(server.listening_address, flush=True)
+    sys.stdin.read()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    _run(**json.loads(sys.argv[1]))

@@ -1,0 +1,88 @@
+"""Merge a LoRA adapter into its model: one GGUF that answers twice as fast as the two together."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from ..files import replacing
+from .weights import check_gguf, default_model
+
+
+def merged_model(lora: Path) -> tuple[Path, str]:
+    """Give the embedded model with an adapter as one GGUF, merged when first wanted, and its revision.
+
+    It stands in .cache beside the adapter and takes 145 MB. The revision is a hash of model and adapter.
+    Raises UserError where either is missing, they do not fit, or the folder cannot be written.
+    """
+    base = default_model()
+    check_gguf(lora)
+    revision = _hash(base, lora)
+    merged = lora.parent / ".cache" / f"{lora.stem}-{revision}.gguf"
+    if not merged.exists():
+        try:
+            merged.parent.mkdir(exist_ok=True)
+            for stale in merged.parent.glob(f"*{lora.stem}-{'?' * 12}.gguf*"):
+                stale.unlink()
+            merge_adapter(base, lora, merged)
+        except OSError as error:
+            raise UserError(
+                f"{merged} cannot be written ({error.strerror}); make room, or the folder writable"
+            ) from None
+    return merged, revision
+
+
+def merge_adapter(base: Path, lora: Path, out: Path) -> None:
+    """Write base + alpha / rank · B·A as GGUF, the merged matrices in 8 bits, everything else as it was.
+
+    The formula is LoRA's (Hu et al. 2021, arXiv 2106.09685); the file appears whole or not at all.
+    Raises UserError for an adapter of another model.
+    """
+    import numpy as np
+    from gguf import GGMLQuantizationType, GGUFReader, GGUFValueType, GGUFWriter
+    from gguf.quants import dequantize, quantize
+
+    model = GGUFReader(base)
+    try:
+        adapter = GGUFReader(lora)
+        scale = float(adapter.fields["adapter.lora.alpha"].contents())
+    except (ValueError, IndexError, KeyError) as error:
+        raise UserError(f"{lora} is no adapter, or not whole ({error}); run the training again") from None
+    halves: dict[str, Any] = {tensor.name: np.asarray(tensor.data, np.float32) for tensor in adapter.tensors}
+    pairs = {
+        tensor.name: (halves[f"{tensor.name}.lora_a"], halves[f"{tensor.name}.lora_b"])
+        for tensor in model.tensors
+        if f"{tensor.name}.lora_a" in halves
+    }
+    shapes = {tensor.name: tuple(reversed(tensor.shape.tolist())) for tensor in model.tensors}
+    if 2 * len(pairs) != len(halves) or any(
+        shapes[name] != (len(b), a.shape[1]) for name, (a, b) in pairs.items()
+    ):
+        raise UserError(f"{lora} was trained for another model than {base.name}: serve it with that one")
+    with replacing(out, shared=True) as staging:
+        writer = GGUFWriter(staging, str(model.fields["general.architecture"].contents()))
+        for name, field in model.fields.items():
+            if not name.startswith("GGUF.") and name != "general.architecture":
+                inner = field.types[-1] if field.types[0] == GGUFValueType.ARRAY else None
+                writer.add_key_value(name, field.contents(), field.types[0], inner)
+        eight = GGMLQuantizationType.Q8_0
+        for tensor in model.tensors:
+            if tensor.name not in pairs:
+                writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
+                continue
+            a, b = pairs[tensor.name]
+            weights = dequantize(tensor.data, tensor.tensor_type) + (scale / len(a)) * (b @ a)
+            writer.add_tensor(tensor.name, quantize(weights.astype(np.float32), eight), raw_dtype=eight)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+
+
+def _hash(*paths: Path) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,115 @@
+"""Decide how many calls are in flight, and how long a refused one waits."""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import Mapping
+
+log = logging.getLogger(__name__)
+
+
+class RateLimiter:
+    """How many calls may be in flight: halved when the endpoint throttles, raised while it does not.
+
+    Additive increase, multiplicative decrease: each success adds 1/limit, so one a round of calls, and a
+    tenth of that from where the last burst came. A burst of 429s halves once: calls that started before
+    the last cut say nothing of the new limit. A single 429 among many successes is no burst (a balancer
+    with one busy machine behind it): it cuts nothing and only its own call waits. In a burst all callers
+    wait as long as Retry-After says.
+    """
+
+    BURST = 1 / 8  # share of 429s among recent calls
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.limit = float(most)
+        self.active = 0
+        self.cuts = 0
+        self._too_many = float("inf")  # the limit at which the last burst came
+        self._share = 0.0
+        self._open_at = 0.0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def enter(self, again: bool = False) -> int:
+        """Wait for a slot; a retry goes before new calls. Returns a mark to hand back to `throttled`."""
+        if self._waiting or self.active >= int(self.limit) or time.monotonic() < self._open_at:
+            slot = asyncio.get_running_loop().create_future()
+            (self._waiting.appendleft if again else self._waiting.append)(slot)
+            self._wake()
+            try:
+                await slot
+            except asyncio.CancelledError:
+                if not slot.cancelled():  # given and not taken
+                    self.leave()
+                elif slot in self._waiting:
+                    self._waiting.remove(slot)
+                raise
+        else:
+            self.active += 1
+        return self.cuts
+
+    def leave(self) -> None:
+        """Give the slot back."""
+        self.active -= 1
+        self._wake()
+
+    def succeeded(self) -> None:
+        """Note a served call."""
+        self._share -= self._share / max(16.0, self.limit)
+        step = 1.0 if self.limit + 1 < self._too_many else 0.1
+        self.limit = min(float(self.most), self.limit + step / self.limit)
+
+    def throttled(self, mark: int, wait: float) -> None:
+        """Note a 429 of the call that entered with `mark`, which asks to wait so many seconds."""
+        if mark == self.cuts:
+            self._share += (1 - self._share) / max(16.0, self.limit)
+            if self._share <= self.BURST and self.limit >= 2:
+                return
+            self._too_many = self.limit
+            self.limit, self._share = max(1.0, self.limit / 2), 0.0
+            self.cuts += 1
+            log.info("throttled: %d calls at a time from here on, the next in %.1f s", self.limit, wait)
+        self._open_at = max(self._open_at, time.monotonic() + wait)
+
+    def _wake(self) -> None:
+        while self._waiting and self.active < int(self.limit):
+            pause = self._open_at - time.monotonic()
+            if pause > 0:
+                if self._timer is None:
+                    self._timer = asyncio.get_running_loop().call_later(pause, self._reopen)
+                return
+            slot = self._waiting.popleft()
+            if not slot.done():
+                self.active += 1
+                slot.set_result(None)
+
+    def _reopen(self) -> None:
+        self._timer = None
+        self._wake()
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Read how many seconds to wait from `retry-after-ms` or `Retry-After` (seconds or an HTTP date)."""
+    for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        value = headers.get(name, "")
+        try:
+            seconds = float(value) / unit
+        except ValueError:
+            parsed = email.utils.parsedate_tz(value) if value else None
+            if parsed is None:
+                continue
+            seconds = email.utils.mktime_tz(parsed) - time.time()
+        if seconds == seconds:  # not NaN
+            return max(0.0, seconds)
+    return None
+
+
+def backoff(failures: int) -> float:
+    """Draw a pause in seconds: exponential with full jitter, at most 30."""
+    return random.uniform(0, min(30.0, 0.5 * 2**failures))

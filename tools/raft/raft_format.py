@@ -1,0 +1,100 @@
+"""The format of RAFT rows: documents and question as a model reads them, quotes and final answer as it writes them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+from .errors import UserError
+from .prompts import render
+
+BEGIN_QUOTE, END_QUOTE, ANSWER_TAG = "##begin_quote##", "##end_quote##", "<ANSWER>:"
+
+# The same as models write them.
+TAG = re.compile(r"\**<ANSWER>\**\s*[:：]?\**[ \t]*", re.IGNORECASE)
+_CLOSING_TAG = re.compile(r"</ANSWER>", re.IGNORECASE)
+QUOTE = re.compile(r"##\s*begin_quote\s*##(.*?)##\s*end_quote\s*##", re.DOTALL | re.IGNORECASE)
+MARKER = re.compile(r"##\s*(?:begin|end)_quote\s*##", re.IGNORECASE)
+
+# The first character of what untrusted text must not say: these tags, and markers that chat templates turn into
+# roles. text/sanitize.py defuses them.
+RESERVED = re.compile(
+    r"<(?=(?:/\s*)?(?:DOCUMENT|ANSWER|s)\s*>)"
+    r"|<(?=\||</?\s*SYS)"
+    r"|\[(?=/?INST\s*\])"
+    r"|#(?=#\s*(?:begin|end)_quote)",
+    re.IGNORECASE,
+)
+
+REFUSAL = "refusal.jinja2"
+
+
+class FormatError(str, Enum):
+    """Why a reply is not a RAFT answer; the value is what people read in rejected.jsonl and in notes."""
+
+    MISSING_TAG = "no <ANSWER> tag"
+    SEVERAL_TAGS = "several <ANSWER> tags"
+    EMPTY_ANSWER = "empty final answer"
+    QUOTE_IN_ANSWER = "quote inside the final answer"
+    UNBALANCED_MARKERS = "unbalanced quote markers"
+    NO_QUOTE = "no quote"
+    EMPTY_QUOTE = "empty quote"
+    NOT_VERBATIM = "quote is not verbatim"
+    TRUNCATED = "truncated answer"
+
+    __str__ = str.__str__
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A chain-of-thought answer, parsed."""
+
+    reasoning: str  # everything before the tag, quote markers included
+    quotes: tuple[str, ...]
+    final: str
+
+    @property
+    def text(self) -> str:
+        """The answer in its one canonical form, the tag on a line of its own."""
+        return f"{self.reasoning}\n{ANSWER_TAG} {self.final}"
+
+
+def parse_answer(text: str) -> Answer | FormatError:
+    """Parse a chain-of-thought answer, or return why it cannot be parsed."""
+    parts = TAG.split(text.strip())
+    if len(parts) == 1:
+        return FormatError.MISSING_TAG
+    if len(parts) > 2:
+        return FormatError.SEVERAL_TAGS
+    reasoning = parts[0].strip()
+    final = _CLOSING_TAG.sub("", parts[1]).strip().strip("*").strip()
+    if not final:
+        return FormatError.EMPTY_ANSWER
+    if MARKER.search(final):
+        return FormatError.QUOTE_IN_ANSWER
+    quotes = tuple(match.group(1).strip() for match in QUOTE.finditer(reasoning))
+    if len(quotes) * 2 != len(MARKER.findall(reasoning)) or any(MARKER.search(quote) for quote in quotes):
+        return FormatError.UNBALANCED_MARKERS
+    return Answer(reasoning, quotes, final)
+
+
+def format_documents(documents: Iterable[str]) -> str:
+    """Put each document between its tags, one after the other."""
+    return "".join(f"<DOCUMENT>{document}</DOCUMENT>\n" for document in documents)
+
+
+def format_instruction(documents: Iterable[str], question: str) -> str:
+    """Format documents and question as the model reads them, in training and at inference."""
+    return format_documents(documents) + question
+
+
+def refusal() -> Answer:
+    """Return the label of a row that should be refused, from prompts/refusal.jinja2."""
+    answer = parse_answer(render(REFUSAL)[0]["content"])
+    if isinstance(answer, FormatError):
+        raise UserError(
+            f"prompts/{REFUSAL}: {answer}; end it with a line such as '{ANSWER_TAG} I do not know.'"
+        )
+    return answer

@@ -1,0 +1,51 @@
+"""Split text into sentences, in any script."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+# A sentence ends at a terminal mark with its closing quotes, then a blank; full-width marks need no blank.
+_END = re.compile(r"(?:[.!?…؟۔।॥]+[\"'”’»)\]]*(?=\s)|[。！？｡]+[」』”’）]*)")
+# After these a full stop does not end a sentence. Language by language, the common ones only.
+_ABBREVIATION = re.compile(
+    r"\b(?:[A-ZÀ-Þ]|Mr|Mrs|Ms|Dr|Prof|St|Sr|Jr|vs|etc|cf|ca|approx|No|Nr|Fig|Abb|Vol|pp|ed|eds|al"
+    r"|bzw|usw|vgl|z\.B|d\.h|u\.a|e\.g|i\.e|a\.m|p\.m|Mme|art|núm|Sra)\.$"
+)
+_MONTH = re.compile(r"(?:Jan|Feb|März|Apr|Mai|Jun|Jul|Aug|Sep|Okt|Nov|Dez)")  # German ordinals: "3. Mai"
+
+
+def split_sentences(text: str) -> list[str]:
+    """Split text into sentences, each a verbatim, trimmed piece of it, in order.
+
+    A blank line or a Markdown heading line always ends a sentence; a single line end does not.
+    Nothing but white space is lost.
+    """
+    sentences = []
+    for block in re.split(r"\n\s*\n|\n(?=\s*#{1,6}\s)|(?<=\n)(?=\s*[-*•|]\s)", text):
+        heading, _, rest = block.partition("\n") if re.match(r"\s*#{1,6}\s", block) else ("", "", block)
+        sentences.append(heading)
+        start = 0
+        for match in _END.finditer(rest):
+            piece = rest[start : match.end()]
+            following = rest[match.end() : match.end() + 8].lstrip()
+            # "approx. 5" and "No. 7 bus" go on; so does anything followed by a small letter.
+            if match.group().startswith(".") and (
+                _ABBREVIATION.search(piece)
+                or following[:1].islower()
+                or (piece[-2:-1].isdigit() and _MONTH.match(following))
+            ):
+                continue
+            sentences.append(piece)
+            start = match.end()
+        sentences.append(rest[start:])
+    return [sentence.strip() for sentence in sentences if sentence.strip()]
+
+
+def sentence_spans(text: str) -> Iterator[tuple[int, int, str]]:
+    """Yield start, end and the text, white space folded, of each sentence."""
+    at = 0
+    for sentence in split_sentences(text):
+        at = text.index(sentence, at)
+        yield at, at + len(sentence), " ".join(sentence.split())
+        at += len(sentence)

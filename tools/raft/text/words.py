@@ -1,0 +1,46 @@
+"""Compare texts by the words that carry their meaning."""
+
+from __future__ import annotations
+
+import re
+
+from .normalise import UNSPACED, normalise
+
+# English, as the default prompts are; in other languages function words count as content: more is refused.
+_FUNCTION_WORDS = frozenset(
+    re.findall(
+        r"\w+",
+        """a an the of in on at to for from by with and or as is are was were be been being do does did has
+        have had can could will would should may might must not it its this that these those they their he
+        his she her there what which who whom whose when where why how many much long old often far than
+        into about some any one kind type name called s""",
+    )
+)
+
+
+def is_function_word(word: str) -> bool:
+    """Tell whether a word only holds a sentence together; no word of a language but English does."""
+    return normalise(word) in _FUNCTION_WORDS
+
+
+def content_words(text: str) -> set[str]:
+    """Give the words that carry the meaning; single characters where no blanks are set."""
+    words = [word for word in normalise(text).split() if word not in _FUNCTION_WORDS]
+    return {piece for word in words for piece in (UNSPACED.findall(word) or [word])}
+
+
+def held_words(text: str) -> set[str]:
+    """Give all words of a text, for `is_held`."""
+    return set(normalise(text).split()) | set(UNSPACED.findall(text))
+
+
+def is_held(word: str, held: set[str]) -> bool:
+    """Tell whether a word is among others, give or take its ending."""
+    return word in held or any(_same_stem(word, other) for other in held)
+
+
+def _same_stem(word: str, other: str) -> bool:
+    shorter = min(len(word), len(other))
+    return word.rstrip("s") == other.rstrip("s") or (
+        shorter > 3 and word[: max(4, shorter - 2)] == other[: max(4, shorter - 2)]
+    )

@@ -1,0 +1,18 @@
+"""Node: the model's reply → final answer, reasoning, and quotes with their places."""
+
+from promptflow.core import tool
+
+from tools.raft.rag import citations
+
+
+@tool
+def read_reply(text: object, documents: list) -> dict:
+    """Parse a reply and look up its quotes; `reply` is the answer with its sources, for people.
+
+    Of a reply that is still being streamed only `reply` is given, piece by piece with the sources last.
+    """
+    if text is None or isinstance(text, str):
+        answer = citations.read_reply(text or "", documents)
+        return {**answer, "reply": citations.show_answer(answer, documents)}
+    streamed = citations.stream_answer(text, documents)
+    return {**citations.read_reply("", documents), "note": "streamed", "reply": streamed}

@@ -1,0 +1,32 @@
+"""Node: a question → the chunks that match it best, with scores and sources."""
+
+from enum import Enum
+from pathlib import Path
+
+from promptflow.core import ToolProvider, tool
+
+from tools.connections import lookup
+from tools.raft.rag.index import open_index
+
+
+class Mode(str, Enum):
+    """By words, by meaning, or both fused by reciprocal ranks."""
+
+    fused = "fused"
+    dense = "dense"
+    lexical = "lexical"
+
+
+class SearchIndex(ToolProvider):
+    """Holds an index, opened once: before a batch forks its workers, and for all calls of an endpoint."""
+
+    def __init__(self, index: str) -> None:
+        super().__init__()
+        folder = Path(__file__).parent.parent / index  # below the flow's folder, unless it is absolute
+        self._index = open_index(folder, lookup=lookup)
+        self._index.lexical  # noqa: B018  counted here once, and not in each worker
+
+    @tool
+    def search(self, question: str, k: int, mode: Mode = Mode.fused) -> list:
+        """Find the k chunks that match best, each with rank, score, id, text, title, source and page."""
+        return self._index.search([question], k, getattr(mode, "value", mode))[0]

@@ -1,0 +1,96 @@
+"""Show how far something is: a bar on a terminal, nothing that comes and goes in a file."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from tools.raft.generate.rows import Counts
+
+console = Console(highlight=False)
+
+
+@contextmanager
+def bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show how many of `total` steps are done, on a terminal."""
+    # In a file a bar that came and went would leave an empty line.
+    with Progress(transient=True, refresh_per_second=4, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda count: bar.advance(task, count)
+
+
+@contextmanager
+def reading() -> Iterator[Callable[[str], None]]:
+    """Show which document is being read."""
+    with Progress(
+        SpinnerColumn(), TextColumn("reading {task.description}"), console=console, transient=True
+    ) as bar:
+        task = bar.add_task("documents")
+        yield lambda source: bar.update(task, description=escape(source))
+
+
+@contextmanager
+def generating() -> Iterator[Callable[[int, int, Counts], None]]:
+    """Show how far a generation is, with the rows accepted and refused so far."""
+    columns = (
+        TextColumn("generating"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=console, refresh_per_second=4) as bar:
+        task = bar.add_task("", total=None)
+        shown = 0.0
+
+        def on_progress(done: int, total: int, counts: Counts) -> None:
+            nonlocal shown
+            now = time.monotonic()
+            # Ten thousand updates a second are for nobody's eyes.
+            if now - shown < 0.2 and done < total:
+                return
+            shown = now
+            text = f"{counts.rows} rows, {counts.rejected.total()} rejected"
+            bar.update(task, completed=done, total=total, description=text)
+
+        yield on_progress
+
+
+@contextmanager
+def embedding() -> Iterator[Callable[[int, int], None]]:
+    """Show how many texts are embedded."""
+    columns = (TextColumn("embedding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, refresh_per_second=4, transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def training() -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Show how far a training here is, with its losses."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, refresh_per_second=2) as bar:
+        task = bar.add_task("training", total=None)
+
+        def on_status(status: Mapping[str, Any]) -> None:
+            losses = "".join(
+                f", {name.replace('_', ' ')} {value:.2f}" for name, value in status["metrics"].items()
+            )
+            bar.update(
+                task, description=f"training{losses}", completed=status["step"] or 0, total=status["steps"]
+            )
+
+        yield on_status
