@@ -27,6 +27,13 @@ ROOT = Path(__file__).parent.parent
 # What this tree calls otherwise than the other revision: (pattern, replacement), applied to the other's files.
 RENAMED: tuple[tuple[str, str], ...] = (
     (r'"model": "people"', '"model": "human"'),  # the answers of SQuAD
+    ("refused_rightly", "correct_refusal"),
+    ("refused_wrongly", "false_refusal"),
+    ("cited_right", "correct_citation"),
+    ("refused rightly", "correct refusal"),
+    ("refused wrongly", "false refusal"),
+    ("cited right", "correct citation"),
+    ('"pay_back"', '"break_even"'),
 )
 # Of these files every byte has to be the same, times aside.
 PATTERNS = ("*.jsonl", "*.json", "*.md", "*.html", "*.svg")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tools.raft.evaluate.cost import cost_arm, pay_back
+from tools.raft.evaluate.cost import cost_arm, break_even
 from tools.raft.models.pricing import Price
 
 PRICES = {
@@ -30,10 +30,10 @@ def test_costs_are_measured_tokens_times_the_table() -> None:
 
 def test_training_pays_for_itself_after_so_many_questions() -> None:
     large, small = cost_arm(answers(5), "large", PRICES), cost_arm(answers(5), "small", PRICES)
-    back = pay_back(large, small, dataset=80, training=52.5)
+    back = break_even(large, small, dataset=80, training=52.5)
     saved = (3780 - 520) / 1000 + (11340 - 670) / 10_000
     assert back["ratio"] == pytest.approx((3.78 + 1.134) / (0.52 + 0.067))
     assert back["questions"] == pytest.approx(132.5 / saved, abs=1)
-    assert pay_back(small, large, dataset=80, training=1)["questions"] is None, "what costs more never pays"
-    assert pay_back(large, small)["questions"] is None, "nothing is known of what it cost"
-    assert pay_back(large, cost_arm([], "small", PRICES), training=1)["ratio"] is None
+    assert break_even(small, large, dataset=80, training=1)["questions"] is None, "what costs more never pays"
+    assert break_even(large, small)["questions"] is None, "nothing is known of what it cost"
+    assert break_even(large, cost_arm([], "small", PRICES), training=1)["ratio"] is None

@@ -22,7 +22,7 @@ from tools.raft.evaluate.compare import (
 )
 from tools.raft.evaluate.report.examples import cut_quotes, mark_quotes, pick_examples, tabulate
 from tools.raft.evaluate.report.html import plain, write_report
-from tools.raft.evaluate.report.text import classify_difference, find_headlines, show_pay_back
+from tools.raft.evaluate.report.text import classify_difference, find_headlines, show_break_even
 from tools.raft.evaluate.score import Gold, score_answers
 from tools.raft.rag.citations import read_reply
 
@@ -69,7 +69,7 @@ def compared(
             "completion_tokens": 10.0, "dollars_per_1000": 2.0, "hosting_hour": None}  # fmt: skip
     comparison |= {
         "costs": {"rag": cost, "raft": {**cost, "dollars_per_1000": 0.5}},
-        "pay_back": {"raft": {"dataset": 3.0, "training": 1.5, "ratio": 4.0, "saved_per_1000": 1.5, "questions": 3000}},
+        "break_even": {"raft": {"dataset": 3.0, "training": 1.5, "ratio": 4.0, "saved_per_1000": 1.5, "questions": 3000}},
         "distractors": summarise_distractor_sweep(
             {arm: {0: rows[:10], 10: rows[10:20]} for arm, rows in answers.items()}, known, asked=10
         ),
@@ -159,17 +159,18 @@ def test_figures_say_what_they_can_and_no_more() -> None:
     assert headline["arm"] == "raft" and headline["metric"] == "f1" and headline["verdict"] == "better"
     assert classify_difference("f1", {"low": -0.1, "high": 0.2}) == ""
     assert classify_difference("f1", {"low": -0.2, "high": -0.1}) == "worse"
-    assert classify_difference("refused_wrongly", {"low": -0.2, "high": -0.1}) == "better"
+    assert classify_difference("false_refusal", {"low": -0.2, "high": -0.1}) == "better"
     assert classify_difference("answer_words", {"low": 1.0, "high": 2.0}) == "", (
         "neither long nor short is better"
     )
     assert classify_difference("f1", {"low": None, "high": None}) == "" == classify_difference("f1", None)
-    assert show_pay_back(comparison) == [
+    assert show_break_even(comparison) == [
         "raft costs 4.0 times less a question than rag; dataset $3.00 and training $1.50 are paid back after 3,000 questions"
     ]
-    comparison["pay_back"]["raft"] |= {"ratio": 0.5, "questions": None}
+    comparison["break_even"]["raft"] |= {"ratio": 0.5, "questions": None}
     assert (
-        "2.0 times more" in show_pay_back(comparison)[0] and "never paid back" in show_pay_back(comparison)[0]
+        "2.0 times more" in show_break_even(comparison)[0]
+        and "never paid back" in show_break_even(comparison)[0]
     )
 
 

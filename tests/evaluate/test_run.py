@@ -54,7 +54,7 @@ def test_the_command_compares_and_asks_nothing_twice(tmp_path: Path) -> None:
     assert list(told["arms"]) == ["rag", "closed_book", "few_shot", "raft"]
     assert told["arms"]["rag"]["judge_similarity"]["n"] == 21
     assert told["arms"]["closed_book"].get("judge_groundedness") is None
-    assert told["pay_back"]["raft"]["ratio"] > 2
+    assert told["break_even"]["raft"]["ratio"] > 2
     assert told["settings"]["seen_in_training"] == 1
     assert "Mind: 1 of the 24 questions stand in the training rows" in done.stdout
     bare = [

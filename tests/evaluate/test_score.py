@@ -31,7 +31,7 @@ def test_a_right_answer() -> None:
     scores = score_answer(answered(RIGHT, prompt_tokens=90, completion_tokens=20, seconds=0.5), GOLD)
     assert scores == {
         "exact_match": 1, "f1": 1, "tagged": 1, "quoted": 1, "quotes_verbatim": 1, "oracle_quoted": 1,
-        "distractor_quoted": 0, "cited_right": 1, "refused_wrongly": 0, "answer_words": 1, "reply_words": 6,
+        "distractor_quoted": 0, "correct_citation": 1, "false_refusal": 0, "answer_words": 1, "reply_words": 6,
         "prompt_tokens": 90, "completion_tokens": 20, "seconds": 0.5,
     }  # fmt: skip
 
@@ -39,17 +39,20 @@ def test_a_right_answer() -> None:
 @pytest.mark.parametrize(
     ("reply", "told"),
     [
-        ("fish", {"f1": 1, "tagged": 0, "quoted": 0, "cited_right": 0, "distractor_quoted": 0}),
-        (RIGHT.replace("Otters eat", "Otters like"), {"quoted": 1, "quotes_verbatim": 0, "cited_right": 0}),
+        ("fish", {"f1": 1, "tagged": 0, "quoted": 0, "correct_citation": 0, "distractor_quoted": 0}),
+        (
+            RIGHT.replace("Otters eat", "Otters like"),
+            {"quoted": 1, "quotes_verbatim": 0, "correct_citation": 0},
+        ),
         (
             RIGHT.replace("Otters eat fish", "Herons stand still"),
-            {"quotes_verbatim": 1, "oracle_quoted": 0, "distractor_quoted": 1, "cited_right": 0},
+            {"quotes_verbatim": 1, "oracle_quoted": 0, "distractor_quoted": 1, "correct_citation": 0},
         ),
         (
             RIGHT.replace("\n", "##begin_quote##Herons stand still.##end_quote##\n"),
-            {"oracle_quoted": 0.5, "distractor_quoted": 1, "cited_right": 0},
+            {"oracle_quoted": 0.5, "distractor_quoted": 1, "correct_citation": 0},
         ),
-        ("<ANSWER>: The documents do not say.", {"refused_wrongly": 1, "f1": 0, "exact_match": 0}),
+        ("<ANSWER>: The documents do not say.", {"false_refusal": 1, "f1": 0, "exact_match": 0}),
         ("<ANSWER>: fish\n<ANSWER>: fish", {"tagged": 1, "f1": 1}),
     ],
 )
@@ -61,10 +64,10 @@ def test_what_is_wrong_with_an_answer(reply: str, told: dict[str, float]) -> Non
 def test_refusals_are_right_where_there_is_no_answer() -> None:
     refusal = answered("<ANSWER>: The documents do not say.")
     nowhere = score_answer(refusal, Gold(()))
-    assert (nowhere["refused_rightly"], nowhere["exact_match"], nowhere["f1"]) == (1, 1, 1)
-    assert "refused_wrongly" not in nowhere
+    assert (nowhere["correct_refusal"], nowhere["exact_match"], nowhere["f1"]) == (1, 1, 1)
+    assert "false_refusal" not in nowhere
     not_found = score_answer({**refusal, "documents": DOCUMENTS[1:]}, GOLD)
-    assert (not_found["refused_rightly"], not_found["f1"]) == (1, 0)
+    assert (not_found["correct_refusal"], not_found["f1"]) == (1, 0)
     assert score_answer(answered(RIGHT), Gold(()))["f1"] == 0
 
 
@@ -73,20 +76,20 @@ def test_a_failed_call_is_missing_and_not_zero() -> None:
     scores = score_answer(failed, GOLD)
     assert set(scores.values()) == {None}
     assert scores.keys() >= score_answer(answered(RIGHT, prompt_tokens=9, seconds=1.0), GOLD).keys() - {
-        "refused_rightly"
+        "correct_refusal"
     }
 
 
 def test_without_documents_no_quote_is_expected() -> None:
     scores = score_answer(answered("<ANSWER>: fish", []), GOLD)
     assert scores["f1"] == 1
-    assert not {"quoted", "cited_right", "refused_rightly"} & scores.keys()
+    assert not {"quoted", "correct_citation", "correct_refusal"} & scores.keys()
     assert "quoted" in score_answer({**answered(RIGHT), "documents": None}, GOLD)
 
 
 def test_nothing_is_made_up_where_nothing_is_known() -> None:
     scores = score_answer(answered(RIGHT), Gold())
-    assert not {"f1", "exact_match", "cited_right", "refused_wrongly", "refused_rightly"} & scores.keys()
+    assert not {"f1", "exact_match", "correct_citation", "false_refusal", "correct_refusal"} & scores.keys()
 
 
 @pytest.mark.parametrize(
@@ -181,9 +184,9 @@ def test_form_and_quotes_equal_a_plain_second_reading() -> None:
         if verbatim:
             expected["oracle_quoted"] = len(right) / len(verbatim)
         if not refused:
-            expected["cited_right"] = float(bool(verbatim) and len(right) == len(verbatim))
-        expected["refused_wrongly" if oracle else "refused_rightly"] = float(refused)
+            expected["correct_citation"] = float(bool(verbatim) and len(right) == len(verbatim))
+        expected["false_refusal" if oracle else "correct_refusal"] = float(refused)
         assert {name: scores.get(name) for name in expected} == expected, reply
-        assert scores.keys() & {"quotes_verbatim", "oracle_quoted", "cited_right"} == expected.keys() & {
-            "quotes_verbatim", "oracle_quoted", "cited_right"
+        assert scores.keys() & {"quotes_verbatim", "oracle_quoted", "correct_citation"} == expected.keys() & {
+            "quotes_verbatim", "oracle_quoted", "correct_citation"
         }  # fmt: skip

@@ -25,7 +25,7 @@ from tools.raft.files import PROJECT
 ROOT = PROJECT
 FLOW = ROOT / "flows" / "evaluate"
 LINES = [json.loads(line) for line in (FLOW / "answers.jsonl").read_text(encoding="utf-8").splitlines()]
-FREE = "exact_match,f1,quoted,quotes_verbatim,cited_right,refused_rightly"
+FREE = "exact_match,f1,quoted,quotes_verbatim,correct_citation,correct_refusal"
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +61,11 @@ def test_lines_are_scored_and_averaged_without_a_judge(merged: Path) -> None:
         outputs, metrics = executed(merged, endpoint.url, FREE)
         assert endpoint.stats()["calls"] == 0
     assert outputs[0]["scores"] == {
-        "exact_match": 1, "f1": 1, "quoted": 1, "quotes_verbatim": 1, "cited_right": 1,
+        "exact_match": 1, "f1": 1, "quoted": 1, "quotes_verbatim": 1, "correct_citation": 1,
     }  # fmt: skip
     assert outputs[0]["verdicts"] == {}
     assert outputs[3]["scores"]["quotes_verbatim"] == 0
-    assert outputs[6]["scores"]["refused_rightly"] == 1
+    assert outputs[6]["scores"]["correct_refusal"] == 1
     assert outputs[7]["scores"]["exact_match"] == 1, "Chinese, with its full stop"
     assert metrics["exact_match"] == 0.5
     assert (metrics["exact_match.n"], metrics["exact_match.missing"]) == (8, 2), "two lines failed"

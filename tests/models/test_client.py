@@ -184,8 +184,8 @@ def test_a_storm_of_429s_ends_with_every_call_served() -> None:
         replies, client = run(endpoint.url, 150, concurrency=64)
         stats = endpoint.stats()
     assert all(isinstance(reply, Reply) for reply in replies)
-    assert client.pace.cuts >= 2
-    assert client.pace.limit < 32
+    assert client.limiter.cuts >= 2
+    assert client.limiter.limit < 32
     # 64 that never slow down would be refused about a thousand times before the last is served
     assert stats["faults"]["quota"] < 250
 
@@ -220,7 +220,7 @@ def test_nobody_calls_before_retry_after_is_over() -> None:
     with recorder(handler=Throttling) as (url, _):
         replies, client = run(url, 40, concurrency=16)
     assert all(isinstance(reply, Reply) for reply in replies)
-    assert client.pace.cuts == 1
+    assert client.limiter.cuts == 1
     first = min(arrivals)  # handlers are threads: the first to note its time need not be the first called
     burst = [moment - first for moment in arrivals if moment - first < 1]
     assert len(burst) <= 18  # the first two 429s, not yet a burst, let two more calls through
@@ -229,43 +229,43 @@ def test_nobody_calls_before_retry_after_is_over() -> None:
 
 def test_the_limit_halves_once_a_burst_and_recovers() -> None:
     async def main() -> None:
-        pace = RateLimiter(64)
-        marks = [await pace.enter() for _ in range(64)]
+        limiter = RateLimiter(64)
+        marks = [await limiter.acquire() for _ in range(64)]
         for mark in marks:
-            pace.throttled(mark, 0.05)
-            pace.leave()
-        assert (pace.limit, pace.cuts) == (32, 1)
+            limiter.throttled(mark, 0.05)
+            limiter.release()
+        assert (limiter.limit, limiter.cuts) == (32, 1)
         began = time.monotonic()
-        mark = await pace.enter()
+        mark = await limiter.acquire()
         assert time.monotonic() - began >= 0.04  # every caller waits, not only the refused
-        pace.leave()
+        limiter.release()
         for _ in range(1600):
-            pace.succeeded()
-        assert pace.limit > 60
+            limiter.succeeded()
+        assert limiter.limit > 60
         for _ in range(64 * 64):
-            pace.succeeded()
-        assert pace.limit == 64
+            limiter.succeeded()
+        assert limiter.limit == 64
         for _ in range(2):  # two strays among thousands are no burst
-            pace.throttled(mark, 5)
-            pace.throttled(pace.cuts, 5)
-        assert pace.limit == 64
-        await asyncio.wait_for(pace.enter(), 0.5)
+            limiter.throttled(mark, 5)
+            limiter.throttled(limiter.cuts, 5)
+        assert limiter.limit == 64
+        await asyncio.wait_for(limiter.acquire(), 0.5)
 
     asyncio.run(main())
 
 
 def test_a_cancelled_wait_gives_its_slot_to_the_next() -> None:
     async def main() -> None:
-        pace = RateLimiter(1)
-        await pace.enter()
-        waiting = [asyncio.create_task(pace.enter()) for _ in range(3)]
+        limiter = RateLimiter(1)
+        await limiter.acquire()
+        waiting = [asyncio.create_task(limiter.acquire()) for _ in range(3)]
         await asyncio.sleep(0)
         waiting[0].cancel()
-        pace.leave()  # gives the slot to the second
+        limiter.release()  # gives the slot to the second
         waiting[1].cancel()  # at the moment it has it
         await asyncio.gather(*waiting[:2], return_exceptions=True)
         await asyncio.wait_for(waiting[2], 1)
-        assert pace.active == 1
+        assert limiter.active == 1
 
     asyncio.run(main())
 
@@ -341,7 +341,7 @@ def test_a_model_that_refuses_parameters_is_asked_without_them(caplog: pytest.Lo
         replies, client = run(endpoint.url, 20, concurrency=4)
         stats = endpoint.stats()
     assert all(isinstance(reply, Reply) for reply in replies)
-    assert client.left_out == {"max_tokens": "max_completion_tokens", "temperature": "", "seed": ""}
+    assert client.unsupported == {"max_tokens": "max_completion_tokens", "temperature": "", "seed": ""}
     assert stats["faults"]["400"] <= 3 * 4  # learnt once, not at every call
     assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 3
 

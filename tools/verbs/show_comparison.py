@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tools.raft.evaluate.metrics import METRICS, WITHOUT_ORACLE
-from tools.raft.evaluate.report.text import show_chance, show_dollars_per_1000, show_interval, show_pay_back
+from tools.raft.evaluate.report.text import show_chance, show_dollars_per_1000, show_interval, show_break_even
 
 _WIDTH = 120  # of a table that goes into a file
 
@@ -29,10 +29,10 @@ def show_comparison(comparison: Mapping[str, Any], report: Path, console: Consol
         f"from {baseline}, and p of a sign-flip test. Where n differs, the rest is missing or does not apply."
     )
     console.print(_costs(comparison))
-    for line in show_pay_back(comparison):
+    for line in show_break_even(comparison):
         console.print(f"{line}.", markup=False)
     if any(by_count for by_count in comparison["distractors"].values()):
-        console.print(_ladder(comparison["distractors"]))
+        console.print(_distractor_sweep(comparison["distractors"]))
     if comparison["without_oracle"]:
         console.print(_without_oracle(comparison["without_oracle"]))
     console.print(
@@ -77,7 +77,7 @@ def _costs(comparison: Mapping[str, Any]) -> Table:
     return table
 
 
-def _ladder(distractors: Mapping[str, Any]) -> Table:
+def _distractor_sweep(distractors: Mapping[str, Any]) -> Table:
     counts = list(next(iter(distractors.values())))
     table = Table("f1, oracle and distractors", *[f"+{count}" for count in counts])
     for arm, by_count in distractors.items():

@@ -213,7 +213,7 @@ def summarise_without_oracle(
     asked: int,
     seed: int = 42,
 ) -> Result:
-    """Average what each arm did where no document held the answer; `answers` by arm, as for the ladder."""
+    """Average what each arm did where no document held the answer; `answers` by arm, as for the sweep."""
     return {arm: _summarise(rows, golds, WITHOUT_ORACLE, asked, seed) for arm, rows in answers.items()}
 
 

@@ -21,7 +21,7 @@ class ArmCost(TypedDict):
     hosting_hour: float | None  # dollars, beside the tokens
 
 
-class PayBack(TypedDict):
+class BreakEven(TypedDict):
     """The price of having trained, and what comes back."""
 
     dataset: float | None
@@ -54,9 +54,9 @@ def cost_arm(rows: Sequence[Mapping[str, Any]], model: str, prices: Mapping[str,
     return cost
 
 
-def pay_back(
+def break_even(
     baseline: ArmCost, trained: ArmCost, *, dataset: float | None = None, training: float | None = None
-) -> PayBack:
+) -> BreakEven:
     """Weigh what dataset and training cost, in dollars, against what each question saves in tokens.
 
     Hosting by the hour is not in it: it depends on how many questions come in an hour.

@@ -30,7 +30,7 @@ from .arms import (
     without_oracle,
 )
 from .compare import compare_arms, slices_of, summarise_distractor_sweep, summarise_without_oracle
-from .cost import cost_arm, pay_back
+from .cost import cost_arm, break_even
 from .judge import judge_answers
 from .metrics import JUDGEMENTS, Scores
 from .report.examples import pick_examples, tabulate
@@ -290,8 +290,8 @@ def _summarise(
     return {
         **comparison,
         "costs": costs,
-        "pay_back": {
-            arm.name: pay_back(
+        "break_even": {
+            arm.name: break_even(
                 costs[baseline], costs[arm.name], dataset=trained_on.dollars, training=plan.training_cost
             )
             for arm in plan.arms

@@ -77,10 +77,10 @@ def score_answer(row: Row, gold: Gold) -> Scores:
     scores["tagged"] = float(note != FormatError.MISSING_TAG and not cut_before)
     if "quoted" in names:
         scores |= score_quotes(citations, gold, refused=refused)
-    if "refused_rightly" in names:
-        scores["refused_rightly"] = float(refused)
-    if "refused_wrongly" in names:
-        scores["refused_wrongly"] = float(refused)
+    if "correct_refusal" in names:
+        scores["correct_refusal"] = float(refused)
+    if "false_refusal" in names:
+        scores["false_refusal"] = float(refused)
     words = len(answer_tokens(row["answer"], ""))
     scores["answer_words"] = float(words)
     scores["reply_words"] = float(words + len(answer_tokens(row["reasoning"], "")))
@@ -98,11 +98,11 @@ def _applicable(gold: Gold, found: bool | None, documents: Sequence[Row] | None)
     names = ["exact_match", "f1"] if gold.answers is not None else []
     if documents is None or documents:
         names += ["quoted", "quotes_verbatim"]
-        names += ["oracle_quoted", "distractor_quoted", "cited_right"] if gold.relevant else []
+        names += ["oracle_quoted", "distractor_quoted", "correct_citation"] if gold.relevant else []
     if gold.answers == () or found is False:
-        names.append("refused_rightly")
+        names.append("correct_refusal")
     elif gold.answers:
-        names.append("refused_wrongly")
+        names.append("false_refusal")
     return names
 
 
@@ -131,7 +131,7 @@ def score_quotes(citations: Sequence[Row], gold: Gold, *, refused: bool) -> Scor
         scores["oracle_quoted"] = right / len(verbatim)
     scores["distractor_quoted"] = float(right < len(verbatim))
     if not refused:  # who says nothing need not cite
-        scores["cited_right"] = float(bool(verbatim) and right == len(verbatim))
+        scores["correct_citation"] = float(bool(verbatim) and right == len(verbatim))
     return scores
 
 

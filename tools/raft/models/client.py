@@ -87,7 +87,7 @@ class Usage:
         return asdict(self)
 
 
-class _Again(Exception):
+class _Retryable(Exception):
     """A try that may succeed when repeated."""
 
     def __init__(
@@ -117,12 +117,12 @@ class Client:
             raise UserError("concurrency and attempts must be at least 1, and the timeout above 0")
         self.endpoint = endpoint
         self.usage = Usage()
-        self.pace = RateLimiter(min(concurrency, MAX_CONCURRENCY))
-        self.left_out: dict[str, str] = {}  # parameters this model does not take, and what stands for them
+        self.limiter = RateLimiter(min(concurrency, MAX_CONCURRENCY))
+        self.unsupported: dict[str, str] = {}  # parameters this model does not take, and what stands for them
         self._timeout = timeout
         self._attempts = attempts
         self._cache = Cache(cache_dir) if cache_dir else None
-        self._flying: dict[bytes, asyncio.Future[Reply]] = {}
+        self._in_flight: dict[bytes, asyncio.Future[Reply]] = {}
         self._served = 0
 
     async def __aenter__(self) -> Client:
@@ -167,7 +167,7 @@ class Client:
         body |= extra or {}
         key = cache_key({"endpoint": self.endpoint.identity, "body": body, "attempt": attempt})
 
-        while (flying := self._flying.get(key)) is not None:
+        while (flying := self._in_flight.get(key)) is not None:
             try:
                 reply = await asyncio.shield(flying)
             except asyncio.CancelledError:
@@ -182,9 +182,9 @@ class Client:
             return reply
 
         promise: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self._flying[key] = promise
+        self._in_flight[key] = promise
         try:
-            reply = await self._pay("/chat/completions" if chat else "/completions", body, self._read)
+            reply = await self._request("/chat/completions" if chat else "/completions", body, self._read)
             if self._cache is not None:  # before anything else happens to it
                 counts = reply.prompt_tokens, reply.completion_tokens
                 logprobs = json.dumps(reply.logprobs, ensure_ascii=False) if reply.logprobs else ""
@@ -200,7 +200,7 @@ class Client:
             promise.exception()  # read here, so that nobody waiting for it is no warning
             raise
         finally:
-            del self._flying[key]
+            del self._in_flight[key]
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
         """Embed texts in one call: a vector for each, as long as the model makes them.
@@ -208,17 +208,17 @@ class Client:
         Raises CallFailed when this call has no usable reply, EndpointRefused when none will.
         """
         body = {"model": self.endpoint.model, "input": list(texts), "encoding_format": "float"}
-        return (await self._pay("/embeddings", body, partial(_read_vectors, count=len(texts)))).vectors
+        return (await self._request("/embeddings", body, partial(_read_vectors, count=len(texts)))).vectors
 
     def _count_cached(self, reply: Reply) -> None:
         self.usage.cached_calls += 1
         self.usage.cached_prompt_tokens += reply.prompt_tokens
         self.usage.cached_completion_tokens += reply.completion_tokens
 
-    async def _pay(self, path: str, body: dict[str, Any], read: Callable[[bytes], _Paid]) -> _Paid:
+    async def _request(self, path: str, body: dict[str, Any], read: Callable[[bytes], _Paid]) -> _Paid:
         """Send until there is a reply that can be read."""
         failures = waits = 0
-        mark = await self.pace.enter()
+        mark = await self.limiter.acquire()
         began, served_before = time.monotonic(), self._served
         while True:
             try:
@@ -226,23 +226,23 @@ class Client:
                 reply = read(await self._send(path, body))
                 reply = replace(reply, seconds=time.monotonic() - sent_at)
                 self._served += 1
-                self.pace.succeeded()
+                self.limiter.succeeded()
                 self.usage.calls += 1
                 self.usage.prompt_tokens += reply.prompt_tokens
                 self.usage.completion_tokens += reply.completion_tokens
                 return reply
-            except _Again as again:
+            except _Retryable as again:
                 waits, failures = waits + again.throttled, failures + (not again.throttled)
                 # Timers may fire some milliseconds early: what is added keeps all calls from being too soon.
                 wait = (again.wait or backoff(waits if again.throttled else failures)) + 0.01
                 if again.throttled:
                     self.usage.throttled += 1
-                    self.pace.throttled(mark, wait)
+                    self.limiter.throttled(mark, wait)
                 elif again.unreachable and failures == 2 and not self._served:
                     log.warning("no answer yet from %s (%s): trying again", self.endpoint, again.reason)
                 problem = again
             finally:
-                self.pace.leave()
+                self.limiter.release()
             if wait > MAX_WAIT:
                 raise EndpointRefused(
                     f"{self.endpoint} asks to wait {wait:.0f} s: start again then ({problem.reason})"
@@ -259,7 +259,7 @@ class Client:
                 raise CallFailed(f"no usable reply in {failures + waits} tries, the last: {problem.reason}")
             self.usage.retries += 1
             await asyncio.sleep(wait)
-            mark = await self.pace.enter(again=True)
+            mark = await self.limiter.acquire(again=True)
 
     async def _send(self, path: str, body: dict[str, Any]) -> bytes:
         """Send once, or again at once without what this model turns out not to take."""
@@ -276,9 +276,9 @@ class Client:
             raise problem  # out here it has no context, which would hold what the server echoed
 
     def _adapted(self, body: dict[str, Any]) -> dict[str, Any]:
-        if not self.left_out:
+        if not self.unsupported:
             return body
-        named = ((self.left_out.get(name, name), value) for name, value in body.items())
+        named = ((self.unsupported.get(name, name), value) for name, value in body.items())
         return {name: value for name, value in named if name}
 
     def _adapt(self, sent: dict[str, Any], message: str) -> bool:
@@ -293,8 +293,8 @@ class Client:
             name = next((name for name in named if name in sent), "")
         else:
             return False
-        if name and name not in self.left_out:  # calls in flight at that moment learn it too
-            self.left_out[name] = instead
+        if name and name not in self.unsupported:  # calls in flight at that moment learn it too
+            self.unsupported[name] = instead
             log.warning(
                 "%s does not take %s: %s from here on", self.endpoint, name, instead or "it is left out"
             )
@@ -304,9 +304,9 @@ class Client:
         """Say what a failed try means: try again, this call failed, or every call will."""
         who, message = self.endpoint, self._clean(told.message)
         if told.kind == "timeout":
-            return _Again(f"no answer in {self._timeout:g} s", unreachable=True)
+            return _Retryable(f"no answer in {self._timeout:g} s", unreachable=True)
         if told.kind == "connection":
-            return _Again(f"no connection: {message}", unreachable=True)
+            return _Retryable(f"no connection: {message}", unreachable=True)
         if told.kind == "sign-in":
             return EndpointRefused(
                 f"{who} has no key, and signing in to Entra ID failed ({message}): "
@@ -318,7 +318,7 @@ class Client:
         if told.status == 429 and told.code == "insufficient_quota":
             return EndpointRefused(f"{who} has no paid quota left ({line}): check plan and billing")
         if told.status in (408, 409, 429) or told.status >= 500:
-            return _Again(line, wait=retry_after(told.headers), throttled=told.status == 429)
+            return _Retryable(line, wait=retry_after(told.headers), throttled=told.status == 429)
         if told.status == 401 and not who.key:
             return EndpointRefused(
                 f"{who} wants a key and none is set (HTTP 401: {message}): see .env.example"
@@ -335,7 +335,7 @@ class Client:
         return CallFailed(line)
 
     def _read(self, raw: bytes) -> Reply:
-        """Read a reply, wherever it comes from; raises _Again for what is none."""
+        """Read a reply, wherever it comes from; raises _Retryable for what is none."""
         try:
             answer = json.loads(raw)
             choice = answer["choices"][0]
@@ -348,13 +348,13 @@ class Client:
             counts = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
         except (ValueError, LookupError, TypeError, AttributeError):
             start = self._clean(raw[:80].decode("utf-8", "replace"))
-            raise _Again(f"HTTP 200 with no usable reply: {start or 'empty'}") from None
+            raise _Retryable(f"HTTP 200 with no usable reply: {start or 'empty'}") from None
         if finish == "content_filter":
             raise CallFailed("the endpoint's content filter stopped the reply")
         if isinstance(said, dict) and not text and said.get("refusal"):
             raise CallFailed(f"the model refused: {self._clean(str(said['refusal']))}")
         if not isinstance(text, str | None) or (not text and finish != "length"):
-            raise _Again("HTTP 200 with an empty reply")
+            raise _Retryable("HTTP 200 with an empty reply")
         self.usage.unmetered += not counts[0]
         text = (text or "").encode("utf-8", "replace").decode()  # half a surrogate pair cannot be stored
         return Reply(text, finish, *counts, cached=False, logprobs=logprobs)
@@ -369,16 +369,16 @@ def _read_logprobs(stored: str) -> tuple[tuple[str, float], ...]:
 
 
 def _read_vectors(raw: bytes, *, count: int) -> _Vectors:
-    """Read `count` vectors of one length; raises _Again for what is not that."""
+    """Read `count` vectors of one length; raises _Retryable for what is not that."""
     try:
         answer = json.loads(raw)
         rows = sorted(answer["data"], key=lambda row: row["index"])
         vectors = [[float(value) for value in row["embedding"]] for row in rows]
         tokens = int((answer.get("usage") or {}).get("prompt_tokens") or 0)
     except (ValueError, LookupError, TypeError, AttributeError):
-        raise _Again("HTTP 200 with no usable embeddings") from None
+        raise _Retryable("HTTP 200 with no usable embeddings") from None
     if len(vectors) != count or len({len(vector) for vector in vectors}) != 1 or not vectors[0]:
-        raise _Again(f"HTTP 200 with {len(vectors)} embeddings for {count} texts, or of several lengths")
+        raise _Retryable(f"HTTP 200 with {len(vectors)} embeddings for {count} texts, or of several lengths")
     return _Vectors(vectors, tokens)
 
 

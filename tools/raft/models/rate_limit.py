@@ -36,7 +36,7 @@ class RateLimiter:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
-    async def enter(self, again: bool = False) -> int:
+    async def acquire(self, again: bool = False) -> int:
         """Wait for a slot; a retry goes before new calls. Returns a mark to hand back to `throttled`."""
         if self._waiting or self.active >= int(self.limit) or time.monotonic() < self._open_at:
             slot = asyncio.get_running_loop().create_future()
@@ -46,7 +46,7 @@ class RateLimiter:
                 await slot
             except asyncio.CancelledError:
                 if not slot.cancelled():  # given and not taken
-                    self.leave()
+                    self.release()
                 elif slot in self._waiting:
                     self._waiting.remove(slot)
                 raise
@@ -54,7 +54,7 @@ class RateLimiter:
             self.active += 1
         return self.cuts
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """Give the slot back."""
         self.active -= 1
         self._wake()

@@ -29,12 +29,12 @@ def content_words(text: str) -> set[str]:
     return {piece for word in words for piece in (UNSPACED.findall(word) or [word])}
 
 
-def held_words(text: str) -> set[str]:
-    """Give all words of a text, for `is_held`."""
+def all_words(text: str) -> set[str]:
+    """Give all words of a text, for `matches_any`."""
     return set(normalise(text).split()) | set(UNSPACED.findall(text))
 
 
-def is_held(word: str, held: set[str]) -> bool:
+def matches_any(word: str, held: set[str]) -> bool:
     """Tell whether a word is among others, give or take its ending."""
     return word in held or any(_same_stem(word, other) for other in held)
 

@@ -13,7 +13,7 @@ from ..score import Gold, from_oracle
 
 MOST = 10  # wins, and as many losses, of an arm
 # What a win is told by: the first of these that both arms have.
-_BY = ("f1", "judge_similarity", "similarity", "cited_right")
+_BY = ("f1", "judge_similarity", "similarity", "correct_citation")
 
 Row = Mapping[str, Any]
 Piece = tuple[str, str]  # text, and what it is: "" plain, "verbatim" or "invented" for a quote

@@ -21,7 +21,7 @@ from .text import (
     show_dollars_per_1000,
     show_interval,
     show_name,
-    show_pay_back,
+    show_break_even,
 )
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ def write_report(
         "limits": find_limits(comparison),
         "groups": metric_groups(comparison),
         "slices": slice_rows(comparison),
-        "ladder": ladder_rows(comparison["distractors"]),
-        "pay_back": show_pay_back(comparison),
+        "sweep": distractor_rows(comparison["distractors"]),
+        "break_even": show_break_even(comparison),
         "plots": plots,
         "without_oracle_metrics": WITHOUT_ORACLE,
     }
@@ -115,7 +115,7 @@ def _cell(told: Mapping[str, Any], arm: str, name: str) -> dict[str, Any] | None
 def slice_rows(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Give each slice's values with the arms' means in the first quality there is."""
     name = next((one for one in ("f1", *JUDGED) if any(
-        one in of for of in comparison["arms"].values())), "cited_right")  # fmt: skip
+        one in of for of in comparison["arms"].values())), "correct_citation")  # fmt: skip
     return [
         {
             "slice": slice,
@@ -129,7 +129,7 @@ def slice_rows(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def ladder_rows(distractors: Mapping[str, Any]) -> list[dict[str, Any]]:
+def distractor_rows(distractors: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Give each arm's F1 by the number of distractors."""
     rows = []
     for arm, by_count in distractors.items():

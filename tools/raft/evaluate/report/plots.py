@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _MARKS = "osD^vP"
 _SHARES = [name for group in GROUPS for name in in_group(group, plotted=True) if name not in JUDGED]
-_LADDER = ("f1", "quotes_verbatim")
+_SWEPT = ("f1", "quotes_verbatim")
 
 
 class Plot(NamedTuple):
@@ -35,7 +35,7 @@ def draw_plots(comparison: Mapping[str, Any]) -> list[Plot]:
     plots += [
         _metrics(comparison, JUDGED, "judge", "The judge's scores by arm, with 95 % intervals", (0.9, 5.1))
     ]
-    plots += [_ladder(comparison), _cost(comparison)]
+    plots += [_distractor_sweep(comparison), _cost(comparison)]
     return [plot for plot in plots if plot]
 
 
@@ -85,20 +85,20 @@ def _metrics(
     return Plot(name, _svg(figure), title, told)
 
 
-def _ladder(comparison: Mapping[str, Any]) -> Plot | None:
+def _distractor_sweep(comparison: Mapping[str, Any]) -> Plot | None:
     """Draw F1 and verbatim quotes over the number of distractors beside the oracle."""
-    climbed = comparison["distractors"]
+    sweep = comparison["distractors"]
     arms = list(comparison["arms"])
     names = [
-        name for name in _LADDER
-        if any(_there(of, name) for by_count in climbed.values() for of in by_count.values())
+        name for name in _SWEPT
+        if any(_there(of, name) for by_count in sweep.values() for of in by_count.values())
     ]  # fmt: skip
     if not names:
         return None
     figure, panels = _figure(3.2, len(names))
     told = []
     for panel, name in zip(panels if len(names) > 1 else [panels], names, strict=True):
-        for arm, by_count in climbed.items():
+        for arm, by_count in sweep.items():
             points = [(int(count), of["metrics"][name]) for count, of in by_count.items() if _there(of, name)]
             if not points:
                 continue
@@ -114,7 +114,7 @@ def _ladder(comparison: Mapping[str, Any]) -> Plot | None:
             )
         panel.set(title=_label(name), xlabel="distractors beside the oracle", ylim=(-0.03, 1.03))
         panel.grid(alpha=0.3)
-    _legend(figure, len(climbed))
+    _legend(figure, len(sweep))
     return Plot("distractors", _svg(figure), "Score as distractors grow", "; ".join(told))
 
 

@@ -46,10 +46,10 @@ def show_dollars_per_1000(cost: Mapping[str, Any]) -> str:
     return f"{shown} + ${cost['hosting_hour']} an hour" if cost["hosting_hour"] else shown
 
 
-def show_pay_back(comparison: Mapping[str, Any]) -> list[str]:
+def show_break_even(comparison: Mapping[str, Any]) -> list[str]:
     """Say of each trained arm how its costs compare with the baseline's, and when it has paid for itself."""
     told = []
-    for arm, back in comparison["pay_back"].items():
+    for arm, back in comparison["break_even"].items():
         if back["ratio"] is None:
             continue
         ratio = back["ratio"]
@@ -76,7 +76,7 @@ def find_headlines(comparison: Mapping[str, Any]) -> list[dict[str, str]]:
     baseline = comparison["baseline"]
     told = []
     for arm, contrasts in comparison["contrasts"].items():
-        for name in ("f1", "similarity", *JUDGED, "cited_right"):
+        for name in ("f1", "similarity", *JUDGED, "correct_citation"):
             found = contrasts.get(name)
             if not found or found["difference"] is None:
                 continue
@@ -133,6 +133,6 @@ def find_limits(comparison: Mapping[str, Any]) -> list[str]:
         told.append(
             "Whether the questions were kept out of training is not known here (name --dataset to check)."
         )
-    if not any(back["training"] for back in comparison["pay_back"].values()):
+    if not any(back["training"] for back in comparison["break_even"].values()):
         told.append("What the training cost is not in the figures (--training-cost says it).")
     return told

@@ -8,7 +8,7 @@ import unicodedata
 from ...raft_format import ANSWER_TAG, BEGIN_QUOTE, END_QUOTE
 from ...text.answers import holds_answer
 from ...text.normalise import UNSPACED
-from ...text.words import content_words, held_words, is_held
+from ...text.words import content_words, all_words, matches_any
 
 # How a question asks; the answer's lead-in takes it up. English, as the prompts and the training data are.
 _ASKS = (
@@ -87,10 +87,10 @@ def likely_sentences(sentences: list[str], question: str, *, holding: str = "") 
     right: where sentences have it word for word, only they stay.
     """
     known = [s for s in sentences if holds_answer(s, holding)]
-    words = [held_words(sentence) for sentence in sentences]
+    words = [all_words(sentence) for sentence in sentences]
     scores = [0.0] * len(sentences)
     for word in sorted(content_words(question)):
-        having = [i for i, held in enumerate(words) if is_held(word, held)]
+        having = [i for i, held in enumerate(words) if matches_any(word, held)]
         for i in having:
             scores[i] += 1 / len(having)
     likely = [s for s, score in zip(sentences, scores, strict=True) if score >= max(scores) / 2]

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from ...raft_format import Answer
 from ...records import Chunk, Draft
 from ...text.normalise import fold, normalise
-from ...text.words import content_words, held_words, is_held
+from ...text.words import content_words, all_words, matches_any
 
 # Log-probabilities; set on rows of the embedded teacher that were read one by one, see DECISIONS.md.
 _LEAST_MEAN, _LEAST_TOKEN, _LEAST_TOTAL = -0.75, -2.0, -1.0
@@ -63,7 +63,7 @@ def _answer_flaw(question: str, answer: str, target: str) -> str:
     if re.match(r"how (?:many|much|old)\b", question, re.IGNORECASE) and not _AMOUNT.search(answer):
         return "answer is no amount"
     counted = re.match(r"how many (\w+)", question, re.IGNORECASE)
-    if counted and content_words(counted[1]) and not is_held(normalise(counted[1]), held_words(target)):
+    if counted and content_words(counted[1]) and not matches_any(normalise(counted[1]), all_words(target)):
         return "answer counts something else"
     if re.match(r"how long ago\b", question, re.IGNORECASE) and not re.search(r"\bago\b", target):
         return "answer is no time ago"
@@ -76,7 +76,7 @@ def find_question_flaw(question: str, answer: str, target: str, chunk: Chunk) ->
     """Find a flaw in a question about a target sentence: it gives its answer away, or strays from the sentence."""
     asked, told = content_words(question), content_words(answer)
     if (
-        2 * sum(is_held(word, asked) for word in told) >= len(told)
+        2 * sum(matches_any(word, asked) for word in told) >= len(told)
         or f" {normalise(answer)} " in f" {normalise(question)} "
     ):
         return "question gives its answer away"
@@ -86,7 +86,7 @@ def find_question_flaw(question: str, answer: str, target: str, chunk: Chunk) ->
     names = [w for w in re.findall(r"[\w-]+", fold(question))[1:] if w[0].isupper() or w[0].isdigit()]
     if any(part not in known for word in names for part in normalise(word).split()):
         return "question names what its chunk does not"
-    shared = [word for word in asked if is_held(word, held_words(target))]
+    shared = [word for word in asked if matches_any(word, all_words(target))]
     if len(shared) < 2 or len(shared) < _COVERAGE * len(asked):
         return "question strays from its sentence"
     return ""
@@ -106,8 +106,8 @@ def _leaves_open(question: str, title: str) -> bool:
     if len(topic) > 1 and re.search(rf"\bthe {re.escape(topic[-1].rstrip('s'))}\b", normalise(question)):
         return True
     named = any(word[0].isupper() or word[0].isdigit() for word in re.findall(r"\w+", question)[1:])
-    about = held_words(title)
-    return not named and not any(is_held(word, about) for word in content_words(question))
+    about = all_words(title)
+    return not named and not any(matches_any(word, about) for word in content_words(question))
 
 
 def _is_one_of_several(answer: str, target: str) -> bool:
