@@ -1,4 +1,4 @@
-"""Datasets: split files in every format, whole or not at all, with a card that loaders understand."""
+"""Datasets: split files in every format, written whole or not at all, with a card that loaders understand."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def make_chunks(count: int, *, word: str = "bat") -> list[Chunk]:
 def make_rows(
     chunks: int = 40, questions: int = 2, *, k: int = 3, p: float = 0.8, seed: int = 42
 ) -> list[Row]:
-    """Make rows as generate does: splits by chunk, distractors out of the split, the oracle with p."""
+    """Build rows as `generate` does: splits by chunk, distractors from the split, the oracle with probability p."""
     corpus = make_chunks(chunks)
     splits, _ = assign_splits([chunk["id"] for chunk in corpus], seed=seed, smallest=k + 2)
     rows: list[Row] = []
@@ -93,22 +93,22 @@ def test_records_are_copied_byte_for_byte_into_their_split(tmp_path: Path) -> No
     assert "蝙蝠" in (tmp_path / "train.jsonl").read_text(encoding="utf-8"), "no \\u escapes"
 
 
-def test_the_user_message_is_what_the_chat_flow_sends(tmp_path: Path) -> None:
+def test_chat_and_completion_rows_hold_what_the_chat_flow_sends(tmp_path: Path) -> None:
     rows = [row for row in make_rows() if row["split"] == "train"]
     write_datasets(write_raft(tmp_path / "raft.jsonl", rows), tmp_path, formats=["chat", "completion"])
     chats, pairs = read_jsonl(tmp_path / "train.chat.jsonl"), read_jsonl(tmp_path / "train.completion.jsonl")
     for row, chat, pair in zip(rows, chats, pairs, strict=True):
-        asked = format_instruction(row["context"]["sentences"][0], row["question"])
-        sent = render("raft_answer.jinja2", instruction=asked)
-        assert chat == {"messages": [*sent, {"role": "assistant", "content": row["cot_answer"]}]}
-        assert pair == {"prompt": format_completion_prompt(sent), "completion": row["cot_answer"]}
-        assert sent[-1]["content"] == row["instruction"]
+        instruction = format_instruction(row["context"]["sentences"][0], row["question"])
+        messages = render("raft_answer.jinja2", instruction=instruction)
+        assert chat == {"messages": [*messages, {"role": "assistant", "content": row["cot_answer"]}]}
+        assert pair == {"prompt": format_completion_prompt(messages), "completion": row["cot_answer"]}
+        assert messages[-1]["content"] == row["instruction"]
         assert all(document in pair["prompt"] for document in row["context"]["sentences"][0]), (
-            "context is left in"
+            "the prompt keeps the documents"
         )
 
 
-def test_dsf_rows_are_the_question_and_its_answer_without_documents(tmp_path: Path) -> None:
+def test_dsf_rows_hold_question_and_answer_without_documents(tmp_path: Path) -> None:
     rows = make_rows()
     write_datasets(write_raft(tmp_path / "raft.jsonl", rows), tmp_path / "out", formats=["dsf"])
     written = [
@@ -125,7 +125,7 @@ def test_dsf_rows_are_the_question_and_its_answer_without_documents(tmp_path: Pa
         assert "<DOCUMENT>" not in json.dumps(messages)
 
 
-def test_test_questions_come_with_gold_answer_and_context(tmp_path: Path) -> None:
+def test_eval_rows_hold_gold_answer_and_context(tmp_path: Path) -> None:
     rows = [row for row in make_rows() if row["split"] == "test"]
     files = write_datasets(write_raft(tmp_path / "raft.jsonl", rows), tmp_path, formats=["eval"])
     assert [name for name in files if "eval" in name] == ["test.eval.jsonl"]
@@ -135,7 +135,7 @@ def test_test_questions_come_with_gold_answer_and_context(tmp_path: Path) -> Non
         assert question["context"] + question["question"] == row["instruction"]
 
 
-def test_parquet_holds_the_same_rows_in_groups(tmp_path: Path) -> None:
+def test_parquet_holds_the_same_rows_in_row_groups(tmp_path: Path) -> None:
     rows = make_rows(300, 3)
     write_datasets(write_raft(tmp_path / "raft.jsonl", rows), tmp_path, formats=["parquet"])
     for split in ("train", "valid", "test"):
@@ -145,7 +145,7 @@ def test_parquet_holds_the_same_rows_in_groups(tmp_path: Path) -> None:
     assert pyarrow.parquet.ParquetFile(tmp_path / "train.parquet").num_row_groups == 2
 
 
-def test_an_empty_split_gives_empty_files_of_the_same_schema(tmp_path: Path) -> None:
+def test_an_empty_split_yields_empty_files_with_the_same_schema(tmp_path: Path) -> None:
     rows = [row for row in make_rows() if row["split"] == "train"]
     write_datasets(write_raft(tmp_path / "raft.jsonl", rows), tmp_path, formats=FORMATS)
     assert (tmp_path / "valid.jsonl").read_bytes() == (tmp_path / "valid.chat.jsonl").read_bytes() == b""
@@ -153,24 +153,24 @@ def test_an_empty_split_gives_empty_files_of_the_same_schema(tmp_path: Path) -> 
     assert table.num_rows == 0 and table.schema.equals(parquet_schema())
 
 
-def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
+def test_the_same_rows_yield_the_same_bytes(tmp_path: Path) -> None:
     raft = write_raft(tmp_path / "raft.jsonl", make_rows())
-    once = write_datasets(raft, tmp_path / "a", formats=FORMATS)
-    assert once == write_datasets(raft, tmp_path / "b", formats=FORMATS)
-    assert len({file["sha256"] for file in once.values()}) == len(once)
+    first = write_datasets(raft, tmp_path / "a", formats=FORMATS)
+    assert first == write_datasets(raft, tmp_path / "b", formats=FORMATS)
+    assert len({file["sha256"] for file in first.values()}) == len(first)
 
 
 @pytest.mark.parametrize(
     ("formats", "message"), [([], "no format"), (["chat", "csv"], "unknown format 'csv'")]
 )
-def test_formats_that_do_not_exist_are_named_with_the_choices(
+def test_the_error_for_an_unknown_format_lists_the_choices(
     tmp_path: Path, formats: list[str], message: str
 ) -> None:
     raft = write_raft(tmp_path / "raft.jsonl", make_rows())
     with pytest.raises(UserError, match=message) as caught:
         write_datasets(raft, tmp_path / "out", formats=formats)
     assert all(name in str(caught.value) for name in FORMATS)
-    assert not (tmp_path / "out").exists(), "a wrong format is found before anything is written"
+    assert not (tmp_path / "out").exists(), "an unknown format is an error before anything is written"
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_a_damaged_record_leaves_no_file_behind(tmp_path: Path, damage: Any, mes
         write_datasets(tmp_path / "missing.jsonl", tmp_path / "out")
 
 
-def test_a_clean_dataset_is_published_and_files_of_another_run_are_gone(tmp_path: Path) -> None:
+def test_a_valid_dataset_is_published_and_files_of_another_run_are_removed(tmp_path: Path) -> None:
     raft = write_raft(tmp_path / "raft.jsonl", make_rows())
     make_datasets(raft, tmp_path, formats=["chat", "parquet"], count_tokens=words)
     write_raft(raft, make_rows(seed=7))
@@ -207,12 +207,12 @@ def test_a_clean_dataset_is_published_and_files_of_another_run_are_gone(tmp_path
     assert any("train.completion.jsonl" in str(finding) and "tokens" in str(finding) for finding in findings)
 
 
-def test_a_refused_dataset_leaves_what_was_there(tmp_path: Path) -> None:
+def test_a_rejected_dataset_leaves_the_previous_files(tmp_path: Path) -> None:
     raft = write_raft(tmp_path / "raft.jsonl", make_rows())
     make_datasets(raft, tmp_path, formats=["chat"], count_tokens=words)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
     with pytest.raises(
-        UserError, match=r"train\.chat\.jsonl:1: error: longer than .* more errors, see .*findings\.txt"
+        UserError, match=r"train\.chat\.jsonl:1: error: longer than .* more errors; see .*findings\.txt"
     ):
         make_datasets(raft, tmp_path, formats=["chat"], count_tokens=words, context=20)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
@@ -230,7 +230,7 @@ def test_a_refused_dataset_leaves_what_was_there(tmp_path: Path) -> None:
     p=st.sampled_from([0.0, 0.5, 0.8, 1.0]),
     seed=st.integers(0, 99),
 )
-def test_every_dataset_made_as_generate_does_passes_its_checks(
+def test_every_dataset_built_as_generate_does_passes_its_checks(
     tmp_path_factory: pytest.TempPathFactory, chunks: int, k: int, p: float, seed: int
 ) -> None:
     out = tmp_path_factory.mktemp("dataset")
@@ -259,7 +259,7 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
     assert peaks[1] < 1.2 * peaks[0]
 
 
-def manifest_of(out: Path, rows: Sequence[Row], **changes: Any) -> Row:
+def make_manifest(out: Path, rows: Sequence[Row], **changes: Any) -> Row:
     files = write_datasets(write_raft(out / "raft.jsonl", rows), out, formats=["chat", "eval"])
     values: dict[str, Any] = {
         "settings": {"distractors": 3, "p": 0.8, "docs": "data|more"},
@@ -275,14 +275,14 @@ def manifest_of(out: Path, rows: Sequence[Row], **changes: Any) -> Row:
     return write_manifest(out / "manifest.json", **{**values, **changes})
 
 
-def test_the_manifest_is_the_same_but_for_its_times(tmp_path: Path) -> None:
+def test_the_manifest_differs_only_in_its_times(tmp_path: Path) -> None:
     rows = make_rows()
-    first = manifest_of(tmp_path, rows, times={"started": "2026-01-01T00:00:00Z"})
+    first = make_manifest(tmp_path, rows, times={"started": "2026-01-01T00:00:00Z"})
     text = (tmp_path / "manifest.json").read_text(encoding="utf-8")
-    second = manifest_of(tmp_path, rows, times={"started": "2026-01-02T00:00:00Z"})
+    second = make_manifest(tmp_path, rows, times={"started": "2026-01-02T00:00:00Z"})
     assert json.loads(text) == first
     assert {**first, "times": {}} == {**second, "times": {}}
-    assert list(first["rejected_by_reason"]) == ["truncated answer", "no quote"], "the most frequent first"
+    assert list(first["rejected_by_reason"]) == ["truncated answer", "no quote"], "most frequent first"
     assert first["files"]["train.jsonl"]["rows"] == sum(row["split"] == "train" for row in rows)
 
 
@@ -290,8 +290,8 @@ def front_matter(card: Path) -> Row:
     return yaml.safe_load(card.read_text(encoding="utf-8").split("---\n")[1])
 
 
-def test_the_card_tells_loaders_where_the_splits_are(tmp_path: Path) -> None:
-    manifest = manifest_of(tmp_path, make_rows())
+def test_the_card_names_the_split_files_for_loaders(tmp_path: Path) -> None:
+    manifest = make_manifest(tmp_path, make_rows())
     write_card(tmp_path / "README.md", manifest, title='Bats: "at night"', languages=["en"])
     head = front_matter(tmp_path / "README.md")
     assert head["pretty_name"] == 'Bats: "at night"' and head["language"] == ["en"]
@@ -317,7 +317,7 @@ def test_the_card_tells_loaders_where_the_splits_are(tmp_path: Path) -> None:
 def test_the_card_leaves_out_empty_splits_and_unknown_costs(tmp_path: Path) -> None:
     rows = [row for row in make_rows() if row["split"] == "train"]
     write_card(
-        tmp_path / "README.md", manifest_of(tmp_path, rows, cost=None, rejected_by_reason={}, counts={})
+        tmp_path / "README.md", make_manifest(tmp_path, rows, cost=None, rejected_by_reason={}, counts={})
     )
     head = front_matter(tmp_path / "README.md")
     assert {file["split"] for config in head["configs"] for file in config["data_files"]} == {"train"}

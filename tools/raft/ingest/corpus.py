@@ -1,4 +1,4 @@
-"""Collect the chunks of a corpus: read every document, split it, leave out what is of no use."""
+"""Collect the chunks of a corpus: read every document, split it, drop chunks without usable text."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..choices import Chunking
 from ..errors import UserError
 from ..records import Chunk
 from .filter import drop_duplicates, low_content_reason
 from .read import Skipped, read_documents
-from .split import Chunking, load_tokenizer, split_document
+from .split import load_tokenizer, split_document
 
 
 @dataclass
 class Corpus:
-    """The chunks of some documents, and everything that was left out with its reason."""
+    """The chunks of a set of documents, and everything that was left out, with the reasons."""
 
     chunks: list[Chunk] = field(default_factory=list)
     rejected: list[dict[str, object]] = field(default_factory=list)  # rows for rejected.jsonl
@@ -33,12 +34,12 @@ def collect_chunks(
 ) -> Corpus:
     """Read and split documents into chunks of at most `chunk_size` tokens.
 
-    Files that cannot be read, chunks without substance and repeated chunks are left out, each with
-    its reason. Raises UserError where a path does not exist, where nothing is readable, and with
-    `strict` at the first file that is not.
+    Unreadable files, chunks without usable content and repeated chunks are left out, each with its
+    reason. Raises UserError if a path does not exist, if nothing is readable and, with `strict`, at
+    the first unreadable file.
     """
     corpus = Corpus()
-    counter = load_tokenizer(tokenizer)
+    loaded_tokenizer = load_tokenizer(tokenizer)
     chunks: list[Chunk] = []
     for document in read_documents(paths, strict=strict):
         if isinstance(document, Skipped):
@@ -47,7 +48,7 @@ def collect_chunks(
             continue
         corpus.documents += 1
         on_document(document["source"])
-        for chunk in split_document(document, chunk_size=chunk_size, tokenizer=counter, mode=mode):
+        for chunk in split_document(document, chunk_size=chunk_size, tokenizer=loaded_tokenizer, mode=mode):
             if reason := low_content_reason(chunk):
                 corpus.rejected.append(_rejection("chunk", reason, chunk["source"], chunk))
             else:
@@ -57,7 +58,9 @@ def collect_chunks(
         _rejection("chunk", "repeats another chunk", chunk["source"], chunk) for chunk in repeated
     ]
     if not corpus.chunks:
-        raise UserError("the documents hold no usable text; see the reasons above or give others with --docs")
+        raise UserError(
+            "the documents contain no usable text; see the reasons above, or pass others with --docs"
+        )
     return corpus
 
 

@@ -1,4 +1,4 @@
-"""Read documents: files, folders and patterns in, safe text out, what is unreadable named with its reason."""
+"""Read documents: files, folders and patterns in; sanitized text out, and a reason for what is unreadable."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TIMEOUT_S = 60.0
 
 @dataclass(frozen=True)
 class Skipped:
-    """A file, or a row or page of one, that could not be read, and why."""
+    """A file, or a row or page of a file, that could not be read, and why."""
 
     source: str
     reason: str
@@ -33,8 +33,8 @@ class Skipped:
 @dataclass(frozen=True)
 class _File:
     path: Path
-    source: str  # unique among the files, made safe
-    named: bool  # by the user, not found in a folder
+    source: str  # sanitized, unique among the files
+    explicit: bool  # named by the user, not found in a folder
 
 
 def read_documents(
@@ -45,11 +45,11 @@ def read_documents(
     timeout_s: float = TIMEOUT_S,
     text_field: str = "text",
 ) -> Iterator[Document | Skipped]:
-    """Read files, folders (with what is below them, hidden files left out) and patterns, in a fixed order.
+    """Read files, folders (recursively, without hidden files) and glob patterns, in a fixed order.
 
-    Each JSON row or API entry is a document of its own. PDF, DOCX and HTML are parsed in another
-    process, at most `timeout_s` seconds each. Raises UserError at once where a path does not exist;
-    while reading, where nothing is readable, and with `strict` at the first thing that is not.
+    Each JSON row or API entry is a document of its own. PDF, DOCX and HTML are parsed in a separate
+    process, for at most `timeout_s` seconds each. Raises UserError immediately if a path does not
+    exist; while reading, if nothing is readable and, with `strict`, at the first unreadable item.
     """
     files = _name_sources(_find(paths))
     if not files:
@@ -61,7 +61,7 @@ def _read_all(
     files: list[_File], strict: bool, max_bytes: int, timeout_s: float, text_field: str
 ) -> Iterator[Document | Skipped]:
     skipped: list[Skipped] = []
-    good = 0
+    documents = 0
     with Parser(timeout_s=timeout_s) as parser:
         for file in files:
             for result in _read_file(file, parser, max_bytes, text_field):
@@ -71,41 +71,41 @@ def _read_all(
                     if len(skipped) < 5:
                         skipped.append(result)
                 else:
-                    good += 1
+                    documents += 1
                 yield result
-    if not good:
+    if not documents:
         reasons = "; ".join(f"{item.source}: {item.reason}" for item in skipped)
-        raise UserError(f"nothing readable: {reasons}" + (" …" if len(skipped) == 5 else ""))
+        raise UserError(f"no readable documents: {reasons}" + (" …" if len(skipped) == 5 else ""))
 
 
 def _find(paths: Sequence[str | Path]) -> list[tuple[Path, str, bool]]:
-    """Give each file once: its path, its name below what the user named, and whether it was named itself."""
+    """Return each file once: its path, its name below the user's path, and whether the user named it."""
     found: dict[str, tuple[Path, str, bool]] = {}
-    for given in paths:
-        path = Path(given).expanduser()
+    for argument in paths:
+        path = Path(argument).expanduser()
         if path.exists():
             matches = [path]
         elif glob.has_magic(str(path)):
-            # A folder that a recursive pattern matches would bring in what the pattern leaves out.
+            # A folder that a recursive pattern matches would add files that the pattern does not match.
             matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207
             if any(match.is_file() for match in matches):
                 matches = [match for match in matches if not match.is_dir()]
         else:
             matches = []
         if not matches:
-            raise UserError(f"{given}: no such file or folder, and no pattern that matches one")
+            raise UserError(f"{argument}: no such file or folder, and no file matches it as a pattern")
         for match in matches:
             if match.is_dir():
                 below = ((file, file.relative_to(match).as_posix(), False) for file in _walk(match))
             else:
                 below = ((file, file.name, True) for file in [match])
-            for file, name, named in below:
-                found.setdefault(os.path.realpath(file), (file, name, named))
+            for file, name, explicit in below:
+                found.setdefault(os.path.realpath(file), (file, name, explicit))
     return list(found.values())
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Give the files below a folder, sorted, without hidden ones; links to folders are not followed."""
+    """Return the files below a folder, sorted, without hidden ones; links to folders are not followed."""
     files = []
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -114,7 +114,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def _name_sources(found: list[tuple[Path, str, bool]]) -> list[_File]:
-    """Name each file by its path below the user's folder, with as many parents as tell it from the others."""
+    """Name each file by its path below the user's folder, with as many parents as make the name unique."""
     names = [name for _, name, _ in found]
     depth = 0
     while True:
@@ -129,16 +129,16 @@ def _name_sources(found: list[tuple[Path, str, bool]]) -> list[_File]:
             parents = path.absolute().as_posix().removesuffix("/" + name).split("/")
             if depth <= len(parents):
                 names[index] = "/".join([*parents[-depth:], name])
-            else:  # different only in characters that sanitize leaves out
+            else:  # they differ only in characters that sanitize_line removes
                 names[index] = f"{name} ({index + 1})"
-    return [_File(path, source, named) for (path, _, named), source in zip(found, sources, strict=True)]
+    return [_File(path, source, explicit) for (path, _, explicit), source in zip(found, sources, strict=True)]
 
 
 def _read_file(file: _File, parser: Parser, max_bytes: int, text_field: str) -> Iterator[Document | Skipped]:
     try:
         format, data = _open(file, max_bytes)
         if format.rows:
-            yield from _documents_of(file, format.load()(data, text_field=text_field))
+            yield from _read_rows(file, format.load()(data, text_field=text_field))
             return
         parsed: Parsed = parser.parse(file.path, format.name) if format.sandboxed else format.load()(data)
         if not parsed["text"].strip():
@@ -153,27 +153,27 @@ def _read_file(file: _File, parser: Parser, max_bytes: int, text_field: str) -> 
 
 
 def _open(file: _File, max_bytes: int) -> tuple[Format, bytes]:
-    """Return the format and the content of a file. Raises Unreadable where it is not what its name says."""
+    """Return the format and the content of a file. Raises Unreadable if they do not match."""
     suffix = file.path.suffix.lower()
     format = BY_SUFFIX.get(suffix)
-    if format is None and suffix and not file.named:
+    if format is None and suffix and not file.explicit:
         raise Unreadable(f"no reader for {suffix} files")
     if not file.path.is_file():
         raise Unreadable("not a regular file")
-    with file.path.open("rb") as opened:
-        data = opened.read(max_bytes + 1)
+    with file.path.open("rb") as stream:
+        data = stream.read(max_bytes + 1)
     if len(data) > max_bytes:
         size = file.path.stat().st_size / 1024**2
         raise Unreadable(f"{size:.1f} MiB, over the limit of {max_bytes / 1024**2:g} MiB")
     if not data.strip():
         raise Unreadable("empty")
     found = sniff(data[:4096])
-    if format is None:  # named by the user, without a suffix we know: its content decides
+    if format is None:  # no known suffix: the content decides
         format = BY_CONTENT.get(found)
         if format is None:
             raise Unreadable(f"no reader for {suffix or found} files")
         return format, data
-    if "PDF" in format.content and b"%PDF-" in data[:1024]:  # readers accept some rubbish before it
+    if "PDF" in format.content and b"%PDF-" in data[:1024]:  # PDF readers accept junk before the header
         found = "PDF"
     if found not in format.content:
         raise Unreadable(_mismatch(format, suffix, found))
@@ -181,7 +181,7 @@ def _open(file: _File, max_bytes: int) -> tuple[Format, bytes]:
 
 
 def _mismatch(format: Format, suffix: str, found: str) -> str:
-    """Say why the content of a file is not of the format that its suffix stands for."""
+    """Return the reason for skipping a file whose content does not match its suffix."""
     if format.name == "docx" and found == "OLE":
         return "encrypted, or an old .doc: save it as .docx without a password"
     if "" not in format.content:
@@ -190,43 +190,43 @@ def _mismatch(format: Format, suffix: str, found: str) -> str:
     return "binary, not text" if found == "binary" else f"named {suffix}, but its content is {found}"
 
 
-def _documents_of(file: _File, items: Iterator[Item]) -> Iterator[Document | Skipped]:
-    """Give the rows of a file; where none is good, one reason for the whole file."""
-    waiting: list[Skipped] = []  # until a first good row shows that the file is of the right kind
-    good = None
+def _read_rows(file: _File, items: Iterator[Item]) -> Iterator[Document | Skipped]:
+    """Yield the rows of a file; raise Unreadable, with one reason for the whole file, if no row is usable."""
+    pending: list[Skipped] = []  # held back until a usable row shows that the file is of the right kind
+    document = None
     for item in items:
         source = sanitize_line(item.source) or f"{file.source}#{item.number}"
         if item.reason:
             reason = sanitize_line(item.reason)
-            waiting.append(Skipped(f"{file.source}#{item.number}", reason))
+            pending.append(Skipped(f"{file.source}#{item.number}", reason))
             continue
-        starts = [0] * (item.page or 0)  # the page it starts on; those before it hold nothing
+        starts = [0] * (item.page or 0)  # the row starts on this page; the pages before it are empty
         parsed: Parsed = {"text": item.text, "title": item.title, "page_starts": starts, "notes": []}
-        good = _document(source, parsed, file.path.stem)
-        good["kind"] = item.kind
-        yield from waiting
-        waiting.clear()
-        yield good
-    if good is None:
-        first = waiting[0].reason if waiting else "empty"
-        more = f", and {len(waiting) - 1} more rows of no use" if len(waiting) > 1 else ""
+        document = _document(source, parsed, file.path.stem)
+        document["kind"] = item.kind
+        yield from pending
+        pending.clear()
+        yield document
+    if document is None:
+        first = pending[0].reason if pending else "empty"
+        more = f", and {len(pending) - 1} more rows of no use" if len(pending) > 1 else ""
         raise Unreadable(first + more)
-    yield from waiting
+    yield from pending
 
 
 def _document(source: str, parsed: Parsed, stem: str) -> Document:
-    text, starts = _safe_with_offsets(parsed["text"], parsed["page_starts"])
+    text, starts = _sanitize_with_offsets(parsed["text"], parsed["page_starts"])
     title = sanitize_line(parsed["title"]) or sanitize_line(stem)
     return {"source": source, "title": title[:300], "text": text, "page_starts": starts, "kind": "text"}
 
 
-def _safe_with_offsets(text: str, offsets: list[int]) -> tuple[str, list[int]]:
-    """Make text safe and move the offsets along with what it gains or loses before them.
+def _sanitize_with_offsets(text: str, offsets: list[int]) -> tuple[str, list[int]]:
+    """Sanitize text and shift the offsets by the characters gained or lost before them.
 
-    A tag that stands across a page end is defused too, and moves the pages after it by a character.
+    A tag that spans a page boundary is defused as well, and shifts the later pages by one character.
     """
-    safe = sanitize(text)
-    if safe == text or not offsets:
-        return safe, offsets
+    sanitized = sanitize(text)
+    if sanitized == text or not offsets:
+        return sanitized, offsets
     parts = [sanitize(text[start:end]) for start, end in pairwise([0, *offsets])]
-    return safe, [min(moved, len(safe)) for moved in accumulate(len(part) for part in parts)]
+    return sanitized, [min(offset, len(sanitized)) for offset in accumulate(len(part) for part in parts)]

@@ -1,7 +1,7 @@
-"""Parse documents in a process of its own, limited in time and memory.
+"""Parse documents in a separate process, limited in time and memory.
 
-A hostile or broken file may hang, exhaust or crash a parser; then only this process ends, and the
-next file gets a new one. Both sides speak JSON, one line a message: no pickle.
+A malicious or broken file may make a parser hang, crash or run out of memory; then only this process
+ends, and the next file gets a new one. Messages are JSON lines, not pickle, in both directions.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from ..child import start_child
 from .formats import FORMATS
 from .formats.plain import Parsed, Unreadable
 
-MAX_MEMORY = 2 * 1024**3  # bytes of address space, where the system can limit it
+MAX_MEMORY = 2 * 1024**3  # bytes of address space, if the system can limit it
 MAX_CHARS = 50_000_000  # of text from one file
 
 
 class Parser:
-    """A parsing process, begun with the first file and kept for the next ones. A context manager."""
+    """A context manager for a parsing process, started with the first file and reused for the next ones."""
 
     def __init__(self, *, timeout_s: float, max_memory: int = MAX_MEMORY) -> None:
         self._timeout_s = timeout_s
         self._max_memory = max_memory
         self._process: subprocess.Popen[str] | None = None
-        self._replies: queue.Queue[str] = queue.Queue()
+        self._lines: queue.Queue[str] = queue.Queue()
 
     def __enter__(self) -> Parser:
         return self
@@ -39,7 +39,7 @@ class Parser:
         self._stop()
 
     def parse(self, path: Path, kind: str) -> Parsed:
-        """Parse a file of a sandboxed kind, such as "pdf". Raises Unreadable with the reason."""
+        """Parse a file of a sandboxed format (`kind`), such as "pdf". Raises Unreadable with the reason."""
         if self._process is None or self._process.poll() is not None:
             self._start()
         process = self._process
@@ -47,19 +47,19 @@ class Parser:
         try:
             process.stdin.write(json.dumps({"path": str(path.resolve()), "kind": kind}) + "\n")
             process.stdin.flush()
-            reply = self._replies.get(timeout=self._timeout_s)
+            line = self._lines.get(timeout=self._timeout_s)
         except queue.Empty:
             self._stop()
             raise Unreadable(f"took more than {self._timeout_s:g} s to parse") from None
         except OSError:
-            reply = ""
-        if not reply.endswith("\n"):
+            line = ""
+        if not line.endswith("\n"):
             self._stop()
             raise Unreadable("made its parser crash, or need more memory than allowed")
-        answer = json.loads(reply)
-        if reason := answer.get("reason"):
+        reply = json.loads(line)
+        if reason := reply.get("reason"):
             raise Unreadable(reason)
-        parsed: Parsed = answer["parsed"]
+        parsed: Parsed = reply["parsed"]
         return parsed
 
     def _start(self) -> None:
@@ -67,9 +67,9 @@ class Parser:
         self._process = start_child(
             __name__, str(self._max_memory), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
-        # A queue of its own: a late reply of a process that was stopped must not answer for the next file.
-        self._replies = queue.Queue()
-        threading.Thread(target=_pass_on, args=(self._process.stdout, self._replies), daemon=True).start()
+        # A new queue: a late reply of a stopped process must not be taken for that of the next file.
+        self._lines = queue.Queue()
+        threading.Thread(target=_forward, args=(self._process.stdout, self._lines), daemon=True).start()
 
     def _stop(self) -> None:
         if self._process is not None:
@@ -83,11 +83,11 @@ class Parser:
             self._process = None
 
 
-def _pass_on(stdout: IO[str], replies: queue.Queue[str]) -> None:
+def _forward(stdout: IO[str], lines: queue.Queue[str]) -> None:
     with stdout:
         for line in stdout:
-            replies.put(line)
-    replies.put("")  # the process has ended
+            lines.put(line)
+    lines.put("")  # the process has ended
 
 
 def _limit_memory(limit: int) -> None:
@@ -97,7 +97,7 @@ def _limit_memory(limit: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     except (ImportError, ValueError, OSError):
-        pass  # not a POSIX system, or one that does not limit it: the time limit stays
+        pass  # not POSIX, or no such limit: the time limit still applies
 
 
 def _parse(path: str, kind: str) -> dict[str, Any]:
@@ -105,13 +105,13 @@ def _parse(path: str, kind: str) -> dict[str, Any]:
         parsed = FORMATS[kind].load()(path)
     except Unreadable as error:
         return {"reason": str(error)}
-    except (MemoryError, SystemError):  # which of the two, the interpreter leaves to chance
+    except (MemoryError, SystemError):  # either is raised when memory runs out
         return {"reason": "needs more memory to parse than allowed"}
     except RecursionError:
         return {"reason": "nested too deeply to parse"}
     except ImportError as error:
         return {"reason": f"no parser: pip install {error.name}"}
-    except Exception as error:  # whatever a hostile file makes a parser raise is that file's fault
+    except Exception as error:  # a malicious file can make a parser raise anything
         return {"reason": f"broken: its parser stopped with {type(error).__name__}"}
     if len(parsed["text"]) > MAX_CHARS:
         return {"reason": f"holds {len(parsed['text'])} characters of text, over the limit of {MAX_CHARS}"}
@@ -119,19 +119,19 @@ def _parse(path: str, kind: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Answer one line for each line asked, until the asking side ends."""
+    """Write one reply for each request line on standard input, until it closes."""
     _limit_memory(int(sys.argv[1]))
-    # What a library prints must not be taken for an answer.
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", errors="replace")
+    # Replies get a copy of standard output, so that output of a library is not taken for a reply.
+    replies = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", errors="replace")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     for line in sys.stdin:
-        asked = json.loads(line)
-        answer = _parse(asked["path"], asked["kind"])
+        request = json.loads(line)
+        reply = _parse(request["path"], request["kind"])
         try:
-            answers.write(json.dumps(answer) + "\n")
+            replies.write(json.dumps(reply) + "\n")
         except MemoryError:
-            answers.write(json.dumps({"reason": "needs more memory to parse than allowed"}) + "\n")
-        answers.flush()
+            replies.write(json.dumps({"reason": "needs more memory to parse than allowed"}) + "\n")
+        replies.flush()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Split documents into chunks at headings, paragraphs and sentences, none over so many tokens."""
+"""Split documents into chunks at headings, paragraphs and sentences, within a number of tokens."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from ..choices import Chunking
 from ..errors import UserError
 from ..models.embed import INSTALL, default_folder
 from ..records import Chunk, Document, content_id
@@ -21,33 +22,32 @@ if TYPE_CHECKING:
 else:
     Tokenizer = Any
 
-Chunking = Literal["text", "semantic"]  # cut at headings and sentences, or where the meaning changes
 
-# A tokenizer counts what it does not know as one token, however long: unbroken base64, Thai. So a
-# chunk is bounded in characters too; text in a known language stays far below this.
+# A tokenizer may count an unknown word (base64, Thai) as one token, however long. So a chunk is
+# bounded in characters too; text in a language the tokenizer knows stays far below this bound.
 _CHARS_PER_TOKEN = 8
 
 
 @lru_cache(maxsize=4)
-def load_tokenizer(where: str | Path | None = None) -> Tokenizer:
-    """Load a tokenizer from a tokenizer.json or a folder with one; without a path, the embedding model's.
+def load_tokenizer(location: str | Path | None = None) -> Tokenizer:
+    """Load a tokenizer from a tokenizer.json or a folder with one; by default, the embedding model's.
 
-    Raises UserError where there is none.
+    Raises UserError if there is none.
     """
-    from tokenizers import Tokenizer as Loaded
+    from tokenizers import Tokenizer as TokenizerClass
 
-    path = Path(where).expanduser() if where else default_folder()
+    path = Path(location).expanduser() if location else default_folder()
     if path.is_dir():
         path = path / "tokenizer.json"
     if not path.is_file():
         raise UserError(
-            f"{path}: no tokenizer; give a tokenizer.json, a folder with one, or nothing after {INSTALL}"
+            f"{path}: no tokenizer; pass a tokenizer.json or its folder, or install the default: {INSTALL}"
         )
     try:
-        tokenizer = Loaded.from_file(str(path))
+        tokenizer = TokenizerClass.from_file(str(path))
     except Exception:  # the library raises nothing narrower
-        raise UserError(f"{path}: not a tokenizer.json that can be loaded") from None
-    # Some files ask for both, and would then count no text as longer than 128 tokens, or as shorter.
+        raise UserError(f"{path}: not a valid tokenizer.json") from None
+    # Some files enable both: every text would then count as, for example, 128 tokens.
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
@@ -63,16 +63,16 @@ def split_document(
 ) -> list[Chunk]:
     """Split a document into chunks of at most `chunk_size` tokens, special tokens not counted.
 
-    A chunk is cut where its text asks for it most: before a heading rather than a paragraph, a
-    paragraph rather than a sentence; never between a heading and what it heads. In mode "semantic"
-    it is cut where the meaning changes. An API entry stays whole, whatever its length.
-    Every chunk's text is document["text"][start:end], but that a line which only the cut made look
-    like a chat role is defused. Raises UserError for a wrong size or mode.
+    A chunk ends at the strongest boundary: before a heading rather than a paragraph, before a
+    paragraph rather than a sentence; never between a heading and the text below it. In mode
+    "semantic" it ends where the topic changes. An API entry stays whole, whatever its length.
+    A chunk's text is document["text"][start:end], except that a line which looks like a chat role
+    only because of the cut is defused. Raises UserError for an invalid size or mode.
     """
     if chunk_size < 16:
-        raise UserError(f"chunk size {chunk_size} is too small; give 16 tokens or more")
+        raise UserError(f"chunk size {chunk_size} is too small; use 16 tokens or more")
     if mode not in ("text", "semantic"):
-        raise UserError(f"unknown way to split: {mode}; give text or semantic")
+        raise UserError(f"unknown chunking mode: {mode}; use text or semantic")
     if tokenizer is None or isinstance(tokenizer, str | Path):
         tokenizer = load_tokenizer(tokenizer)
     text = document["text"]
@@ -89,47 +89,47 @@ def split_document(
 
 
 def _pack(text: str, units: list[Unit], size: int, tokenizer: Tokenizer) -> list[tuple[int, int, int]]:
-    """Fill chunks with units; give the start, end and tokens of each."""
+    """Pack units into chunks; return the start, end and tokens of each chunk."""
     _measure(text, units, tokenizer)
-    # What stands between two units may count as well: line ends do, in most but WordPiece tokenizers.
-    one, two = _count(["a", "a\n\na"], tokenizer)
-    joint = max(0, two - 2 * one)
-    units = list(_all_fitting(text, units, size, joint, tokenizer))
+    # Separators between units may cost tokens too: line ends do, except in WordPiece tokenizers.
+    single, pair = _count(["a", "a\n\na"], tokenizer)
+    separator = max(0, pair - 2 * single)
+    units = list(_cut_to_fit(text, units, size, separator, tokenizer))
     ranges = []
     first = 0
-    left = sum(unit.tokens + joint for unit in units)
+    remaining = sum(unit.tokens + separator for unit in units)
     while first < len(units):
-        last = _next_cut(units, first, size, joint, left)
-        left -= sum(unit.tokens + joint for unit in units[first:last])
+        last = _next_cut(units, first, size, separator, remaining)
+        remaining -= sum(unit.tokens + separator for unit in units[first:last])
         ranges.append((first, last))
         first = last
-    return list(_settle(text, units, ranges, size, tokenizer))
+    return list(_enforce_size(text, units, ranges, size, tokenizer))
 
 
-def _next_cut(units: list[Unit], first: int, size: int, joint: int, left: int) -> int:
-    """Choose where to end the chunk that begins at `first`; `left` is the tokens from there to the end."""
+def _next_cut(units: list[Unit], first: int, size: int, separator: int, remaining: int) -> int:
+    """Choose the end of the chunk that begins at `first`; `remaining` counts the tokens from there on."""
     filled, last = units[first].tokens, first + 1
-    sums = [filled]  # tokens up to each place
-    while last < len(units) and filled + joint + units[last].tokens <= size and units[last].cut < MUST:
-        filled += joint + units[last].tokens
+    sums = [filled]  # tokens of the chunk, for each possible end
+    while last < len(units) and filled + separator + units[last].tokens <= size and units[last].cut < MUST:
+        filled += separator + units[last].tokens
         sums.append(filled)
         last += 1
     if last == len(units) or units[last].cut == MUST:
         return last
     best, strongest = 0, NEVER
-    for place, tokens in enumerate(sums, start=first + 1):
-        cut = units[place].cut
+    for end, tokens in enumerate(sums, start=first + 1):
+        cut = units[end].cut
         long_enough = tokens * (4 if cut >= HEADING else 2) >= filled
-        tail = left - tokens < size // 4  # a chunk of its own would be too little
-        if cut > NEVER and cut >= strongest and long_enough and not (tail and best):
-            best, strongest = place, cut  # the later one of two equals
+        short_tail = remaining - tokens < size // 4  # too little would be left for another chunk
+        if cut > NEVER and cut >= strongest and long_enough and not (short_tail and best):
+            best, strongest = end, cut  # the later of two equal cuts
     return best or last
 
 
-def _settle(
+def _enforce_size(
     text: str, units: list[Unit], ranges: list[tuple[int, int]], size: int, tokenizer: Tokenizer
 ) -> Iterator[tuple[int, int, int]]:
-    """Count exactly, since sums are estimates in most tokenizers, and halve what is over the size."""
+    """Count exactly, since the sums are estimates with most tokenizers, and halve chunks over the size."""
     spans = [(units[first].start, units[last - 1].end) for first, last in ranges]
     counts = _count([text[start:end] for start, end in spans], tokenizer)
     for (first, last), (start, end), tokens in zip(ranges, spans, counts, strict=True):
@@ -137,30 +137,33 @@ def _settle(
             yield start, end, tokens
         else:
             middle = max(
-                range(first + 1, last), key=lambda place: (units[place].cut, -abs(2 * place - first - last))
+                range(first + 1, last), key=lambda index: (units[index].cut, -abs(2 * index - first - last))
             )
-            yield from _settle(text, units, [(first, middle), (middle, last)], size, tokenizer)
+            yield from _enforce_size(text, units, [(first, middle), (middle, last)], size, tokenizer)
 
 
-def _all_fitting(text: str, units: list[Unit], size: int, joint: int, tokenizer: Tokenizer) -> Iterator[Unit]:
-    """Cut the units that are too long for a chunk, or for the room that the headings above them leave."""
+def _cut_to_fit(
+    text: str, units: list[Unit], size: int, separator: int, tokenizer: Tokenizer
+) -> Iterator[Unit]:
+    """Cut the units that are too long for a chunk, or for the space left by the headings above them."""
     above = 0
     for unit in units:
-        above = above + joint if unit.cut == NEVER else 0
-        # In eighths, so that few sizes occur; headings that fill more than half are left alone.
+        above = above + separator if unit.cut == NEVER else 0
+        # Headings that fill more than half of a chunk are ignored.
         room = size - above if above <= size // 2 else size
-        pieces = _fitting(text, unit, room if unit.tokens <= room else room - room % 8, tokenizer)
+        # Rounded down to a multiple of 8, so that few different splitters are built.
+        pieces = _cut_unit(text, unit, room if unit.tokens <= room else room - room % 8, tokenizer)
         yield from pieces
         above = above + unit.tokens if len(pieces) == 1 else size
 
 
-def _fitting(text: str, unit: Unit, size: int, tokenizer: Tokenizer) -> list[Unit]:
-    """Cut a unit that is too long by itself, at lines or words, or wherever it must be."""
+def _cut_unit(text: str, unit: Unit, size: int, tokenizer: Tokenizer) -> list[Unit]:
+    """Cut a unit of more than `size` tokens at lines or words, or anywhere if there are none."""
     if unit.tokens <= size:
         return [unit]
     by_chars, by_tokens = _cutters(tokenizer, size)
     pieces: list[Unit] = []
-    # Characters first: the other way, a piece of an unknown word may count more than the whole.
+    # Tokens last: a piece of an unknown word, cut by characters, may have more tokens than the whole.
     for outer, part in by_chars.chunk_indices(text[unit.start : unit.end]):
         for inner, piece in by_tokens.chunk_indices(part):
             start = unit.start + outer + inner
@@ -193,7 +196,7 @@ def _count(texts: list[str], tokenizer: Tokenizer) -> list[int]:
 
 
 def _chunk(document: Document, start: int, end: int, tokens: int) -> Chunk:
-    text = _safe_edges(document["text"][start:end])
+    text = _sanitize_edges(document["text"][start:end])
     return {
         "id": content_id(document["source"], text),
         "text": text,
@@ -207,11 +210,11 @@ def _chunk(document: Document, start: int, end: int, tokens: int) -> Chunk:
     }
 
 
-def _safe_edges(text: str) -> str:
-    """Defuse a first or last line that has become a role line by the cut: "It said. system:" cut in two."""
+def _sanitize_edges(text: str) -> str:
+    """Defuse a first or last line that the cut has made a role line: "It said. system:" cut in two."""
     lines = text.split("\n")
     for index in {0, len(lines) - 1}:
-        safe = sanitize(lines[index])
-        if len(safe) == len(lines[index]):
-            lines[index] = safe
+        sanitized = sanitize(lines[index])
+        if len(sanitized) == len(lines[index]):
+            lines[index] = sanitized
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Say where the meaning of a text changes, by the vectors of its sentences."""
+"""Find where the topic of a text changes, from the embeddings of its sentences."""
 
 from __future__ import annotations
 
@@ -12,36 +12,37 @@ if TYPE_CHECKING:
     from ..models.embed import Embedder
 
 _WINDOW = 3  # sentences compared on either side of a gap
-_LEAST = 4  # sentences between two cuts
+_MIN_SENTENCES = 4  # between two cuts
 
 
 def cut_by_meaning(text: str, units: list[Unit], embedder: Embedder | None = None) -> None:
-    """Set, in place, how strongly each unit asks to be cut off from the one before it.
+    """Set, in place, the strength of the cut before each unit.
 
     TextTiling (Hearst 1997, "TextTiling: Segmenting Text into Multi-paragraph Subtopic Passages")
-    with sentence vectors in place of word counts: the depth of a gap is how far the similarity of
-    the sentences on its two sides lies below the nearest peaks. Gaps deeper than the mean by a
-    standard deviation must be cut. Headings keep what they ask for, and the line below one stays.
+    with sentence embeddings in place of word counts: the depth of a gap is how far the similarity of
+    the sentences on its two sides lies below the nearest peaks. A gap deeper than the mean by more
+    than one standard deviation is always cut. Headings keep their strength, and the unit right
+    below a heading is never cut off.
     """
-    if len(units) < 2 * _LEAST:
+    if len(units) < 2 * _MIN_SENTENCES:
         return
     if embedder is None:
-        from ..models.embed import Embedder as Default
+        from ..models.embed import Embedder as DefaultEmbedder
 
-        embedder = Default()
+        embedder = DefaultEmbedder()
     depths = _depths(_similarities(embedder.embed([text[unit.start : unit.end] for unit in units])))
-    deep = depths.mean() + depths.std()
-    since = 1
+    threshold = depths.mean() + depths.std()
+    since_cut = 1
     for unit, depth in zip(units[1:], depths, strict=True):
         if unit.cut == NEVER or unit.cut >= HEADING:
-            since = 1 if unit.cut >= HEADING else since + 1
+            since_cut = 1 if unit.cut >= HEADING else since_cut + 1
             continue
-        unit.cut = MUST if depth > deep and since >= _LEAST else float(depth)
-        since = 1 if unit.cut == MUST else since + 1
+        unit.cut = MUST if depth > threshold and since_cut >= _MIN_SENTENCES else float(depth)
+        since_cut = 1 if unit.cut == MUST else since_cut + 1
 
 
 def _similarities(vectors: np.ndarray) -> np.ndarray:
-    """Give the cosine of the mean vectors before and after each of the len(vectors) - 1 gaps."""
+    """Compute the cosine of the mean vectors before and after each of the len(vectors) - 1 gaps."""
     import numpy as np
 
     count = len(vectors)
@@ -55,7 +56,7 @@ def _similarities(vectors: np.ndarray) -> np.ndarray:
 
 
 def _depths(similarities: np.ndarray) -> np.ndarray:
-    """Give how far each value lies below the peaks that one climbs to on its left and on its right."""
+    """Compute how far each value lies below the nearest peaks on its left and right, both depths added."""
     import numpy as np
 
     depths = np.zeros_like(similarities)

@@ -1,4 +1,4 @@
-"""Read question-answering data in the format of SQuAD."""
+"""Read question-answering data in SQuAD format."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..errors import UserError
 
 @dataclass(frozen=True)
 class Paragraph:
-    """A text with questions people asked about it."""
+    """A text with questions that people asked about it."""
 
     title: str
     text: str
@@ -19,7 +19,7 @@ class Paragraph:
 
 
 def read_paragraphs(path: Path) -> list[Paragraph]:
-    """Read question-answering data in the format of SQuAD 1.1; raises UserError for another form."""
+    """Read question-answering data in SQuAD 1.1 format. Raises UserError for any other format."""
     try:
         return [
             Paragraph(
@@ -39,6 +39,6 @@ def read_paragraphs(path: Path) -> list[Paragraph]:
             for paragraph in article["paragraphs"]
         ]
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; name a file in SQuAD format") from None
+        raise UserError(f"{path}: {error.strerror}; pass a file in SQuAD format") from None
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise UserError(f"{path} is not in SQuAD format ({type(error).__name__}: {error})") from None

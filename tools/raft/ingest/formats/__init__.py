@@ -1,4 +1,4 @@
-"""The table of document formats: how a file is recognised, and which function reads it, and where."""
+"""The table of document formats: how a file is recognised, which function reads it, and in which process."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Any, NamedTuple
 
 
 class Format(NamedTuple):
-    """One row of the table. `reader` is MODULE:FUNCTION of this package, imported when first used.
+    """A document format. `reader` is MODULE:FUNCTION in this package, imported on first use.
 
-    The function gets the path of the file where `sandboxed`, else its bytes. It returns a `Parsed`, or with
-    `rows` an iterator of `Item`, each of which becomes a document of its own; it raises `Unreadable`.
+    The function takes the path of the file if `sandboxed`, else its bytes. It returns a `Parsed` or, if
+    `rows` is set, an iterator of `Item`, each of which becomes a document. It raises `Unreadable`.
     """
 
     name: str
     suffixes: tuple[str, ...]
     reader: str
-    content: tuple[str, ...] = ("", "HTML")  # what `sniff` may find in a file of these suffixes
-    sniffed: str | None = None  # a file without a known suffix is of this format if `sniff` finds this
-    sandboxed: bool = False  # parsed in a process of its own, limited in time and memory
+    content: tuple[str, ...] = ("", "HTML")  # what `sniff` may return for a file with these suffixes
+    sniffed: str | None = None  # what `sniff` returns for a file of this format without a known suffix
+    sandboxed: bool = False  # parsed in a separate process, limited in time and memory
     rows: bool = False
 
     def load(self) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""Read HTML and DOCX as plain Markdown: words, headings, lists and tables, no links, images or emphasis."""
+"""Read HTML and DOCX as Markdown: text, headings, lists and tables; no links, images or emphasis."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 MAX_UNPACKED = 200 * 1024**2  # bytes a DOCX may unpack to
 
-_FURNITURE = (
+_BOILERPLATE = (
     "script, style, noscript, template, svg, iframe, object, form, button, nav, footer, aside, [hidden], "
     "[aria-hidden=true], [role=navigation], [role=search], [role=banner], [role=contentinfo], "
     ".mw-editsection, .navbox, sup.reference, .headerlink"
@@ -24,14 +24,14 @@ _DECLARED = re.compile(rb"""<meta[^>]+charset\s*=\s*["']?([\w-]+)|<\?xml[^>]+enc
 
 
 def read_html(path: str) -> Parsed:
-    """Read an HTML page: its main part where it names one, without navigation and what is not shown.
+    """Read an HTML page: its main element if it has one, without navigation and hidden content.
 
-    Raises Unreadable where its encoding is wrong or it says nothing.
+    Raises Unreadable if it cannot be decoded.
     """
     data = Path(path).read_bytes()
     match = _DECLARED.search(data[:4096])
     declared = (match.group(1) or match.group(2)).decode("ascii") if match else ""
-    # By the HTML standard, a page that says Latin-1 or ASCII means Windows-1252.
+    # The HTML standard decodes a page declared as Latin-1 or ASCII as Windows-1252.
     if declared.casefold() in ("iso-8859-1", "latin-1", "latin1", "ascii", "us-ascii"):
         declared = "windows-1252"
     return _from_markup(decode(data, declared))
@@ -40,7 +40,7 @@ def read_html(path: str) -> Parsed:
 def read_docx(path: str) -> Parsed:
     """Read a Word document: headings, lists, tables and footnotes, no images.
 
-    Raises Unreadable where it is broken, encrypted, or unpacks to more than MAX_UNPACKED.
+    Raises Unreadable if it is broken, encrypted, or unpacks to more than MAX_UNPACKED.
     """
     import mammoth
 
@@ -59,11 +59,11 @@ def read_docx(path: str) -> Parsed:
             markup = mammoth.convert_to_html(
                 file,
                 style_map="p[style-name='Title'] => h1:fresh\np[style-name='Subtitle'] => h2:fresh",
-                convert_image=lambda image: [],  # else every picture comes inline, as base64
+                convert_image=lambda image: [],  # by default, every picture is inlined as base64
             ).value
         except (MemoryError, RecursionError):
             raise
-        except Exception as error:  # the library has no exception of its own; anything may be wrong inside
+        except Exception as error:  # the library has no exception class of its own
             raise Unreadable(f"broken: its parts cannot be read ({type(error).__name__})") from None
     return _from_markup(markup)
 
@@ -74,7 +74,7 @@ def _from_markup(markup: str) -> Parsed:
 
     soup = BeautifulSoup(markup, "html.parser")
     title = soup.title.get_text(" ", strip=True) if soup.title else ""
-    for tag in soup.select(_FURNITURE):
+    for tag in soup.select(_BOILERPLATE):
         tag.decompose()
     for tag in soup.find_all(style=_INVISIBLE):
         tag.decompose()
@@ -85,7 +85,7 @@ def _from_markup(markup: str) -> Parsed:
     text = MarkdownConverter(
         heading_style="ATX",
         bullets="-",
-        strip=["a", "img", "b", "strong", "i", "em"],  # a quote is compared with the words alone
+        strip=["a", "img", "b", "strong", "i", "em"],  # quotes are compared with the plain words
         escape_asterisks=False,
         escape_underscores=False,
         escape_misc=False,
@@ -99,7 +99,7 @@ def _from_markup(markup: str) -> Parsed:
 
 
 def _main(soup: BeautifulSoup) -> Any:
-    """Give the main part, unless it holds too little to be it."""
+    """Return the main element if it holds more than half of the text, else the whole page."""
     main = soup.select_one("main, [role=main]")
     if main and len(main.get_text()) * 2 > len(soup.get_text()):
         return main

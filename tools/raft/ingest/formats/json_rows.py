@@ -1,4 +1,4 @@
-"""Read JSON and JSONL: rows with a text field, and API documentation, each row its own document."""
+"""Read JSON and JSONL: rows with a text field and API documentation, each row a document."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ...records import Kind
 from .plain import Unreadable, decode
 
 _API_FIELDS = ("api_call", "api_name", "api_arguments", "api_signature")
-_NAME = ("api_name", "name", "title", "api_call", "call", "signature", "endpoint")  # the first there is
+_NAME = ("api_name", "name", "title", "api_call", "call", "signature", "endpoint")  # the first one present
 _LEAD = (*_NAME, "description", "functionality")
 _CODE = ("example_code", "example", "examples", "code")
 _MAX_PAGE = 100_000
@@ -19,21 +19,21 @@ _MAX_PAGE = 100_000
 
 @dataclass(frozen=True)
 class Item:
-    """One row: a document, or the reason why it is none."""
+    """A row: a document, or the reason why it is not one."""
 
-    number: int  # the line, or the place in the list, from 1
+    number: int  # 1-based line or list position
     text: str = ""
     title: str = ""
-    source: str = ""  # the row's own, empty where it names none
+    source: str = ""  # from the row itself; empty if it names none
     page: int | None = None
     kind: Kind = "text"
     reason: str = ""
 
 
 def read_json_rows(data: bytes, *, text_field: str) -> Iterator[Item]:
-    """Read a JSON file: a list of rows or strings, one row, or an object that holds one list of rows.
+    """Yield the rows of a JSON file: a list of rows or strings, one row, or an object with one list of rows.
 
-    Raises Unreadable where it is not JSON or holds nothing of the kind.
+    Raises Unreadable if it is not JSON or has none of these forms.
     """
     try:
         value = json.loads(decode(data))
@@ -55,7 +55,7 @@ def read_json_rows(data: bytes, *, text_field: str) -> Iterator[Item]:
 
 
 def _is_lines(data: bytes) -> bool:
-    """Tell whether it is JSON lines under the name of JSON: the first line alone is an object."""
+    """Return whether a .json file holds JSON lines: its first line alone is an object."""
     try:
         return isinstance(json.loads(data.lstrip().partition(b"\n")[0]), dict)
     except (ValueError, RecursionError):
@@ -63,9 +63,9 @@ def _is_lines(data: bytes) -> bool:
 
 
 def read_jsonl_rows(data: bytes, *, text_field: str) -> Iterator[Item]:
-    """Read a JSONL file: one row a line, blank lines left out.
+    """Yield the rows of a JSONL file, one a line, without blank lines.
 
-    Raises Unreadable where it is not text.
+    Raises Unreadable if it is not text.
     """
     for number, line in enumerate(decode(data).split("\n"), start=1):
         if not line.strip():
@@ -98,7 +98,7 @@ def _item(row: object, number: int, text_field: str) -> Item:
 
 
 def _is_api(row: Mapping[str, Any]) -> bool:
-    """Tell an API entry: by its field names, or by those of a function's or endpoint's description."""
+    """Return whether a row is an API entry: by its own fields, or described like a function or endpoint."""
     if any(isinstance(row.get(field), str) for field in _API_FIELDS):
         return True
     described = isinstance(row.get("description"), str)
@@ -106,7 +106,7 @@ def _is_api(row: Mapping[str, Any]) -> bool:
 
 
 def render_api(entry: Mapping[str, Any]) -> str:
-    """Write an API entry for a reader: one field a line, its name first, its example last, values whole."""
+    """Render an API entry as text: one field a line, the name first, the example last, values in full."""
     fields = [field for field in _LEAD if field in entry]
     fields += [field for field in entry if field not in (*_LEAD, *_CODE)]
     fields += [field for field in _CODE if field in entry]

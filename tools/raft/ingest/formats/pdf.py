@@ -1,4 +1,4 @@
-"""Read a PDF: pages to lines, lines to paragraphs and headings, paragraphs to one text."""
+"""Read a PDF: join the lines of its pages into paragraphs and headings, and these into one text."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _ELLIPTIC = {"und", "oder", "bzw.", "sowie", "and", "or", "to"}  # "Vor- und Nac
 
 
 def read_pdf(path: str) -> Parsed:
-    """Read the text of a PDF, page by page, headings as Markdown headings.
+    """Read the text of a PDF, with its headings as Markdown headings.
 
-    Left out: what repeats at the head or foot of the pages, page numbers, reference marks.
-    Raises Unreadable where the file is broken, encrypted, or has no text.
+    Running heads and feet, page numbers and reference marks are left out. Raises Unreadable if the
+    file is broken, encrypted, or has no text.
     """
     import pypdfium2 as pdfium
     import pypdfium2.raw as raw
@@ -49,8 +49,8 @@ def read_pdf(path: str) -> Parsed:
             broken.append(number)
         pages.append(lines)
     _drop_running_lines(pages)
-    every = "".join(line.text for lines in pages for line in lines)
-    _check_text(every, len(pages), len(scanned), len(broken))
+    all_text = "".join(line.text for lines in pages for line in lines)
+    _check_text(all_text, len(pages), len(scanned), len(broken))
     text, starts = _join_pages(pages)
     notes = []
     if broken:
@@ -77,28 +77,28 @@ def _few(numbers: list[int]) -> str:
 
 
 def _drop_running_lines(pages: list[list[Line]]) -> None:
-    """Take out, in place, what repeats at the head or foot of the pages, and page numbers there."""
+    """Remove, in place, lines that repeat at the head or foot of the pages, and page numbers there."""
     edges = []
     for lines in pages:
-        down = sorted(lines, key=lambda line: -line.y)
-        edges.append(_set_off(down) + _set_off(down[::-1]))
+        top_down = sorted(lines, key=lambda line: -line.y)
+        edges.append(_outermost(top_down) + _outermost(top_down[::-1]))
     keys = Counter(key for edge in edges for key in {_running_key(line) for line in edge})
-    often = max(2, 0.4 * len(pages))
+    threshold = max(2, 0.4 * len(pages))
     for lines, edge in zip(pages, edges, strict=True):
         drop = {
             id(line)
             for line in edge
-            if keys[_running_key(line)] >= often or _PAGE_NUMBER.fullmatch(line.text)
+            if keys[_running_key(line)] >= threshold or _PAGE_NUMBER.fullmatch(line.text)
         }
         lines[:] = [line for line in lines if id(line) not in drop]
 
 
-def _set_off(lines: list[Line]) -> list[Line]:
-    """Give the outermost lines, at most four, that a gap sets off from what is further in."""
-    for place in range(1, min(5, len(lines))):
-        gap = abs(lines[place].y - lines[place - 1].y)
-        if gap > 2 * max(lines[place].height, lines[place - 1].height):
-            return lines[:place]
+def _outermost(lines: list[Line]) -> list[Line]:
+    """Return the first lines, at most four, if a gap separates them from the rest of the page."""
+    for count in range(1, min(5, len(lines))):
+        gap = abs(lines[count].y - lines[count - 1].y)
+        if gap > 2 * max(lines[count].height, lines[count - 1].height):
+            return lines[:count]
     return []
 
 
@@ -107,14 +107,15 @@ def _running_key(line: Line) -> tuple[str, int]:
 
 
 def _join_pages(pages: list[list[Line]]) -> tuple[str, list[int]]:
-    """Join lines into paragraphs, paragraphs into text; give the offset at which each page starts."""
-    every = [line for lines in pages for line in lines]
-    body = median_height(every)
+    """Join lines into paragraphs and text; return the text and the offset at which each page starts."""
+    all_lines = [line for lines in pages for line in lines]
+    body = median_height(all_lines)
     _find_headings(pages, body)
-    sizes = sorted({_size(line, body) for line in every if line.heading}, reverse=True)
+    sizes = sorted({_size(line, body) for line in all_lines if line.heading}, reverse=True)
     levels = {size: min(level, 4) for level, size in enumerate(sizes, start=1)}
-    words = Counter(re.findall(r"\w+(?:-\w+)*", " ".join(line.text.casefold() for line in every)))
-    hyphenated = sum(line.hyphen for line in every) > 0.03 * len(every)  # else the hyphens are the words' own
+    words = Counter(re.findall(r"\w+(?:-\w+)*", " ".join(line.text.casefold() for line in all_lines)))
+    # With few hyphens at line ends, the text is not hyphenated: they belong to the words.
+    hyphenated = sum(line.hyphen for line in all_lines) > 0.03 * len(all_lines)
     text, starts = "", []
     previous: Line | None = None
     for lines in pages:
@@ -123,7 +124,7 @@ def _join_pages(pages: list[list[Line]]) -> tuple[str, list[int]]:
         for index, line in enumerate(lines):
             between = _between(lines, index, previous, pitch, body) if previous else ""
             if previous and previous.hyphen and between == " ":
-                between = _at_hyphen(text, line.text, words, hyphenated)
+                between = _resolve_hyphen(text, line.text, words, hyphenated)
             elif previous and previous.hyphen:
                 text += "-"
             text += between
@@ -133,14 +134,14 @@ def _join_pages(pages: list[list[Line]]) -> tuple[str, list[int]]:
                 text += "#" * levels[_size(line, body)] + " "
             text += line.text
             previous = line
-    for index in range(len(starts) - 1, -1, -1):  # an empty page starts where the next one does
+    for index in range(len(starts) - 1, -1, -1):  # an empty page starts where the next one starts
         if starts[index] < 0:
             starts[index] = starts[index + 1] if index + 1 < len(starts) else len(text)
     return text, starts
 
 
 def _find_headings(pages: list[list[Line]], body: float) -> None:
-    """Mark the headings: short lines in larger type, in bold, or in a font of their own above a paragraph."""
+    """Mark the headings: short lines in larger type, in bold, or in an uncommon font above a paragraph."""
     fonts = Counter[str]()
     for line in (line for lines in pages for line in lines):
         fonts[line.font] += len(line.text)
@@ -162,7 +163,7 @@ def _find_headings(pages: list[list[Line]], body: float) -> None:
 
 
 def _stands_alone(lines: list[Line], index: int, body: float) -> bool:
-    """Tell whether a line set in a font of its own is nearer to what it heads than to what is above."""
+    """Return whether a line in an uncommon font is a heading: nearer to the line below than to that above."""
     line = lines[index]
     if index + 1 == len(lines):
         return index == 0 or lines[-2].y - line.y > 1.5 * body
@@ -170,12 +171,12 @@ def _stands_alone(lines: list[Line], index: int, body: float) -> bool:
     step = line.y - below.y
     if index and 0 < lines[index - 1].y - line.y <= step:
         return False
-    own = line.font != below.font and abs(line.x0 - below.x0) < 3 and 0 < step < 2.5 * body
-    return line.bold or (own and not below.text[0].islower())
+    heads_below = line.font != below.font and abs(line.x0 - below.x0) < 3 and 0 < step < 2.5 * body
+    return line.bold or (heads_below and not below.text[0].islower())
 
 
 def _size(line: Line, body: float) -> int:
-    """Give the size that ranks a heading; all that are no larger than the text rank last."""
+    """Return the size by which a heading is ranked: 0, the last rank, unless larger than body text."""
     return round(line.height) if line.height > 1.12 * body else 0
 
 
@@ -185,7 +186,7 @@ def _median_pitch(lines: list[Line]) -> float:
 
 
 def _between(lines: list[Line], index: int, previous: Line, pitch: float, body: float) -> str:
-    """Say what stands between the previous line and this one: a blank, nothing, a line or paragraph end."""
+    """Return what joins a line to the previous one: a blank, nothing, a line end or a paragraph end."""
     line = lines[index]
     glue = _glue(previous.text, line.text)
     if line.aside and previous.aside and previous.overlaps(line):
@@ -193,35 +194,36 @@ def _between(lines: list[Line], index: int, previous: Line, pitch: float, body: 
     changed = abs(line.height - previous.height) > 0.12 * body or line.aside != previous.aside
     if changed or previous.heading != line.heading:
         return "\n\n"
-    goes_on = previous.hyphen or (line.text[0].islower() and not _STOP.search(previous.text))
+    continues = previous.hyphen or (line.text[0].islower() and not _STOP.search(previous.text))
     step = previous.y - line.y
     if index == 0 or step < 0 or not previous.overlaps(line):  # a new page, a new column
-        return glue if goes_on else "\n\n"
+        return glue if continues else "\n\n"
     if step > 1.25 * pitch:
         return "\n\n"
     near = [other for other in lines[max(0, index - 4) : index + 3] if other.overlaps(previous)]
     if max(len(other.text) * (1 + _wide(other.text[-1])) for other in near) < 36 and not previous.hyphen:
         return "\n"  # a list of short items
-    if goes_on or _is_full(lines, index - 1, near):
+    if continues or _is_full(lines, index - 1, near):
         return glue
     return "\n\n" if _STOP.search(previous.text) and len(previous.text) > 40 else "\n"
 
 
 def _is_full(lines: list[Line], index: int, near: list[Line]) -> bool:
-    """Tell whether the next line's first word would not have fitted on this line."""
-    line, after = lines[index], lines[index + 1].text
-    word = after[:2] if _wide(after[0]) else after.split()[0]
+    """Return whether the next line's first word would not have fitted on this line."""
+    line, following = lines[index], lines[index + 1].text
+    word = following[:2] if _wide(following[0]) else following.split()[0]
     per_char = (line.x1 - line.x0) / max(1, len(line.text))
-    room = line.x0 - min(o.x0 for o in near) if line.rtl else max(o.x1 for o in near) - line.x1
+    left, right = min(other.x0 for other in near), max(other.x1 for other in near)
+    room = line.x0 - left if line.rtl else right - line.x1
     if room <= (len(word) + 1) * per_char:
         return True
     above = [other for other in lines[max(0, index - 2) : index] if other.overlaps(line)]
-    # The column may widen right below, where a picture ends: then the lines above say what is full.
-    return len(above) == 2 and len(line.text) > 30 and max(o.x1 for o in above) - line.x1 <= 2
+    # The column may widen right below the end of a picture: then compare with the lines above.
+    return len(above) == 2 and len(line.text) > 30 and max(other.x1 for other in above) - line.x1 <= 2
 
 
 def _wide(char: str) -> bool:
-    """Tell whether the script of this character sets no blanks between words."""
+    """Return whether the script of a character sets no blanks between words."""
     if unicodedata.east_asian_width(char) in ("W", "F"):
         return not "가" <= char <= "힣"
     return "\u0e00" <= char <= "\u0eff" or "\u1000" <= char <= "\u109f" or "\u1780" <= char <= "\u17ff"
@@ -233,8 +235,11 @@ def _glue(before: str, after: str) -> str:
     return "" if _wide(before[-1]) and _wide(after[0]) else " "
 
 
-def _at_hyphen(text: str, after: str, words: Counter[str], hyphenated: bool) -> str:
-    """Decide what a hyphen at a line end was: a division of the word, the word's own, or an elision."""
+def _resolve_hyphen(text: str, after: str, words: Counter[str], hyphenated: bool) -> str:
+    """Return what replaces a hyphen at a line end.
+
+    Nothing if it divided a word, "-" if it belongs to the word, "- " if it stands for an elided part.
+    """
     head = re.search(r"[\w-]*$", text)
     tail = re.match(r"[\w-]*", after)
     left, right = (head.group() if head else ""), (tail.group() if tail else "")

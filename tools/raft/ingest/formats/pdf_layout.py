@@ -1,4 +1,4 @@
-"""Give the lines of a PDF page in the order a person reads them: by place, not by when they were painted."""
+"""Extract the lines of a PDF page in reading order, by position rather than by the order of painting."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 Box = tuple[float, float, float, float]  # left, right, bottom, height
 
 _LINE_ENDS = (10, 13, 2, 0xFFFE)
-_HYPHENS = (2, 0xFFFE)  # PDFium's marks for a hyphen at a line end, in place of both
-# [12], [a], [note 3], with the page some encyclopedias add: [1]:163–167
+_HYPHENS = (2, 0xFFFE)  # PDFium's codes for a hyphen and the line end after it
+# [12], [a], [note 3], with the page numbers that some encyclopedias add: [1]:163–167
 _MARK = r"\[(?:\d{1,3}|[a-z]|(?:note|nb|Anm\.) ?\d+)\](?::\d+(?:[–-]\d+)?)?"
 _MARK_AFTER_STOP = re.compile(rf"(?<=[.,;:!?)\]\"”’»。，、])\s?(?:{_MARK})+(?=\s|$)")
 _RAISED_MARK = re.compile(rf"\s?(?:{_MARK})+")
@@ -27,40 +27,40 @@ _BOLD = re.compile(r"bold|black|heavy|CMBX", re.IGNORECASE)
 
 @dataclass
 class Line:
-    """One visual line: its text and its box in points, y upwards, height taken from its tallest part."""
+    """A visual line: its text and its box in points, y upwards, with the height of its tallest part."""
 
     text: str
     x0: float
     x1: float
     y: float
     height: float
-    font: str = ""  # empty where the line begins in one font and ends in another
-    hyphen: bool = False  # ended in a hyphen, which is not in text
+    font: str = ""  # empty if the line begins and ends in different fonts
+    hyphen: bool = False  # ended in a hyphen, which text does not include
     rtl: bool = False
-    marked: bool = False  # a reference mark stood before text
-    mark_after: bool = False
-    aside: bool = False  # of a box or caption beside the running text
+    marked: bool = False  # a reference mark preceded text
+    mark_after: bool = False  # a reference mark followed text
+    aside: bool = False  # part of a box or caption beside the running text
     heading: bool = False
 
     @property
     def bold(self) -> bool:
-        """Tell by its font's name whether the line is bold: the weight is rarely given."""
+        """Return whether the line is bold, by the name of its font: PDFs rarely state the weight."""
         return _BOLD.search(self.font) is not None
 
     def beside(self, other: Line) -> bool:
-        """Tell whether the two overlap in height and not in width."""
+        """Return whether two lines are side by side: they overlap vertically and not horizontally."""
         apart = self.x1 <= other.x0 + 1 or other.x1 <= self.x0 + 1
         return apart and abs(self.y - other.y) < 0.6 * max(self.height, other.height)
 
     def overlaps(self, other: Line) -> bool:
-        """Tell whether the two share a part of the page's width."""
+        """Return whether two lines overlap horizontally."""
         return min(self.x1, other.x1) - max(self.x0, other.x0) > 1
 
 
 def page_lines(page: PdfPage) -> list[Line]:
-    """Give the visual lines of a page in reading order, without reference marks.
+    """Return the visual lines of a page in reading order, without reference marks.
 
-    Raises PdfiumError where the page cannot be parsed.
+    Raises PdfiumError if the page cannot be parsed.
     """
     import pypdfium2.raw as raw
 
@@ -73,13 +73,13 @@ def page_lines(page: PdfPage) -> list[Line]:
     for end in range(count + 1):
         if end < count and chars[end] not in _LINE_ENDS:
             continue
-        shown = [index for index in range(start, end) if chars[index] > 32 and chars[index] != 0xA0]
+        visible = [index for index in range(start, end) if chars[index] > 32 and chars[index] != 0xA0]
         start = end + 1
-        if not shown:
+        if not visible:
             continue
-        line = _line_of(chars, shown, box)
+        line = _build_line(chars, visible, box)
         line.hyphen = end < count and chars[end] in _HYPHENS
-        font, last_font = (_font(textpage, index) for index in (shown[0], shown[-1]))
+        font, last_font = (_font(textpage, index) for index in (visible[0], visible[-1]))
         line.font = font if font == last_font else ""
         if lines and _same_line(lines[-1], line):
             _extend(lines[-1], line)
@@ -90,25 +90,25 @@ def page_lines(page: PdfPage) -> list[Line]:
 
 
 def median_height(lines: list[Line]) -> float:
-    """Give the height of the body text: the median, long lines counting more."""
+    """Compute the height of the body text: the median of the lines, weighted by their length."""
     return statistics.median(line.height for line in lines for _ in range(1 + len(line.text) // 8))
 
 
 def _boxes(page: PdfPage, textpage: Any) -> Callable[[int], Box]:
-    """Give a function from a character's index to its box on the page turned upright."""
+    """Return a function from the index of a character to its box on the page turned upright."""
     import pypdfium2.raw as raw
 
-    turn, (width, height) = page.get_rotation(), page.get_size()
+    rotation, (width, height) = page.get_rotation(), page.get_size()
     rect = raw.FS_RECTF()
 
     def box(index: int) -> Box:
         raw.FPDFText_GetLooseCharBox(textpage, index, byref(rect))
         x0, x1, y0, y1 = rect.left, rect.right, rect.bottom, rect.top
-        if turn == 90:
+        if rotation == 90:
             x0, x1, y0, y1 = y0, y1, height - x1, height - x0
-        elif turn == 180:
+        elif rotation == 180:
             x0, x1, y0, y1 = width - x1, width - x0, height - y1, height - y0
-        elif turn == 270:
+        elif rotation == 270:
             x0, x1, y0, y1 = width - y1, width - y0, x0, x1
         return x0, x1, y0, y1 - y0
 
@@ -120,38 +120,39 @@ def _font(textpage: Any, index: int) -> str:
 
     name = create_string_buffer(128)
     raw.FPDFText_GetFontInfo(textpage, index, name, len(name), None)
-    return name.value.decode("utf-8", "replace").rpartition("+")[2]  # subsets: AAAAAB+Georgia, AAAAAC+Georgia
+    # Subsets of a font have a prefix: AAAAAB+Georgia, AAAAAC+Georgia.
+    return name.value.decode("utf-8", "replace").rpartition("+")[2]
 
 
-def _line_of(chars: list[int], shown: list[int], box: Callable[[int], Box]) -> Line:
-    first, last = shown[0], shown[-1]
-    # Surrogate halves come one by one on systems with 16-bit characters: passing through UTF-16 joins them.
+def _build_line(chars: list[int], visible: list[int], box: Callable[[int], Box]) -> Line:
+    first, last = visible[0], visible[-1]
+    # On systems with 16-bit characters surrogates come as two codes; a round trip through UTF-16 joins them.
     codes = b"".join(code.to_bytes(4, "little") for code in chars[first : last + 1])
     text = codes.decode("utf-32-le", "surrogatepass")
     text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    boxes = [box(index) for index in {first, shown[len(shown) // 2], last}]
-    tall = max(boxes, key=lambda item: item[3])
+    boxes = [box(index) for index in {first, visible[len(visible) // 2], last}]
+    tallest = max(boxes, key=lambda item: item[3])
     marked = mark_after = False
     if "[" in text and len(text) == last + 1 - first:
-        # A mark set smaller than its line is a reference; x[1] in a line of code is not.
+        # A mark in smaller type than its line is a reference; x[1] in a line of code is not.
         for match in reversed(list(_RAISED_MARK.finditer(text))):
-            at = first + match.start() + match.group().index("[")
-            if box(at)[3] < 0.9 * tall[3] and len(match.group()) < len(text):
+            bracket = first + match.start() + match.group().index("[")
+            if box(bracket)[3] < 0.9 * tallest[3] and len(match.group()) < len(text):
                 marked = marked or match.start() == 0
                 mark_after = mark_after or match.end() == len(text)
                 text = text[: match.start()] + text[match.end() :]
     text = " ".join(_MARK_AFTER_STOP.sub("", text).replace("\xad", "").split())
     rtl = sum(unicodedata.bidirectional(char) in ("R", "AL") for char in text) * 2 > len(text)
     x0, x1 = min(item[0] for item in boxes), max(item[1] for item in boxes)
-    return Line(text, x0, x1, tall[2], tall[3], rtl=rtl, marked=marked, mark_after=mark_after)
+    return Line(text, x0, x1, tallest[2], tallest[3], rtl=rtl, marked=marked, mark_after=mark_after)
 
 
 def _same_line(left: Line, right: Line) -> bool:
-    """Tell whether a piece goes on the line before it: PDFium breaks a line at what is raised or lowered."""
+    """Return whether `right` continues the line `left`: PDFium breaks a line at raised or lowered text."""
     gap = left.x0 - right.x1 if left.rtl else right.x0 - left.x1
-    tall = max(left.height, right.height)
-    middle = left.y + left.height / 2, right.y + right.height / 2
-    return not left.hyphen and -0.5 * tall < gap < 2.5 * tall and abs(middle[0] - middle[1]) < 0.45 * tall
+    height = max(left.height, right.height)
+    shift = abs(left.y + left.height / 2 - (right.y + right.height / 2))
+    return not left.hyphen and -0.5 * height < gap < 2.5 * height and shift < 0.45 * height
 
 
 def _extend(line: Line, piece: Line) -> None:
@@ -171,10 +172,10 @@ def _extend(line: Line, piece: Line) -> None:
 
 
 def _in_reading_order(lines: list[Line]) -> list[Line]:
-    """FineTuneSpec lines as read. PDFs paint in an order that is mostly right: keep it, and mend two faults.
+    """Sort lines into reading order: the order of painting, which is mostly right, with two corrections.
 
-    Captions and boxes beside the text go to a paragraph's end, so that they do not stand in the
-    middle of a sentence; what was painted late (headings, often) goes above what it stands above.
+    Captions and boxes beside the text move to the end of a paragraph, so that they do not interrupt a
+    sentence; lines painted late (often headings) move before the lines below them.
     """
     if not lines:
         return lines
@@ -184,22 +185,22 @@ def _in_reading_order(lines: list[Line]) -> list[Line]:
     for line in lines:
         if line.aside:
             continue
-        place = len(flow)
+        position = len(flow)
         if flow and line.y > flow[-1].y:
             below = (index for index, other in enumerate(flow) if other.y < line.y and other.overlaps(line))
-            place = next(below, place)
-        flow.insert(place, line)
+            position = next(below, position)
+        flow.insert(position, line)
     return _place_asides([line for line in lines if line.aside], flow, body)
 
 
 def _find_asides(lines: list[Line], body: float) -> None:
-    """Mark the lines of boxes and captions: narrow, of no larger type, beside lines that are wide."""
+    """Mark the lines of boxes and captions, in place: narrow, not in larger type, beside wide lines."""
     width = max(line.x1 for line in lines) - min(line.x0 for line in lines)
     wide = [line for line in lines if line.x1 - line.x0 >= 0.4 * width]
     narrow = [line for line in lines if line.x1 - line.x0 < 0.4 * width]
     for line in narrow:
         line.aside = line.height < 1.1 * body and any(line.beside(other) for other in wide)
-    # Lines of a box that happen to have nothing beside them belong to it all the same.
+    # A line of a box belongs to it even if there is no line beside it.
     for before, after in (*pairwise(narrow), *pairwise(reversed(narrow))):
         if before.aside and before.overlaps(after) and abs(before.y - after.y) < 2.5 * body:
             after.aside = True
@@ -209,7 +210,7 @@ def _find_asides(lines: list[Line], body: float) -> None:
 
 
 def _place_asides(asides: list[Line], flow: list[Line], body: float) -> list[Line]:
-    """Put each box after the paragraph it stands beside, or, where that goes on overleaf, before it."""
+    """Insert each box after the paragraph beside it, or before it if that continues on the next page."""
     groups: list[list[Line]] = []
     for line in asides:
         if groups and groups[-1][-1].overlaps(line) and 0 < groups[-1][-1].y - line.y < 2.5 * body:
@@ -218,14 +219,14 @@ def _place_asides(asides: list[Line], flow: list[Line], body: float) -> list[Lin
             groups.append([line])
     for group in groups:
         ends = [
-            place
-            for place in range(1, len(flow))
-            if flow[place - 1].height < 1.1 * body
-            and not flow[place].aside
-            and (flow[place - 1].y - flow[place].y > 1.6 * body or flow[place].height >= 1.12 * body)
+            index
+            for index in range(1, len(flow))
+            if flow[index - 1].height < 1.1 * body
+            and not flow[index].aside
+            and (flow[index - 1].y - flow[index].y > 1.6 * body or flow[index].height >= 1.12 * body)
         ]
-        whole = not flow or flow[-1].text.endswith((".", "!", "?", ":", "。"))
-        last = len(flow) if whole or not ends else ends[-1]
-        place = next((place for place in ends if flow[place].y < group[0].y), last)
-        flow[place:place] = group
+        complete = not flow or flow[-1].text.endswith((".", "!", "?", ":", "。"))
+        last = len(flow) if complete or not ends else ends[-1]
+        position = next((index for index in ends if flow[index].y < group[0].y), last)
+        flow[position:position] = group
     return flow

@@ -1,4 +1,4 @@
-"""Read text and Markdown, and tell what a file really is by its first bytes."""
+"""Read plain text and Markdown, decode bytes, and detect the type of a file from its first bytes."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import TypedDict
 
 
 class Unreadable(Exception):
-    """A file or item of no use, with the one reason that is shown for it."""
+    """A file or item that cannot be used; the message is the reason shown to the user."""
 
 
 class Parsed(TypedDict):
-    """What a format's reader makes of a file; the text is not safe yet."""
+    """What a format's reader returns for a file; the text is not sanitized yet."""
 
     text: str
-    title: str  # empty where the file does not say
+    title: str  # empty if the file has none
     page_starts: list[int]
     notes: list[str]  # parts that could not be read
 
@@ -30,8 +30,8 @@ _MAGIC = (
     (b"\x1f\x8b", "gzip"),
     (b"{\\rtf", "RTF"),
 )
-# The UTF-32 mark begins like the UTF-16 one, so it is tried first.
-_MARKS = (
+# The UTF-32 mark begins with the bytes of the UTF-16 mark, so it is tried first.
+_BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
     (codecs.BOM_UTF32_BE, "utf-32-be"),
@@ -39,17 +39,15 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)\n(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
-
-
 _HTML = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype html|html|head)\b", re.I | re.S)
 
 
 def sniff(head: bytes) -> str:
-    """Name what the first bytes show: a known binary format, "HTML", "binary", or "" for what may be text."""
+    """Return what the first bytes are: a known binary format, "HTML", "binary", or "" if they may be text."""
     for magic, name in _MAGIC:
         if head.startswith(magic):
             return name
-    if any(head.startswith(mark) for mark, _ in _MARKS):
+    if any(head.startswith(mark) for mark, _ in _BYTE_ORDER_MARKS):
         return ""
     if b"\x00" in head:
         return "binary"
@@ -57,11 +55,12 @@ def sniff(head: bytes) -> str:
 
 
 def decode(data: bytes, declared: str = "") -> str:
-    """Decode by the byte order mark, then the declared encoding, then UTF-8.
+    """Decode by the byte order mark, else the declared encoding, else as UTF-8.
 
-    A guess from letter frequencies is wrong too often to learn from: raises Unreadable instead.
+    Encodings are not guessed from letter frequencies, since the guess is wrong too often for training
+    data. Raises Unreadable if the bytes do not fit the encoding.
     """
-    for mark, encoding in _MARKS:
+    for mark, encoding in _BYTE_ORDER_MARKS:
         if data.startswith(mark):
             data, declared = data[len(mark) :], encoding
             break
@@ -78,18 +77,18 @@ def decode(data: bytes, declared: str = "") -> str:
 
 
 def read_text(data: bytes) -> Parsed:
-    """Read plain text. Raises Unreadable where it is not text or is empty."""
+    """Read plain text. Raises Unreadable if it cannot be decoded."""
     return {"text": decode(data).strip(), "title": "", "page_starts": [], "notes": []}
 
 
 def read_markdown(data: bytes) -> Parsed:
-    """Read Markdown as it stands, but for a front matter block, of which the title is kept."""
+    """Read Markdown unchanged, except that a front matter block is reduced to its title."""
     text = decode(data).replace("\r\n", "\n").strip()
     title = ""
     if front := _FRONT_MATTER.match(text):
         text = text[front.end() :].strip()
-        if named := re.search(r"(?m)^title:[ \t]*(['\"]?)(.+?)\1[ \t]*$", front.group(1)):
-            title = named.group(2)
+        if field := re.search(r"(?m)^title:[ \t]*(['\"]?)(.+?)\1[ \t]*$", front.group(1)):
+            title = field.group(2)
     if not title and (heading := re.search(r"(?m)^#[ \t]+(.+?)[ \t]*#*$", text)):
         title = heading.group(1)
     return {"text": text, "title": title, "page_starts": [], "notes": []}
