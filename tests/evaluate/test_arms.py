@@ -1,4 +1,4 @@
-"""The arms of a comparison: what each is asked, and which documents it gets."""
+"""The arms of a comparison: their prompts, and the documents they get."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def test_the_arms_are_those_of_the_paper() -> None:
     assert [ARMS[name].prompt for name in ("rag", "dsf_rag", "raft")] == ["chain_of_thought"] * 3
     assert [name for name, arm in ARMS.items() if not arm.with_documents] == ["closed_book", "dsf"]
     assert [arm.name for arm in choose_arms(["rag", "raft"], ["baseline", "raft"])] == ["rag", "raft"]
-    for names, roles, told in (
-        (["rag", "best"], ["baseline"], "no arm 'best'"),
-        (["rag", "dsf"], ["baseline"], "needs a model: name it with --dsf"),
+    for names, roles, message in (
+        (["rag", "best"], ["baseline"], "unknown arm 'best'"),
+        (["rag", "dsf"], ["baseline"], "needs a model: pass --dsf"),
         (["rag"], ["baseline"], "at least two arms"),
     ):
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(UserError, match=message):
             choose_arms(names, roles)
 
 
@@ -49,45 +49,45 @@ def test_questions_are_joined_by_id() -> None:
     assert len(set(ids)) == 3
     assert ids[2] == "7"
     assert ids == question_ids(json.loads(json.dumps(rows)))
-    with pytest.raises(UserError, match="questions 1 and 4 are the same"):
+    with pytest.raises(UserError, match="questions 1 and 4 have the same id"):
         question_ids([*rows, rows[0]])
 
 
-def test_distractors_grow_around_the_oracle() -> None:
+def test_distractors_are_added_around_the_oracle() -> None:
     hits = [hit(f"Text {rank}.", rank=rank, source=f"{rank}.txt") for rank in range(1, 20)]
     hits[2]["text"] = "So it is fish, all the same."
     gold = Gold(("fish",), frozenset({"5.txt"}))
-    places = set()
+    positions = set()
     for id in map(str, range(40)):
-        given = with_distractors(hits, gold, (0, 1, 10), id)
-        assert [len(documents) for documents in given] == [1, 2, 11]
-        sources = [[one["source"] for one in documents] for documents in given]
-        assert all(of.count("5.txt") == 1 for of in sources)
-        assert "3.txt" not in sources[2], "a document that holds the answer is no distractor"
-        assert [one for one in sources[2] if one != "5.txt"][:3] == ["1.txt", "2.txt", "4.txt"]
+        by_count = with_distractors(hits, gold, (0, 1, 10), id)
+        assert [len(documents) for documents in by_count] == [1, 2, 11]
+        sources = [[document["source"] for document in documents] for documents in by_count]
+        assert all(row.count("5.txt") == 1 for row in sources)
+        assert "3.txt" not in sources[2], "a document that contains the answer is not a distractor"
+        assert [source for source in sources[2] if source != "5.txt"][:3] == ["1.txt", "2.txt", "4.txt"]
         assert set(sources[1]) <= set(sources[2])
-        places.add(sources[2].index("5.txt"))
-    assert len(places) > 8
+        positions.add(sources[2].index("5.txt"))
+    assert len(positions) > 8
     assert with_distractors(hits, Gold(("fish",), frozenset({"99.txt"})), (0,), "1") == []
     assert with_distractors(hits[4:6], gold, (0, 5), "1") == []
 
 
-def test_the_oracle_is_taken_out_with_all_that_holds_the_answer() -> None:
+def test_without_the_oracle_no_document_contains_the_answer() -> None:
     hits = [hit(f"Text {rank}.", rank=rank, source=f"{rank}.txt") for rank in range(1, 8)]
     hits[2]["text"] = "So it is fish, all the same."
     gold = Gold(("fish",), frozenset({"2.txt"}))
-    assert [one["source"] for one in without_oracle(hits, gold, 3)] == ["1.txt", "4.txt", "5.txt"]
+    assert [document["source"] for document in without_oracle(hits, gold, 3)] == ["1.txt", "4.txt", "5.txt"]
     assert without_oracle(hits, gold, 6) == [], "too few are left"
-    assert without_oracle(hits, Gold(("fish",)), 3) == [], "which one is the oracle is not known"
+    assert without_oracle(hits, Gold(("fish",)), 3) == [], "the oracle is unknown"
 
 
-def test_a_sample_is_the_same_each_time() -> None:
-    ids = [str(at) for at in range(50)]
+def test_a_sample_is_deterministic() -> None:
+    ids = [str(number) for number in range(50)]
     assert sample(ids, 10, 1) == sample(ids, 10, 1) != sample(ids, 10, 2)
     assert sample(ids, 99, 1) == list(range(50))
 
 
-def test_an_arm_keeps_the_time_its_replies_once_took(tmp_path: Path) -> None:
+def test_cache_hits_keep_the_time_of_the_original_call(tmp_path: Path) -> None:
     questions = [{"question": "What do otters eat?"}, {"question": "What do herons do?"}]
     documents = [[hit("Otters eat fish.")], [hit("Herons stand still.")]]
 
@@ -110,7 +110,7 @@ def test_an_arm_keeps_the_time_its_replies_once_took(tmp_path: Path) -> None:
     assert unknown[0]["seconds"] is None
 
 
-# The gold answer, a document that holds it, and one that does not: scripts that set no blanks, and one with endings.
+# The gold answer, a document that contains it, and one that does not: scripts without spaces, and one with endings.
 HOLDING = [
     ("十五名法官", "最高法院设在首都，共有十五名法官。", "最高法院设在首都，法官由总统任命。"),
     (
@@ -124,14 +124,14 @@ HOLDING = [
 
 
 @pytest.mark.parametrize(("answer", "holding", "other"), HOLDING)
-def test_a_document_that_holds_the_answer_is_no_distractor_in_any_script(
+def test_a_document_that_contains_the_answer_is_not_a_distractor_in_any_script(
     answer: str, holding: str, other: str
 ) -> None:
     hits = [
         hit(text, rank=rank, source=f"{rank}.txt") for rank, text in enumerate((holding, "x", other), start=1)
     ]
     gold = Gold((answer,), frozenset({"2.txt"}))
-    assert [one["text"] for one in without_oracle(hits, gold, 1)] == [other]
-    assert without_oracle(hits, gold, 2) == [], "the document with the answer is not handed out"
+    assert [document["text"] for document in without_oracle(hits, gold, 1)] == [other]
+    assert without_oracle(hits, gold, 2) == [], "the document with the answer is left out"
     (documents,) = with_distractors(hits, gold, (1,), "1")
-    assert sorted(one["text"] for one in documents) == sorted(["x", other])
+    assert sorted(document["text"] for document in documents) == sorted(["x", other])

@@ -1,4 +1,4 @@
-"""How far a judge agrees with labels: the measures, the labelled answers, the command."""
+"""A judge's agreement with labels: the measures, the labelled answers, the command."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def verdicts(pairs: list[dict[str, Any]], score: Any) -> list[dict[str, Verdict]
     return [{name: Verdict(score(pair, name), "") for name in JUDGEMENTS} for pair in pairs]
 
 
-def test_the_labelled_answers_are_whole_and_varied() -> None:
+def test_the_labelled_answers_are_complete_and_varied() -> None:
     pairs = read_pairs()
     assert len(pairs) >= 40
     assert all(pair["labels"].keys() == set(JUDGEMENTS) and pair["why"] for pair in pairs)
     for name in ("similarity", "groundedness"):
         assert {pair["labels"][name] for pair in pairs} == {1, 2, 3, 4, 5}
-    at = {pair["id"]: pair for pair in pairs}
-    twins = [(pair, at[pair["short"]]) for pair in pairs if "short" in pair]
+    by_id = {pair["id"]: pair for pair in pairs}
+    twins = [(pair, by_id[pair["short"]]) for pair in pairs if "short" in pair]
     assert len(twins) >= 5
     assert all(len(long["answer"]) > 1.5 * len(short["answer"]) for long, short in twins)
 
@@ -40,17 +40,22 @@ def test_the_labelled_answers_are_whole_and_varied() -> None:
 def test_a_judge_that_follows_the_labels_agrees() -> None:
     pairs = read_pairs()
     same = verdicts(pairs, lambda pair, name: pair["labels"][name])
-    told = measure_agreement(pairs, same, same)
-    for of in told["judgements"].values():
-        assert (of["n"], of["missing"], of["exact"]["mean"], of["error"]) == (len(pairs), 0, 1, 0)
-        assert (of["kappa"], of["correlation"]) == (pytest.approx(1), pytest.approx(1))
-    assert told["length"]["mean"] == told["position"]["mean"] == told["moved"]["mean"] == 0
+    agreement = measure_agreement(pairs, same, same)
+    for result in agreement["judgements"].values():
+        assert (result["n"], result["missing"], result["exact"]["mean"], result["error"]) == (
+            len(pairs),
+            0,
+            1,
+            0,
+        )
+        assert (result["kappa"], result["correlation"]) == (pytest.approx(1), pytest.approx(1))
+    assert agreement["length"]["mean"] == agreement["position"]["mean"] == agreement["moved"]["mean"] == 0
 
 
-def test_a_judge_of_no_use_is_seen_through() -> None:
+def test_a_useless_judge_is_detected() -> None:
     pairs = read_pairs()
-    always = measure_agreement(pairs, verdicts(pairs, lambda *_: 5), verdicts(pairs, lambda *_: 5))
-    similarity = always["judgements"]["similarity"]
+    constant = measure_agreement(pairs, verdicts(pairs, lambda *_: 5), verdicts(pairs, lambda *_: 5))
+    similarity = constant["judgements"]["similarity"]
     assert similarity["correlation"] is None
     assert similarity["kappa"] <= 0
     assert similarity["error"] > 1
@@ -59,18 +64,20 @@ def test_a_judge_of_no_use_is_seen_through() -> None:
     assert silent["length"]["mean"] is None
 
 
-def test_biases_are_told() -> None:
+def test_biases_are_measured() -> None:
     pairs = read_pairs()
     wordy = verdicts(pairs, lambda pair, name: 5 if len(pair["answer"]) > 80 else 3)
-    turned = [{"groundedness": Verdict(max(1, of["groundedness"].score - 1), "")} for of in wordy]
-    told = measure_agreement(pairs, wordy, turned)  # type: ignore[arg-type]
-    assert told["length"]["low"] > 1
-    assert told["position"]["mean"] == -1
-    assert told["moved"]["mean"] == 1
+    reversed_verdicts = [
+        {"groundedness": Verdict(max(1, by_name["groundedness"].score - 1), "")} for by_name in wordy
+    ]
+    agreement = measure_agreement(pairs, wordy, reversed_verdicts)  # type: ignore[arg-type]
+    assert agreement["length"]["low"] > 1
+    assert agreement["position"]["mean"] == -1
+    assert agreement["moved"]["mean"] == 1
 
 
-def test_the_measures_equal_scipys_and_scikit_learns() -> None:
-    """The references: scipy.stats.spearmanr and sklearn.metrics.cohen_kappa_score, which came with sentence-transformers."""
+def test_the_measures_agree_with_scipy_and_scikit_learn() -> None:
+    """The references: scipy.stats.spearmanr and sklearn.metrics.cohen_kappa_score, installed with sentence-transformers."""
     stats = pytest.importorskip("scipy.stats")
     metrics = pytest.importorskip("sklearn.metrics")
     rng = np.random.default_rng(1)
@@ -87,13 +94,13 @@ def test_the_measures_equal_scipys_and_scikit_learns() -> None:
     "line",
     ["{}", "nothing", '{"id": "a", "question": "?", "gold": "x", "answer": "x", "documents": [], "labels": {"similarity": 6}}'],
 )  # fmt: skip
-def test_a_line_that_is_no_labelled_answer_is_named(tmp_path: Path, line: str) -> None:
+def test_an_invalid_line_is_reported_by_number(tmp_path: Path, line: str) -> None:
     (tmp_path / "pairs.jsonl").write_text(line, encoding="utf-8")
     with pytest.raises(UserError, match="line 1: want id"):
         read_pairs(tmp_path / "pairs.jsonl")
 
 
-def test_the_command_says_how_far_a_judge_agrees(tmp_path: Path) -> None:
+def test_the_command_reports_the_agreement(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tools", "judge-check", "--out", str(tmp_path), "--judge"]
     with scripted_endpoint() as endpoint:
         done = subprocess.run([*command, f"{endpoint.url}:counter"], cwd=ROOT, capture_output=True, text=True)
@@ -101,7 +108,7 @@ def test_the_command_says_how_far_a_judge_agrees(tmp_path: Path) -> None:
         subprocess.run([*command, f"{endpoint.url}:counter"], cwd=ROOT, capture_output=True, check=True)
         assert endpoint.stats()["calls"] == calls
     assert done.returncode == 0, done.stderr
-    told = json.loads((tmp_path / "judge.json").read_text(encoding="utf-8"))
-    assert told["judgements"]["groundedness"]["n"] == told["pairs"] == len(read_pairs())
+    result = json.loads((tmp_path / "judge.json").read_text(encoding="utf-8"))
+    assert result["judgements"]["groundedness"]["n"] == result["pairs"] == len(read_pairs())
     assert done.stdout.splitlines()[-1].startswith("Judge: counter on ")
-    assert "length: the longer of two answers" in done.stdout
+    assert "length: the longer of two equivalent answers" in done.stdout

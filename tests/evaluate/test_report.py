@@ -1,4 +1,4 @@
-"""The report: what it says first, what it shows, and that nothing a document says gets out of its place."""
+"""The report: what comes first, what it shows, and that the text of documents and models is escaped."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def compared(
     count: int = 40, failed: int = 0, hostile: str = ""
 ) -> tuple[dict[str, Any], list[Any], list[Any]]:
     """Compare two arms; the second is right twice as often, and fails on the first `failed` questions."""
-    ids = [f"{at:03}" for at in range(count)]
+    ids = [f"{number:03}" for number in range(count)]
     golds = [Gold((f"fish {id}",), frozenset({f"{id}.txt"})) for id in ids]
     documents = [
         [
@@ -53,15 +53,15 @@ def compared(
     ]
     quote = "##begin_quote##Otters eat fish {}.##end_quote##"
     answers: dict[str, list[dict[str, Any]]] = {"rag": [], "raft": []}
-    for at, id in enumerate(ids):
+    for i, id in enumerate(ids):
         wrong = f"Otters fly. ##begin_quote##Otters fly.##end_quote## {hostile}\n<ANSWER>: sky"
         right = f"It says {quote.format(id)}\n<ANSWER>: fish {id}"
-        answers["rag"].append(answer(id, "rag", right if at % 3 == 0 else wrong, documents[at]))
-        error = "HTTP 500" if at < failed else ""
-        answers["raft"].append(answer(id, "raft", right if at % 3 else wrong, documents[at], error))
+        answers["rag"].append(answer(id, "rag", right if i % 3 == 0 else wrong, documents[i]))
+        error = "HTTP 500" if i < failed else ""
+        answers["raft"].append(answer(id, "raft", right if i % 3 else wrong, documents[i], error))
     scores = {arm: score_answers(rows, golds) for arm, rows in answers.items()}
     errors = {arm: sum(bool(row["error"]) for row in rows) for arm, rows in answers.items()}
-    known = dict(zip(ids, golds, strict=True))
+    golds_by_id = dict(zip(ids, golds, strict=True))
     comparison = compare_arms(
         scores, baseline="rag", slices=slices_of(questions, golds, documents), errors=errors
     )
@@ -71,14 +71,14 @@ def compared(
         "costs": {"rag": cost, "raft": {**cost, "dollars_per_1000": 0.5}},
         "break_even": {"raft": {"dataset": 3.0, "training": 1.5, "ratio": 4.0, "saved_per_1000": 1.5, "questions": 3000}},
         "distractors": summarise_distractor_sweep(
-            {arm: {0: rows[:10], 10: rows[10:20]} for arm, rows in answers.items()}, known, asked=10
+            {arm: {0: rows[:10], 10: rows[10:20]} for arm, rows in answers.items()}, golds_by_id, total=10
         ),
-        "without_oracle": summarise_without_oracle(answers, known, asked=count),
+        "without_oracle": summarise_without_oracle(answers, golds_by_id, total=count),
         "settings": {"questions": "q.jsonl", "k": 2, "mode": "fused", "models": {"baseline": "m", "raft": "t"},
                      "judge": None, "index": {"chunks": 2}, "seen_in_training": 0},
     }  # fmt: skip
-    said = (ids, questions, golds, answers, scores)
-    return comparison, pick_examples(*said, baseline="rag"), tabulate(*said, baseline="rag")
+    results = (ids, questions, golds, answers, scores)
+    return comparison, pick_examples(*results, baseline="rag"), tabulate(*results, baseline="rag")
 
 
 def test_the_largest_wins_and_losses_are_picked() -> None:
@@ -89,33 +89,33 @@ def test_the_largest_wins_and_losses_are_picked() -> None:
     assert differences[:10] == sorted(differences[:10], reverse=True) and min(differences[:10]) > 0 > max(
         differences[10:]
     )
-    won = cases[0]
-    assert [reply["answer"] for reply in won["replies"]] == ["sky", f"fish {won['id']}"]
-    assert won["replies"][0]["reasoning"][1] == ("Otters fly.", "invented")
-    assert won["replies"][1]["reasoning"][1] == (f"Otters eat fish {won['id']}.", "verbatim")
-    assert [document["oracle"] for document in won["documents"]] == [False, True]
-    assert won["documents"][1]["text"][0] == (f"Otters eat fish {won['id']}.", "verbatim")
+    win = cases[0]
+    assert [reply["answer"] for reply in win["replies"]] == ["sky", f"fish {win['id']}"]
+    assert win["replies"][0]["reasoning"][1] == ("Otters fly.", "invented")
+    assert win["replies"][1]["reasoning"][1] == (f"Otters eat fish {win['id']}.", "verbatim")
+    assert [document["oracle"] for document in win["documents"]] == [False, True]
+    assert win["documents"][1]["text"][0] == (f"Otters eat fish {win['id']}.", "verbatim")
     assert len(table) == 40 and {row["outcomes"][0] for row in table} == {"win", "loss"}
 
 
-def test_a_question_that_one_arm_failed_on_is_no_win_and_no_loss() -> None:
+def test_a_question_that_one_arm_failed_on_is_neither_a_win_nor_a_loss() -> None:
     _, cases, table = compared(failed=18)
-    assert not {case["id"] for case in cases} & {f"{at:03}" for at in range(18)}
+    assert not {case["id"] for case in cases} & {f"{number:03}" for number in range(18)}
     assert [row["outcomes"] for row in table[:18]] == [["missing"]] * 18
 
 
-def test_46_percent_missing_stands_before_any_figure(tmp_path: Path) -> None:
+def test_46_percent_missing_is_reported_before_any_figure(tmp_path: Path) -> None:
     comparison, cases, table = compared(count=50, failed=23)
     write_report(comparison, cases, table, tmp_path)
     for name in ("report.html", "report.md"):
         text = (tmp_path / name).read_text(encoding="utf-8")
-        at = text.index("46% of the answers of raft are missing (23 of 50 calls failed)")
-        assert at < text.index("What was won") < text.index("Every metric"), name
+        position = text.index("46% of the answers of raft are missing (23 of 50 calls failed)")
+        assert position < text.index("Results") < text.index("All metrics"), name
         assert "23 missing" in text
-        assert "Had all that is missing been worst for one arm" in text, name
+        assert "If every missing score were the worst for one arm" in text, name
 
 
-def test_the_page_needs_nothing_else_and_runs_no_script_but_its_own(tmp_path: Path) -> None:
+def test_the_page_is_self_contained_and_runs_only_its_own_script(tmp_path: Path) -> None:
     page = write_report(*compared(hostile=HOSTILE), tmp_path).read_text(encoding="utf-8")
     policy = html.unescape(re.search(r'Content-Security-Policy" content="([^"]+)"', page).group(1))
     assert policy.startswith("default-src 'none'; img-src data:;")
@@ -125,35 +125,33 @@ def test_the_page_needs_nothing_else_and_runs_no_script_but_its_own(tmp_path: Pa
     assert f"script-src 'sha256-{digest}'" in policy
     assert not re.search(r'(?:src|href|action)="(?!data:)', page)
     assert "url(" not in page and "@import" not in page
-    assert html.escape(HOSTILE, quote=False).split("<")[0][:40] in page, (
-        "what a document says is shown as text"
-    )
-    pictures = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', page)
-    assert len(pictures) == 3
-    for picture in pictures:
-        svg = base64.b64decode(picture).decode()
+    assert html.escape(HOSTILE, quote=False).split("<")[0][:40] in page, "the text of a document is escaped"
+    images = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', page)
+    assert len(images) == 3
+    for image in images:
+        svg = base64.b64decode(image).decode()
         assert "<svg" in svg and "<script" not in svg
 
 
-def test_markdown_shows_what_is_said_as_it_is(tmp_path: Path) -> None:
+def test_markdown_escapes_the_text_of_documents_and_models(tmp_path: Path) -> None:
     write_report(*compared(count=60, hostile=HOSTILE), tmp_path)
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "<script>" not in text and "<img" not in text
-    assert not re.search(r"(?<!\\)\]\(http", text), "no link but the escaped text of one"
+    assert not re.search(r"(?<!\\)\]\(http", text), "links appear only as escaped text"
     assert plain("a | b <i> [x](y) `c`\n# d") == "a \\| b &lt;i&gt; \\[x\\](y) \\`c\\` \\# d"
-    for picture in re.findall(r"\]\((plots/[^)]+)\)", text):
-        assert (tmp_path / picture).read_text(encoding="utf-8").startswith("<?xml")
+    for plot in re.findall(r"\]\((plots/[^)]+)\)", text):
+        assert (tmp_path / plot).read_text(encoding="utf-8").startswith("<?xml")
     (row,) = [line for line in text.splitlines() if line.startswith("| F1")]
     assert "better" in row and "n 60" in row
 
 
 def test_the_same_numbers_give_the_same_bytes(tmp_path: Path) -> None:
-    told = compared()
-    first = write_report(*told, tmp_path / "a").read_bytes()
-    assert write_report(*told, tmp_path / "b").read_bytes() == first
+    results = compared()
+    first = write_report(*results, tmp_path / "a").read_bytes()
+    assert write_report(*results, tmp_path / "b").read_bytes() == first
 
 
-def test_figures_say_what_they_can_and_no_more() -> None:
+def test_headlines_and_verdicts_claim_only_what_the_intervals_show() -> None:
     comparison, _, _ = compared(count=60)
     (headline,) = find_headlines(comparison)
     assert headline["arm"] == "raft" and headline["metric"] == "f1" and headline["verdict"] == "better"
@@ -165,26 +163,26 @@ def test_figures_say_what_they_can_and_no_more() -> None:
     )
     assert classify_difference("f1", {"low": None, "high": None}) == "" == classify_difference("f1", None)
     assert show_break_even(comparison) == [
-        "raft costs 4.0 times less a question than rag; dataset $3.00 and training $1.50 are paid back after 3,000 questions"
+        "raft costs 4.0 times less per question than rag; the cost (dataset $3.00, training $1.50) is recovered after 3,000 questions"
     ]
     comparison["break_even"]["raft"] |= {"ratio": 0.5, "questions": None}
     assert (
         "2.0 times more" in show_break_even(comparison)[0]
-        and "never paid back" in show_break_even(comparison)[0]
+        and "never recovered" in show_break_even(comparison)[0]
     )
 
 
-def test_quotes_are_marked_where_they_stand() -> None:
+def test_quotes_are_marked_in_the_text() -> None:
     documents = [hit("Otters eat “fish”. Herons wait.")]
-    said = 'First ##begin_quote##Otters eat "fish".##end_quote## then ##begin_quote##never##end_quote##.'
-    assert cut_quotes(said, documents) == [
+    reasoning = 'First ##begin_quote##Otters eat "fish".##end_quote## then ##begin_quote##never##end_quote##.'
+    assert cut_quotes(reasoning, documents) == [
         ("First ", ""), ('Otters eat "fish".', "verbatim"), (" then ", ""), ("never", "invented"), (".", ""),
     ]  # fmt: skip
     assert mark_quotes("abcdef", ["bcd", "cde", "zz"]) == [("a", ""), ("bcde", "verbatim"), ("f", "")]
     assert mark_quotes("abc", []) == [("abc", "")]
 
 
-@pytest.mark.skipif(not shutil.which("chromium"), reason="no browser here")
+@pytest.mark.skipif(not shutil.which("chromium"), reason="chromium is not installed")
 def test_a_browser_runs_the_filters_and_no_request_leaves_the_page(tmp_path: Path) -> None:
     page = write_report(*compared(hostile=HOSTILE), tmp_path)
     log = tmp_path / "net.json"
@@ -195,6 +193,6 @@ def test_a_browser_runs_the_filters_and_no_request_leaves_the_page(tmp_path: Pat
         capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert ">40 of 40 questions<" in done.stdout
-    assert '<form id="filters">' in done.stdout, "the page's own script has run"
-    asked = re.findall(r'"url":"([^"]*)"', log.read_text(encoding="utf-8"))
-    assert asked and not [url for url in asked if "evil.example" in url]
+    assert '<form id="filters">' in done.stdout, "the page's own script ran"
+    urls = re.findall(r'"url":"([^"]*)"', log.read_text(encoding="utf-8"))
+    assert urls and not [url for url in urls if "evil.example" in url]

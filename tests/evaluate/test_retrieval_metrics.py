@@ -1,4 +1,4 @@
-"""Metrics of a ranking: by hand on small cases, against trec_eval on many."""
+"""Metrics of a ranking: checked by hand on small cases, and against trec_eval on many."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def hit(rank: int, id: str, source: str = "a.md") -> Any:
     }
 
 
-def test_by_hand():
+def test_small_cases_computed_by_hand():
     ranking = ["a", "b", "c", "d"]
     assert recall_at(1, ranking, {"b", "z"}) == 0
     assert recall_at(2, ranking, {"b", "z"}) == 0.5
@@ -36,7 +36,7 @@ def test_by_hand():
     assert reciprocal_rank(ranking, {"z"}) == 0
     assert ndcg_at(4, ranking, {"a"}) == 1
     assert ndcg_at(4, ranking, {"b"}) == pytest.approx(0.63093, abs=1e-5)
-    assert ndcg_at(1, ranking, {"a", "b"}) == 1, "at 1, one of two in front is the best there can be"
+    assert ndcg_at(1, ranking, {"a", "b"}) == 1, "with a cutoff of 1, a relevant first hit is ideal"
 
 
 def test_they_agree_with_trec_eval():
@@ -48,13 +48,13 @@ def test_they_agree_with_trec_eval():
     measures = {"recall.1,3,10", "recip_rank", "ndcg_cut.3,10"}
     reference = pytrec_eval.RelevanceEvaluator(
         {name: dict.fromkeys(wanted, 1) for name, wanted in relevant.items()}, measures
-    ).evaluate({name: {id: -float(at) for at, id in enumerate(row)} for name, row in rankings.items()})
+    ).evaluate({name: {id: -float(rank) for rank, id in enumerate(row)} for name, row in rankings.items()})
     for name, ranking in rankings.items():
         wanted = relevant[name]
-        ours = {f"recall_{k}": recall_at(k, ranking, wanted) for k in (1, 3, 10)}
-        ours |= {f"ndcg_cut_{k}": ndcg_at(k, ranking, wanted) for k in (3, 10)}
-        ours["recip_rank"] = reciprocal_rank(ranking, wanted)
-        assert ours == pytest.approx(reference[name])
+        scores = {f"recall_{k}": recall_at(k, ranking, wanted) for k in (1, 3, 10)}
+        scores |= {f"ndcg_cut_{k}": ndcg_at(k, ranking, wanted) for k in (3, 10)}
+        scores["recip_rank"] = reciprocal_rank(ranking, wanted)
+        assert scores == pytest.approx(reference[name])
 
 
 def test_a_source_counts_once_however_many_of_its_chunks_are_found():
@@ -64,7 +64,7 @@ def test_a_source_counts_once_however_many_of_its_chunks_are_found():
     assert score_hits(hits, ["z"], 3)["mrr@3"] == pytest.approx(1 / 3)
 
 
-def test_depths_end_at_k_which_is_one_of_them():
+def test_recall_depths_end_at_k():
     assert [name for name in score_hits([hit(1, "x")], ["x"], 4) if "recall" in name] == [
         "recall@1",
         "recall@3",
@@ -72,7 +72,7 @@ def test_depths_end_at_k_which_is_one_of_them():
     ]
 
 
-def test_what_is_missing_or_cannot_be_scored_is_counted():
+def test_missing_and_unjudged_questions_are_counted():
     rows = [score_hits([hit(1, "x")], ["x"], 1), score_hits([], ["x"], 1), score_hits([hit(1, "x")], [], 1)]
     metrics = average_scores(rows, lines=5)
     assert metrics == {

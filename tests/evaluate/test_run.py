@@ -1,4 +1,4 @@
-"""The whole comparison as its command runs it: nothing is asked twice, a mistake is one line."""
+"""The whole comparison as its command runs it: no call is repeated, an error is one line."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ def compare(out: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-def test_the_command_compares_and_asks_nothing_twice(tmp_path: Path) -> None:
+def test_the_command_compares_and_repeats_no_call(tmp_path: Path) -> None:
     dataset = tmp_path / "dataset"
     dataset.mkdir()
-    asked = "What does it cost to rent a bodyboard for a whole day?"
-    (dataset / "train.jsonl").write_text(json.dumps({"question": asked}) + "\n", encoding="utf-8")
+    question = "What does it cost to rent a bodyboard for a whole day?"
+    (dataset / "train.jsonl").write_text(json.dumps({"question": question}) + "\n", encoding="utf-8")
     with scripted_endpoint() as base, scripted_endpoint(block="Harrow Hole") as tuned:
-        how = [
+        options = [
             "--baseline", f"{base.url}:gpt-4o", "--raft", f"{tuned.url}:ft:gpt-4o-mini", "--judge", f"{base.url}:j",
             "--arms", "rag,closed_book,few_shot,raft", "--distractor-questions", 5, "--training-cost", 2,
             "--without-oracle", "--dataset", dataset,
         ]  # fmt: skip
-        done = compare(tmp_path, *how)
+        done = compare(tmp_path, *options)
         assert done.returncode == 3, done.stderr
         files = {
             path.relative_to(tmp_path): path.read_bytes()
@@ -43,59 +43,59 @@ def test_the_command_compares_and_asks_nothing_twice(tmp_path: Path) -> None:
             if path.is_file()
         }
         calls = base.stats()["calls"]
-        again = compare(tmp_path, *how)
-        assert base.stats()["calls"] == calls, "scored anew without a call"
+        again = compare(tmp_path, *options)
+        assert base.stats()["calls"] == calls, "a second run makes no call"
     assert again.stdout == done.stdout
     for name, before in files.items():
         assert (tmp_path / name).read_bytes() == before, name
-    assert re.match(r"Mind: \d+% of the answers of raft are missing", done.stdout), "before anything else"
+    assert re.match(r"Warning: \d+% of the answers of raft are missing", done.stdout), "warnings come first"
     assert done.stdout.splitlines()[-1] == f"Report: 24 questions, 4 arms in {tmp_path / 'report.html'}"
-    told = json.loads((tmp_path / "comparison.json").read_text(encoding="utf-8"))
-    assert list(told["arms"]) == ["rag", "closed_book", "few_shot", "raft"]
-    assert told["arms"]["rag"]["judge_similarity"]["n"] == 21
-    assert told["arms"]["closed_book"].get("judge_groundedness") is None
-    assert told["break_even"]["raft"]["ratio"] > 2
-    assert told["settings"]["seen_in_training"] == 1
-    assert "Mind: 1 of the 24 questions stand in the training rows" in done.stdout
-    bare = [
+    comparison = json.loads((tmp_path / "comparison.json").read_text(encoding="utf-8"))
+    assert list(comparison["arms"]) == ["rag", "closed_book", "few_shot", "raft"]
+    assert comparison["arms"]["rag"]["judge_similarity"]["n"] == 21
+    assert comparison["arms"]["closed_book"].get("judge_groundedness") is None
+    assert comparison["break_even"]["raft"]["ratio"] > 2
+    assert comparison["settings"]["seen_in_training"] == 1
+    assert "Warning: 1 of the 24 questions stand in the training rows" in done.stdout
+    without_oracle = [
         json.loads(line)
         for line in (tmp_path / "answers" / "rag.without_oracle.jsonl").open(encoding="utf-8")
     ]
-    assert told["without_oracle"]["rag"]["questions"] == len(bare) > 10
-    for row in bare:
+    assert comparison["without_oracle"]["rag"]["questions"] == len(without_oracle) > 10
+    for row in without_oracle:
         assert row["asked"].get("source") not in {document["source"] for document in row["documents"]}
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert page.index("answers of raft are missing") < page.index("What was won")
-    assert {row["questions"] for row in told["distractors"]["rag"].values()} == {
-        told["distractors"]["rag"]["10"]["questions"]
+    assert page.index("answers of raft are missing") < page.index("Results")
+    assert {row["questions"] for row in comparison["distractors"]["rag"].values()} == {
+        comparison["distractors"]["rag"]["10"]["questions"]
     }, "the same questions at every count"
     rows = [json.loads(line) for line in (tmp_path / "scores.jsonl").read_text(encoding="utf-8").splitlines()]
     assert len(rows) == 4 * 24
     failed = [row for row in rows if row["arm"] == "raft" and row["tagged"] is None]
     assert failed and all(row["judge_fluency"] is None for row in failed)
-    # The same documents in the same order reach every arm.
+    # Every arm gets the same documents in the same order.
     answers = {
         arm: [json.loads(line) for line in (tmp_path / "answers" / f"{arm}.jsonl").open(encoding="utf-8")]
         for arm in ("rag", "few_shot", "raft")
     }
-    for rag, few, raft in zip(*answers.values(), strict=True):
-        assert rag["documents"] == few["documents"] == raft["documents"]
-        assert rag["id"] == few["id"] == raft["id"]
+    for rag, few_shot, raft in zip(*answers.values(), strict=True):
+        assert rag["documents"] == few_shot["documents"] == raft["documents"]
+        assert rag["id"] == few_shot["id"] == raft["id"]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--baseline", "nobody:m", "--raft", "http://127.0.0.1:9:m"], "no connection 'nobody'"),
-        (["--baseline", "http://127.0.0.1:9:m"], "the arm raft needs a model: name it with --raft"),
+        (["--baseline", "http://127.0.0.1:9:m"], "arm raft needs a model: pass --raft"),
         (
             ["--baseline", "http://127.0.0.1:9:m", "--raft", "http://127.0.0.1:9:m", "--dataset", "data"],
             "data is not a dataset",
         ),
     ],
 )
-def test_a_mistake_is_one_line(tmp_path: Path, arguments: list[str], told: str) -> None:
+def test_an_error_is_one_line(tmp_path: Path, arguments: list[str], message: str) -> None:
     done = compare(tmp_path, *arguments)
     assert (done.returncode, done.stdout.strip()) == (1, "")
-    assert told in done.stderr
+    assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -1,4 +1,4 @@
-"""Scores of answers: what is asked of each, what is missing, and each metric against a reference."""
+"""Scores of answers: which metrics apply, which are missing, and each metric against a reference."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def answered(reply: str, documents: Any = DOCUMENTS, **more: Any) -> dict[str, A
 GOLD = Gold(("fish",), frozenset({"otters.txt"}))
 
 
-def test_a_right_answer() -> None:
+def test_a_correct_answer() -> None:
     scores = score_answer(answered(RIGHT, prompt_tokens=90, completion_tokens=20, seconds=0.5), GOLD)
     assert scores == {
         "exact_match": 1, "f1": 1, "tagged": 1, "quoted": 1, "quotes_verbatim": 1, "oracle_quoted": 1,
@@ -37,7 +37,7 @@ def test_a_right_answer() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reply", "told"),
+    ("reply", "expected"),
     [
         ("fish", {"f1": 1, "tagged": 0, "quoted": 0, "correct_citation": 0, "distractor_quoted": 0}),
         (
@@ -56,18 +56,18 @@ def test_a_right_answer() -> None:
         ("<ANSWER>: fish\n<ANSWER>: fish", {"tagged": 1, "f1": 1}),
     ],
 )
-def test_what_is_wrong_with_an_answer(reply: str, told: dict[str, float]) -> None:
+def test_each_flaw_lowers_its_own_metrics(reply: str, expected: dict[str, float]) -> None:
     scores = score_answer(answered(reply), GOLD)
-    assert {name: scores[name] for name in told} == told
+    assert {name: scores[name] for name in expected} == expected
 
 
-def test_refusals_are_right_where_there_is_no_answer() -> None:
+def test_refusals_are_correct_without_an_answer_in_the_documents() -> None:
     refusal = answered("<ANSWER>: The documents do not say.")
-    nowhere = score_answer(refusal, Gold(()))
-    assert (nowhere["correct_refusal"], nowhere["exact_match"], nowhere["f1"]) == (1, 1, 1)
-    assert "false_refusal" not in nowhere
-    not_found = score_answer({**refusal, "documents": DOCUMENTS[1:]}, GOLD)
-    assert (not_found["correct_refusal"], not_found["f1"]) == (1, 0)
+    unanswerable = score_answer(refusal, Gold(()))
+    assert (unanswerable["correct_refusal"], unanswerable["exact_match"], unanswerable["f1"]) == (1, 1, 1)
+    assert "false_refusal" not in unanswerable
+    not_retrieved = score_answer({**refusal, "documents": DOCUMENTS[1:]}, GOLD)
+    assert (not_retrieved["correct_refusal"], not_retrieved["f1"]) == (1, 0)
     assert score_answer(answered(RIGHT), Gold(()))["f1"] == 0
 
 
@@ -87,7 +87,7 @@ def test_without_documents_no_quote_is_expected() -> None:
     assert "quoted" in score_answer({**answered(RIGHT), "documents": None}, GOLD)
 
 
-def test_nothing_is_made_up_where_nothing_is_known() -> None:
+def test_without_a_gold_answer_or_oracle_their_metrics_do_not_apply() -> None:
     scores = score_answer(answered(RIGHT), Gold())
     assert not {"f1", "exact_match", "correct_citation", "false_refusal", "correct_refusal"} & scores.keys()
 
@@ -104,30 +104,30 @@ def test_nothing_is_made_up_where_nothing_is_known() -> None:
         ({"question": "?"}, Gold()),
     ],
 )  # fmt: skip
-def test_gold_answers_are_read_in_every_usual_form(row: dict[str, Any], gold: Gold) -> None:
+def test_gold_answers_are_read_in_every_usual_format(row: dict[str, Any], gold: Gold) -> None:
     assert read_gold(row) == gold
 
 
-def test_a_gold_answer_that_is_no_text_is_a_mistake() -> None:
-    with pytest.raises(UserError, match=r"'How\?': its answer is no text"):
+def test_rejects_a_gold_answer_that_is_not_a_string() -> None:
+    with pytest.raises(UserError, match=r"'How\?': the answer must be a string"):
         read_gold({"question": "How?", "answer": 5})
 
 
-def test_only_the_metrics_that_were_asked_for() -> None:
+def test_only_the_requested_metrics_are_returned() -> None:
     assert score_answers([answered(RIGHT)], [GOLD], only=["f1", "tagged"]) == [{"f1": 1, "tagged": 1}]
-    with pytest.raises(UserError, match="no metric 'bleu': known are exact_match, f1"):
+    with pytest.raises(UserError, match="unknown metric 'bleu': choose one of exact_match, f1"):
         score_answers([], [], only=["bleu"])
 
 
-class Words(Embedder):
-    """Embed by the letters of a text: enough to compare with another way to compute the cosine."""
+class LetterCounts(Embedder):
+    """Embed a text by its letter counts: enough to compare two computations of the cosine."""
 
     def embed(self, texts, **_):  # type: ignore[no-untyped-def, override]
         counts = np.array([[text.count(letter) + 0.1 for letter in "abcdefghijk夜"] for text in texts])
         return (counts / np.linalg.norm(counts, axis=1, keepdims=True)).astype(np.float32)
 
 
-def test_similarity_is_torchs_cosine() -> None:
+def test_similarity_agrees_with_torch() -> None:
     """The reference is torch 2.13.0's cosine_similarity."""
     import torch
 
@@ -136,16 +136,17 @@ def test_similarity_is_torchs_cosine() -> None:
     texts = ["", "fish", "夜にも", "a bad badge", "ice", "jade hike", "Größe", *OTTER.split(), *HERON.split()]
     rows = [{"answer": rng.choice(texts), "error": ""} for _ in range(250)]
     golds = [Gold(tuple(rng.choices(texts, k=rng.randint(1, 4)))) for _ in rows]
-    for row, gold, ours in zip(rows, golds, score_similarity(rows, golds, Words()), strict=True):
-        vectors = torch.from_numpy(Words().embed([row["answer"], *gold.answers]))  # type: ignore[misc]
-        theirs = torch.nn.functional.cosine_similarity(vectors[:1], vectors[1:]).max().item()
-        assert ours == pytest.approx(theirs, abs=1e-5)
-    assert score_similarity([{"answer": "", "error": "x"}], [Gold(("a",))], Words()) == [None]
-    assert score_similarity(rows[:1], [Gold()], Words()) == [None]
+    similarities = score_similarity(rows, golds, LetterCounts())
+    for row, gold, similarity in zip(rows, golds, similarities, strict=True):
+        vectors = torch.from_numpy(LetterCounts().embed([row["answer"], *gold.answers]))  # type: ignore[misc]
+        expected = torch.nn.functional.cosine_similarity(vectors[:1], vectors[1:]).max().item()
+        assert similarity == pytest.approx(expected, abs=1e-5)
+    assert score_similarity([{"answer": "", "error": "x"}], [Gold(("a",))], LetterCounts()) == [None]
+    assert score_similarity(rows[:1], [Gold()], LetterCounts()) == [None]
 
 
-def test_form_and_quotes_equal_a_plain_second_reading() -> None:
-    """No package has these: the reference is written again here, on the reply's text and nothing else."""
+def test_format_and_quote_metrics_agree_with_an_independent_implementation() -> None:
+    """No package computes these: the reference is an implementation on the text of the reply alone."""
     rng = random.Random(3)
     pieces = [
         "Otters eat fish.", "They swim at night.", "Herons stand still.", "夜にも立っている。", "Otters eat  fish.", "They fly.",
@@ -167,24 +168,24 @@ def test_form_and_quotes_equal_a_plain_second_reading() -> None:
 
         found = list(dict.fromkeys(quote for quote in quotes if quote))
         texts = {"otters": OTTER, "herons": HERON}
-        homes = [[n for n, text in texts.items() if " ".join(q.split()) in text] for q in found]
+        matches = [[n for n, text in texts.items() if " ".join(q.split()) in text] for q in found]
         oracle = {"otters.txt": "otters", "id2": "herons", "elsewhere": ""}[next(iter(gold.relevant))]
-        verbatim = [home[0] for home in homes if home]
-        right = [home for home in verbatim if home == oracle]
-        after = re.split("<ANSWER>:", reply)[1:]
-        said = re.sub(r"##\w+##", "", after[0] if after else reply).strip()
-        refused = not said or said.startswith("The documents do not say")
+        verbatim = [names[0] for names in matches if names]
+        correct = [name for name in verbatim if name == oracle]
+        after_tag = re.split("<ANSWER>:", reply)[1:]
+        final = re.sub(r"##\w+##", "", after_tag[0] if after_tag else reply).strip()
+        refused = not final or final.startswith("The documents do not say")
         expected = {
-            "tagged": float(bool(after)),
+            "tagged": float(bool(after_tag)),
             "quoted": float(bool(found)),
-            "distractor_quoted": float(len(right) < len(verbatim)),
+            "distractor_quoted": float(len(correct) < len(verbatim)),
         }
         if found:
             expected["quotes_verbatim"] = len(verbatim) / len(found)
         if verbatim:
-            expected["oracle_quoted"] = len(right) / len(verbatim)
+            expected["oracle_quoted"] = len(correct) / len(verbatim)
         if not refused:
-            expected["correct_citation"] = float(bool(verbatim) and len(right) == len(verbatim))
+            expected["correct_citation"] = float(bool(verbatim) and len(correct) == len(verbatim))
         expected["false_refusal" if oracle else "correct_refusal"] = float(refused)
         assert {name: scores.get(name) for name in expected} == expected, reply
         assert scores.keys() & {"quotes_verbatim", "oracle_quoted", "correct_citation"} == expected.keys() & {

@@ -1,4 +1,4 @@
-"""Ask the same questions of several arms: the models and prompts that are compared."""
+"""The arms of a comparison, and the questions and documents that each of them gets."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from ..choices import Mode, Prompt
 from ..errors import UserError
 from ..models.client import Client
-from ..rag.answer import Prompt, Row, answer_questions
+from ..rag.answer import Row, answer_questions
 from ..rag.follow_up import resolve_question
-from ..rag.search import Mode
 from ..records import content_id
 from ..text.answers import holds_answer
 from .score import Gold, from_oracle
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from ..rag.index import Hit, Index
 
 Role = Literal["baseline", "dsf", "raft"]
-_BATCH = 64  # questions looked up at a time
+_BATCH = 64  # questions per search
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to answer: whose model, what it is told, and whether it sees documents."""
+    """One way to answer: which model, with which prompt, and with or without documents."""
 
     name: str
     role: Role
@@ -49,22 +49,22 @@ ARMS = {
 
 
 def choose_arms(names: Sequence[str], roles: Sequence[str]) -> list[Arm]:
-    """Give the arms of these names, each model of which is there; raises UserError for others."""
+    """Return the arms with these names; raises UserError for an unknown arm or one without a model."""
     if unknown := [name for name in names if name not in ARMS]:
-        raise UserError(f"there is no arm {unknown[0]!r}: known are {', '.join(ARMS)}")
+        raise UserError(f"unknown arm {unknown[0]!r}: choose one of {', '.join(ARMS)}")
     chosen = [ARMS[name] for name in dict.fromkeys(names)]
     for arm in chosen:
         if arm.role not in roles:
-            raise UserError(f"the arm {arm.name} needs a model: name it with --{arm.role}")
+            raise UserError(f"arm {arm.name} needs a model: pass --{arm.role}")
     if len(chosen) < 2:
         raise UserError("a comparison needs at least two arms, such as --arms rag,raft")
     return chosen
 
 
 def question_ids(questions: Sequence[Row]) -> list[str]:
-    """Give each question its id: its own, or one made of all that its row says.
+    """Return the id of each question: its own, or a hash of its row.
 
-    Raises UserError where two have the same, as answers are joined by it.
+    Raises UserError if two questions have the same id, because answers are joined by it.
     """
     ids: dict[str, int] = {}
     for number, row in enumerate(questions, start=1):
@@ -72,7 +72,7 @@ def question_ids(questions: Sequence[Row]) -> list[str]:
         text = json.dumps(row, ensure_ascii=False, sort_keys=True)
         id = str(own) if own not in (None, "") else content_id("question", text)
         if id in ids:
-            raise UserError(f"questions {ids[id]} and {number} are the same (id {id}): leave one out")
+            raise UserError(f"questions {ids[id]} and {number} have the same id {id}: remove one")
         ids[id] = number
     return list(ids)
 
@@ -84,7 +84,7 @@ def find_documents(
     mode: Mode,
     on_done: Callable[[int], None] = lambda n: None,
 ) -> list[list[Hit]]:
-    """Look up the documents of every question once, so that all arms get the same."""
+    """Retrieve the documents of every question once, so that all arms get the same ones."""
     found: list[list[Hit]] = []
     for start in range(0, len(questions), _BATCH):
         batch = questions[start : start + _BATCH]
@@ -106,13 +106,13 @@ async def ask_arm(
     before: Mapping[str, Row] | None = None,
     on_answer: Callable[[], None] | None = None,
 ) -> list[Row]:
-    """Ask one arm all the questions: a row for each, in order, those that failed with their `error`.
+    """Ask one arm all the questions; return a row for each, in order, with an `error` if the call failed.
 
-    `before` are rows of an earlier run by id: a reply out of the cache keeps the time it once took.
+    `before` holds the rows of an earlier run by id: a cache hit keeps the time the call originally took.
     """
-    given = documents if arm.with_documents else [()] * len(questions)
+    shown = documents if arm.with_documents else [()] * len(questions)
     answers = await answer_questions(
-        questions, None, client, prompt=arm.prompt, documents=given, on_answer=on_answer
+        questions, None, client, prompt=arm.prompt, documents=shown, on_answer=on_answer
     )
     rows = []
     for id, row, seconds in zip(ids, answers.rows, answers.seconds, strict=True):
@@ -124,35 +124,35 @@ async def ask_arm(
 
 
 def with_distractors(hits: Sequence[Hit], gold: Gold, counts: Sequence[int], id: str) -> list[list[Hit]]:
-    """Give for each count the oracle among so many distractors, the best-ranked hits beside it.
+    """Return, for each count, the oracle among that many distractors, taken from the best-ranked hits.
 
-    With a growing count the distractors before stay, so that only their number differs. The oracle stands
-    at a place drawn uniformly, as in training, the same each time. A hit that holds a gold answer
-    is no distractor. Empty where the oracle is not among the hits, or there are too few others.
+    A larger count keeps the distractors of the smaller ones, so that only their number differs. The oracle's
+    position is drawn uniformly, as in training, and deterministically. A hit that contains a gold answer is
+    not a distractor. Empty if the oracle is not among the hits, or if there are too few distractors.
     """
     oracle = next((hit for hit in hits if from_oracle(hit, gold)), None)
-    others = _others(hits, gold)
+    others = _distractors(hits, gold)
     if oracle is None or len(others) < max(counts):
         return []
-    given = []
+    documents = []
     for count in counts:
         digest = hashlib.sha256(f"place {id} {count}".encode()).digest()
-        place = int.from_bytes(digest[:8], "big") % (count + 1)
-        given.append([*others[:place], oracle, *others[place:count]])
-    return given
+        position = int.from_bytes(digest[:8], "big") % (count + 1)
+        documents.append([*others[:position], oracle, *others[position:count]])
+    return documents
 
 
 def without_oracle(hits: Sequence[Hit], gold: Gold, k: int) -> list[Hit]:
-    """Give the k best-ranked hits that are not the oracle and hold no gold answer.
+    """Return the k best-ranked hits that are not from the oracle and contain no gold answer.
 
-    Empty where the oracle is not known, or there are too few.
+    Empty if the oracle is unknown, or if there are fewer than k.
     """
-    others = _others(hits, gold)[:k] if gold.relevant else []
+    others = _distractors(hits, gold)[:k] if gold.relevant else []
     return others if len(others) == k else []
 
 
-def _others(hits: Sequence[Hit], gold: Gold) -> list[Hit]:
-    """Give the hits that can be distractors: not of the oracle, and without the answer."""
+def _distractors(hits: Sequence[Hit], gold: Gold) -> list[Hit]:
+    """Return the hits that can be distractors: not from the oracle, and without a gold answer."""
     return [
         hit
         for hit in hits
@@ -162,6 +162,6 @@ def _others(hits: Sequence[Hit], gold: Gold) -> list[Hit]:
 
 
 def sample(ids: Sequence[str], size: int, seed: int) -> list[int]:
-    """Draw positions of questions by a hash of seed and id, in order."""
-    order = sorted(range(len(ids)), key=lambda at: hashlib.sha256(f"{seed} {ids[at]}".encode()).digest())
+    """Draw `size` positions of questions by a hash of seed and id; return them in ascending order."""
+    order = sorted(range(len(ids)), key=lambda i: hashlib.sha256(f"{seed} {ids[i]}".encode()).digest())
     return sorted(order[:size])

@@ -1,4 +1,4 @@
-"""Compare arms on the same questions: means, paired differences, slices, what is missing."""
+"""Compare arms on the same questions: means, paired differences, slices, missing answers."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from .score import Gold, oracle_found, score_answer
 if TYPE_CHECKING:
     import numpy as np
 
-_FEW = 30  # questions below which a comparison says little
-_MOST_VALUES = 20  # of a slice; the rest goes together
-_LEAST_IN_SLICE = 5
+_FEW_QUESTIONS = 30  # with fewer, a comparison gets a warning
+_MAX_SLICE_VALUES = 20  # the rarer values of a slice are pooled
+_MIN_SLICE_SIZE = 5  # in questions
 _WORDS = re.compile(
     r"\b(how (?:many|much|long|far|old|often)|who|whom|whose|what|when|where|which|why|how)\b", re.I
 )
@@ -33,36 +33,36 @@ def compare_arms(
     errors: Mapping[str, int] | None = None,
     seed: int = 42,
 ) -> Result:
-    """Compare the scores of arms, question by question in the same order, with those of the baseline.
+    """Compare each arm's scores with the baseline's; all arms have the same questions in the same order.
 
-    `slices` gives by name a value for each question, `groups` what makes questions depend on each other
-    (their document), `errors` how many calls of an arm failed. Returns `questions`, `warnings`, `arms`
-    (metric → n, missing, inapplicable, mean, low, high), `contrasts` (arm → metric → pairs, missing,
-    difference, low, high, p, and bounds: what it would be if all that is missing had been worst
-    for one arm and best for the other), and `slices` the same for each value.
+    `slices` holds by name a value for each question, `groups` the group of each question (its document) if
+    questions are not independent, `errors` the number of failed calls by arm. Returns `questions`,
+    `warnings`, `arms` (metric → n, missing, inapplicable, mean, low, high), `contrasts` (arm → metric →
+    pairs, missing, difference, low, high, p, and bounds: the difference if every missing score were the
+    worst for one arm and the best for the other), and `slices` with the same for each value.
     """
     lengths = {len(rows) for rows in scores.values()}
     if len(lengths) != 1 or baseline not in scores:
-        raise ValueError(f"arms of {sorted(lengths)} questions, baseline {baseline}: {', '.join(scores)}")
+        raise ValueError(f"arms with {sorted(lengths)} questions, baseline {baseline}: {', '.join(scores)}")
     everything = list(range(lengths.pop()))
-    whole = _compare(scores, baseline, everything, list(METRICS), groups, seed)
+    overall = _compare(scores, baseline, everything, list(METRICS), groups, seed)
     result: Result = {
         "questions": len(everything),
         "baseline": baseline,
         "warnings": warn(scores, errors or {}),
-        **whole,
+        **overall,
         "slices": {},
     }
     for name, values in (slices or {}).items():
         pooled = _pool(values)
         if len(set(pooled)) < 2:
             continue
-        told = result["slices"][name] = {}
+        by_value = result["slices"][name] = {}
         for value in sorted(set(pooled)):
-            rows = [at for at in everything if pooled[at] == value]
-            told[value] = {
-                "questions": len(rows),
-                **_compare(scores, baseline, rows, list(KEY), groups, seed),
+            positions = [i for i in everything if pooled[i] == value]
+            by_value[value] = {
+                "questions": len(positions),
+                **_compare(scores, baseline, positions, list(KEY), groups, seed),
             }
     return result
 
@@ -70,57 +70,61 @@ def compare_arms(
 def _compare(
     scores: Mapping[str, Sequence[Scores]],
     baseline: str,
-    rows: Sequence[int],
+    positions: Sequence[int],
     metrics: Sequence[str],
     groups: Sequence[object] | None,
     seed: int,
 ) -> Result:
-
-    chosen = {arm: [of[at] for at in rows] for arm, of in scores.items()}
-    metrics = [name for name in metrics if any(name in row for of in chosen.values() for row in of)]
+    """Compute means and contrasts over the questions at these positions."""
+    selected = {arm: [rows[i] for i in positions] for arm, rows in scores.items()}
+    metrics = [name for name in metrics if any(name in row for rows in selected.values() for row in rows)]
     if not metrics:
-        return {"arms": {arm: {} for arm in chosen}, "contrasts": {}}
-    kept = None if groups is None else [groups[at] for at in rows]
-    tables = {arm: _table(of, metrics) for arm, of in chosen.items()}
+        return {"arms": {arm: {} for arm in selected}, "contrasts": {}}
+    groups = None if groups is None else [groups[i] for i in positions]
+    tables = {arm: _table(rows, metrics) for arm, rows in selected.items()}
     arms: Result = {}
-    for arm, of in chosen.items():
-        means = mean_intervals(tables[arm], seed=seed, groups=kept)
+    for arm, rows in selected.items():
+        means = mean_intervals(tables[arm], seed=seed, groups=groups)
         arms[arm] = {}
         for name, mean in zip(metrics, means, strict=True):
-            absent = sum(name not in row for row in of)
-            if absent < len(of):
+            inapplicable = sum(name not in row for row in rows)
+            if inapplicable < len(rows):
                 arms[arm][name] = {
                     **mean,
                     "low": _clip(mean["low"], METRICS[name]),
                     "high": _clip(mean["high"], METRICS[name]),
-                    "missing": mean["missing"] - absent,
-                    "inapplicable": absent,
+                    "missing": mean["missing"] - inapplicable,
+                    "inapplicable": inapplicable,
                 }
     contrasts: Result = {}
-    for arm, of in chosen.items():
+    for arm, rows in selected.items():
         if arm == baseline:
             continue
-        found = paired_differences(tables[baseline], tables[arm], seed=seed, groups=kept)
+        differences = paired_differences(tables[baseline], tables[arm], seed=seed, groups=groups)
         contrasts[arm] = {}
-        for name, difference in zip(metrics, found, strict=True):
-            both = [(a, b) for a, b in zip(chosen[baseline], of, strict=True) if name in a and name in b]
-            missing = sum(a[name] is None or b[name] is None for a, b in both)
-            if both:
-                bounds = _bounds([(a[name], b[name]) for a, b in both], METRICS[name]) if missing else None
+        for name, difference in zip(metrics, differences, strict=True):
+            pairs = [
+                (a[name], b[name])
+                for a, b in zip(selected[baseline], rows, strict=True)
+                if name in a and name in b
+            ]
+            missing = sum(a is None or b is None for a, b in pairs)
+            if pairs:
+                bounds = _bounds(pairs, METRICS[name]) if missing else None
                 contrasts[arm][name] = {**difference, "missing": missing, "bounds": bounds}
     return {"arms": arms, "contrasts": contrasts}
 
 
 def _clip(end: float | None, metric: Metric) -> float | None:
-    """Keep the end of an interval among the values that a metric can have."""
+    """Clip the end of an interval to the metric's bounds."""
     if end is None:
         return None
-    at_least = end if metric.low is None else max(metric.low, end)
-    return at_least if metric.high is None else min(metric.high, at_least)
+    clipped = end if metric.low is None else max(metric.low, end)
+    return clipped if metric.high is None else min(metric.high, clipped)
 
 
 def _table(rows: Sequence[Scores], metrics: Sequence[str]) -> np.ndarray:
-    """Put scores into a float array of shape (questions, metrics), NaN where there is none."""
+    """Arrange scores in a float array of shape (questions, metrics), with NaN for those without a value."""
     import numpy as np
 
     return np.array(
@@ -129,34 +133,36 @@ def _table(rows: Sequence[Scores], metrics: Sequence[str]) -> np.ndarray:
 
 
 def _bounds(pairs: Sequence[tuple[float | None, float | None]], metric: Metric) -> list[float] | None:
-    """Give the mean difference at its least and most, whatever the missing scores were (Manski 1989)."""
+    """Compute the worst-case bounds of the mean difference over the missing scores (Manski 1989)."""
     low, high = metric.low, metric.high
     if low is None or high is None:
         return None
-    least = sum((low if b is None else b) - (high if a is None else a) for a, b in pairs)
-    most = sum((high if b is None else b) - (low if a is None else a) for a, b in pairs)
-    return [least / len(pairs), most / len(pairs)]
+    lower = sum((low if b is None else b) - (high if a is None else a) for a, b in pairs)
+    upper = sum((high if b is None else b) - (low if a is None else a) for a, b in pairs)
+    return [lower / len(pairs), upper / len(pairs)]
 
 
 def warn(scores: Mapping[str, Sequence[Scores]], errors: Mapping[str, int]) -> list[str]:
-    """Say in sentences what a reader must know before the numbers."""
-    said = []
+    """Return in sentences what a reader must know before the numbers."""
+    warnings = []
     for arm, rows in scores.items():
         if failed := errors.get(arm, 0):
-            said.append(
+            warnings.append(
                 f"{failed / len(rows):.0%} of the answers of {arm} are missing ({failed} of {len(rows)} "
                 f"calls failed): its means are over the other {len(rows) - failed} questions, differences "
                 "over those that both arms answered"
             )
-        unread = Counter(
+        unscored = Counter(
             name for row in rows for name, value in row.items() if value is None and name in JUDGED
         )
-        if told := [f"{name} {count}" for name, count in unread.items() if count > failed]:
-            said.append(f"of {arm}, scores of the judge are missing or could not be read: {', '.join(told)}")
+        if counts := [f"{name} {count}" for name, count in unscored.items() if count > failed]:
+            warnings.append(
+                f"of {arm}, scores of the judge are missing or could not be read: {', '.join(counts)}"
+            )
     count = len(next(iter(scores.values())))
-    if count < _FEW:
-        said.append(f"only {count} questions: read the intervals, not the means")
-    return said
+    if count < _FEW_QUESTIONS:
+        warnings.append(f"only {count} questions: read the intervals, not the means")
+    return warnings
 
 
 def slices_of(
@@ -164,44 +170,44 @@ def slices_of(
     golds: Sequence[Gold],
     documents: Sequence[Sequence[Any]],
 ) -> dict[str, list[str]]:
-    """Give the slices of questions: whether their oracle was found, their source, their type."""
-    told = {True: "retrieved", False: "not retrieved", None: "not known"}
+    """Return the slices of the questions: whether their oracle was retrieved, their source, their type."""
+    labels = {True: "retrieved", False: "not retrieved", None: "not known"}
     return {
-        "oracle": [told[oracle_found(hits, gold)] for hits, gold in zip(documents, golds, strict=True)],
+        "oracle": [labels[oracle_found(hits, gold)] for hits, gold in zip(documents, golds, strict=True)],
         "source": [str(row.get("source") or "not known") for row in questions],
         "type": [str(row.get("type") or question_type(str(row["question"]))) for row in questions],
     }
 
 
 def question_type(question: str) -> str:
-    """Name a question by its English question word; "other" where there is none."""
+    """Return the English question word of a question; "other" if there is none."""
     match = _WORDS.search(question)
     return match.group(1).lower() if match else "other"
 
 
 def _pool(values: Sequence[str]) -> list[str]:
-    """Put the values that few questions have together, so that a slice stays readable."""
+    """Pool the values that few questions have, so that a slice stays readable."""
     counts = Counter(values)
-    kept = {value for value, count in counts.most_common(_MOST_VALUES) if count >= _LEAST_IN_SLICE}
-    if len(counts) - len(kept) == 1:  # there is nothing to put it together with
-        kept = set(counts)
-    return [value if value in kept else "(others)" for value in values]
+    frequent = {value for value, count in counts.most_common(_MAX_SLICE_VALUES) if count >= _MIN_SLICE_SIZE}
+    if len(counts) - len(frequent) == 1:  # pooling a single value would only hide its name
+        frequent = set(counts)
+    return [value if value in frequent else "(others)" for value in values]
 
 
 def summarise_distractor_sweep(
     sweep: Mapping[str, Mapping[int, Sequence[Mapping[str, Any]]]],
     golds: Mapping[str, Gold],
     *,
-    asked: int,
+    total: int,
     seed: int = 42,
 ) -> Result:
-    """Average what each arm reached with the oracle and a growing number of distractors.
+    """Average each arm's scores with the oracle and a growing number of distractors.
 
-    `sweep` holds answers by arm and count. Returns for each arm and count the key metrics; `left_out`
-    is how many of the `asked` questions have no known oracle among their hits, or too few others.
+    `sweep` holds answers by arm and number of distractors. Returns the key metrics for each; `left_out` is
+    how many of the `total` questions have no known oracle among their hits, or too few distractors.
     """
     return {
-        arm: {str(count): _summarise(rows, golds, KEY, asked, seed) for count, rows in by_count.items()}
+        arm: {str(count): _summarise(rows, golds, KEY, total, seed) for count, rows in by_count.items()}
         for arm, by_count in sweep.items()
     }
 
@@ -210,18 +216,18 @@ def summarise_without_oracle(
     answers: Mapping[str, Sequence[Mapping[str, Any]]],
     golds: Mapping[str, Gold],
     *,
-    asked: int,
+    total: int,
     seed: int = 42,
 ) -> Result:
-    """Average what each arm did where no document held the answer; `answers` by arm, as for the sweep."""
-    return {arm: _summarise(rows, golds, WITHOUT_ORACLE, asked, seed) for arm, rows in answers.items()}
+    """Average each arm's scores with documents that do not contain the answer; `answers` is by arm."""
+    return {arm: _summarise(rows, golds, WITHOUT_ORACLE, total, seed) for arm, rows in answers.items()}
 
 
 def _summarise(
     rows: Sequence[Mapping[str, Any]],
     golds: Mapping[str, Gold],
     metrics: Sequence[str],
-    asked: int,
+    total: int,
     seed: int,
 ) -> Result:
     scores = [score_answer(row, golds[row["id"]]) for row in rows]
@@ -231,7 +237,7 @@ def _summarise(
         mean["low"], mean["high"] = _clip(mean["low"], METRICS[name]), _clip(mean["high"], METRICS[name])
     return {
         "questions": len(rows),
-        "left_out": asked - len(rows),
+        "left_out": total - len(rows),
         "failed": sum(bool(row["error"]) for row in rows),
         "metrics": dict(zip(names, means, strict=True)),
     }

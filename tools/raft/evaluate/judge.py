@@ -1,4 +1,4 @@
-"""Have a model judge answers, 1 to 5, by the rubrics of prompts/judge_*.jinja2."""
+"""Judge answers with a model, 1 to 5, by the rubrics in prompts/judge_*.jinja2."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from .score import Gold
 _REPLY_TOKENS = 200  # two sentences and the score
 _SCORE = re.compile(r"Score: ?([1-5])")
 _ANY_SCORE = re.compile(r"(?im)^\W*score\W")
-_OUR_TAGS = re.compile(r"<(?=/?\s*(?:QUESTION|REFERENCE|RESPONSE|DOCUMENTS)\s*>)", re.IGNORECASE)
+_PROMPT_TAGS = re.compile(r"<(?=/?\s*(?:QUESTION|REFERENCE|RESPONSE|DOCUMENTS)\s*>)", re.IGNORECASE)
 _QUOTE_MARKERS = re.compile(r"##\s*(?:begin|end)_quote\s*##", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the judge said; without a score the reason why there is none."""
+    """The judge's score and reply; without a score, `error` is the reason."""
 
     score: int | None
     said: str
@@ -31,9 +31,9 @@ class Verdict:
 
 
 def parse_score(text: str) -> int | None:
-    """Read the score off the last line of a judge's reply; None for any other form.
+    """Parse the score on the last line of a judge's reply; None for any other format.
 
-    There has to be one such line and no more: a judge that names two scores has not decided.
+    There must be exactly one score line: a judge that gives two scores has not decided.
     """
     lines = [line for line in text.strip().splitlines() if line.strip()]
     match = _SCORE.fullmatch(lines[-1].strip()) if lines else None
@@ -41,10 +41,10 @@ def parse_score(text: str) -> int | None:
 
 
 def judge_messages(name: str, row: Mapping[str, Any], gold: Gold) -> list[Message] | None:
-    """Make the messages of one judgement; None where it does not apply.
+    """Build the messages of one judgement; None if it does not apply.
 
-    Similarity needs a gold answer, groundedness documents. Similarity, groundedness and relevance are
-    judged on the final answer, coherence and fluency on the whole reply.
+    Similarity needs a gold answer, groundedness needs documents. Similarity, groundedness and relevance
+    are judged on the final answer, coherence and fluency on the whole reply.
     """
     final = row["answer"].strip() or "(no answer)"
     values = {"question": row["question"]}
@@ -60,32 +60,32 @@ def judge_messages(name: str, row: Mapping[str, Any], gold: Gold) -> list[Messag
         )
     whole = _QUOTE_MARKERS.sub('"', f"{row['reasoning']}\n{final}".strip())
     values["answer"] = whole if name in ("coherence", "fluency") else final
-    safe = {key: _OUR_TAGS.sub("< ", sanitize(str(value))) for key, value in values.items()}
-    return render(prompt_of(name), **safe)
+    sanitized = {key: _PROMPT_TAGS.sub("< ", sanitize(str(value))) for key, value in values.items()}
+    return render(prompt_file(name), **sanitized)
 
 
-def prompt_of(name: str) -> str:
-    """Name the file of a judgement's prompt."""
+def prompt_file(name: str) -> str:
+    """Return the file name of a judgement's prompt."""
     return f"judge_{name}.jinja2"
 
 
 def judge_hash(names: Sequence[str]) -> str:
-    """Hash the prompts that these judgements are made with."""
-    return prompt_hash(*map(prompt_of, names))
+    """Hash the prompts of these judgements."""
+    return prompt_hash(*map(prompt_file, names))
 
 
 async def judge_answer(name: str, row: Mapping[str, Any], gold: Gold, client: Client) -> Verdict | None:
-    """Have one answer judged; None where the judgement does not apply.
+    """Judge one answer; None if the judgement does not apply.
 
-    A reply of another form is asked for once more, then there is no score, and `error` says so.
-    Raises EndpointRefused when no call will succeed.
+    A malformed reply is retried once; after that the score is None and `error` says why.
+    Raises EndpointRefused if no call will succeed.
     """
     messages = judge_messages(name, {"answer": "", **row}, gold)
     if messages is None:
         return None
     if row.get("error"):
         return Verdict(None, "", "there is no answer to judge")
-    said = ""
+    text = ""
     for attempt in (0, 1):
         try:
             reply = await client.ask(
@@ -95,12 +95,12 @@ async def judge_answer(name: str, row: Mapping[str, Any], gold: Gold, client: Cl
                 attempt=attempt,
             )
         except CallFailed as failure:
-            return Verdict(None, said, failure.reason)
-        said = reply.text
-        score = None if reply.finish_reason == "length" else parse_score(said)
+            return Verdict(None, text, failure.reason)
+        text = reply.text
+        score = None if reply.finish_reason == "length" else parse_score(text)
         if score is not None:
-            return Verdict(score, said)
-    return Verdict(None, said, "no line 'Score: N' at the end, twice")
+            return Verdict(score, text)
+    return Verdict(None, text, "no line 'Score: N' at the end, twice")
 
 
 async def judge_answers(
@@ -111,7 +111,7 @@ async def judge_answers(
     names: Sequence[str] = tuple(JUDGEMENTS),
     on_verdict: Callable[[], None] = lambda: None,
 ) -> list[dict[str, Verdict]]:
-    """Have many answers judged, as many calls at a time as the client allows: a verdict by name for each.
+    """Judge many answers concurrently, as far as the client allows; return the verdicts by name for each.
 
     Judgements that do not apply are left out.
     """
@@ -129,6 +129,6 @@ async def judge_answers(
     try:
         verdicts = iter(await asyncio.gather(*tasks))
     finally:
-        for task in tasks:  # nothing is left running where one was refused
+        for task in tasks:  # if one call was refused, do not leave the others running
             task.cancel()
-    return [{name: told for name in names if (told := next(verdicts)) is not None} for _ in rows]
+    return [{name: verdict for name in names if (verdict := next(verdicts)) is not None} for _ in rows]

@@ -1,4 +1,4 @@
-"""Say how far a judge agrees with people's labels, and whether it is biased towards length or position."""
+"""Measure how well a judge agrees with human labels, and its bias towards length or position."""
 
 from __future__ import annotations
 
@@ -22,96 +22,113 @@ Pair = dict[str, Any]
 
 
 def read_pairs(path: Path = PAIRS) -> list[Pair]:
-    """Read labelled answers: `id, question, gold, documents, answer, labels` and perhaps `short`.
+    """Read labelled answers: `id, question, gold, documents, answer, labels` and optionally `short`.
 
-    `labels` gives 1 to 5 by judgement; `short` is the id of the pair whose answer says the same in fewer
-    words. Raises UserError naming the line that is none.
+    `labels` holds 1 to 5 by judgement; `short` is the id of the pair whose answer says the same in fewer
+    words. Raises UserError with the number of the first invalid line.
     """
     pairs: list[Pair] = []
     want = "want id, question, gold, answer, documents and labels from 1 to 5"
     for number, pair in read_jsonl(path, want=want):
         try:
-            good = (
+            valid = (
                 all(isinstance(pair[name], str) for name in ("id", "question", "gold", "answer"))
                 and all(isinstance(text, str) for text in pair["documents"])
                 and pair["labels"].items()
                 and all(name in JUDGEMENTS and label in range(1, 6) for name, label in pair["labels"].items())
             )
         except (KeyError, TypeError, AttributeError):
-            good = False
-        if not good:
+            valid = False
+        if not valid:
             raise UserError(f"{path}, line {number}: {want}")
         pairs.append(pair)
     known = {pair["id"] for pair in pairs}
     if len(known) < len(pairs) or any(pair.get("short", pair["id"]) not in known for pair in pairs):
-        raise UserError(f"{path}: an id stands twice, or `short` names none that is there")
+        raise UserError(f"{path}: an id is used twice, or `short` is not the id of any answer")
     return pairs
 
 
 async def judge_pairs(
     pairs: Sequence[Pair], client: Client, on_verdict: Callable[[], None] = lambda: None
 ) -> tuple[list[dict[str, Verdict]], list[dict[str, Verdict]]]:
-    """Have all pairs judged as labelled, and groundedness once more with the documents turned round."""
+    """Judge all pairs, and groundedness a second time with the document order reversed."""
 
-    def row(pair: Pair, turned: bool = False) -> dict[str, Any]:
+    def answer_row(pair: Pair, reverse: bool = False) -> dict[str, Any]:
         documents = [{"text": text} for text in pair["documents"]]
-        told = {"question": pair["question"], "answer": pair["answer"], "reasoning": "", "error": ""}
-        return {**told, "documents": documents[::-1] if turned else documents}
+        return {
+            "question": pair["question"],
+            "answer": pair["answer"],
+            "reasoning": "",
+            "error": "",
+            "documents": documents[::-1] if reverse else documents,
+        }
 
     golds = [Gold((pair["gold"],)) if pair["gold"] else Gold() for pair in pairs]
-    verdicts = await judge_answers([row(pair) for pair in pairs], golds, client, on_verdict=on_verdict)
-    several = [pair if len(pair["documents"]) > 1 else {**pair, "documents": []} for pair in pairs]
-    turned = await judge_answers(
-        [row(pair, turned=True) for pair in several],
+    verdicts = await judge_answers([answer_row(pair) for pair in pairs], golds, client, on_verdict=on_verdict)
+    # Without documents groundedness does not apply, so pairs with a single one are not judged again.
+    reversible = [pair if len(pair["documents"]) > 1 else {**pair, "documents": []} for pair in pairs]
+    reversed_verdicts = await judge_answers(
+        [answer_row(pair, reverse=True) for pair in reversible],
         golds,
         client,
         names=["groundedness"],
         on_verdict=on_verdict,
     )
-    return verdicts, turned
+    return verdicts, reversed_verdicts
 
 
 def measure_agreement(
     pairs: Sequence[Pair],
     verdicts: Sequence[Mapping[str, Verdict]],
-    turned: Sequence[Mapping[str, Verdict]],
+    reversed_verdicts: Sequence[Mapping[str, Verdict]],
     *,
     seed: int = 42,
 ) -> dict[str, Any]:
     """Measure a judge against the labels.
 
     For each judgement: n, missing (no readable score), exact (share equal, with its interval), within_one,
-    error (mean of judge less label), rank correlation (Spearman), kappa (Cohen's, squared weights).
-    `length` is how much higher it scores the longer of two answers that say the same, beyond what the
-    labels say; `position` how much higher groundedness comes out with the documents turned round.
+    error (mean of judge minus label), correlation (Spearman's), kappa (Cohen's, squared weights).
+    `length` is how much higher it scores the longer of two answers that say the same, beyond the difference
+    of their labels; `position` how much higher groundedness is with the document order reversed, and `moved`
+    the share of answers for which it changes.
     """
-    told: dict[str, Any] = {"judgements": {}}
+    judgements: dict[str, dict[str, Any]] = {}
     for name in JUDGEMENTS:
-        labelled = [(pair["labels"][name], of.get(name)) for pair, of in zip(pairs, verdicts, strict=True)
-                    if name in pair["labels"]]  # fmt: skip
+        labelled = [
+            (pair["labels"][name], by_name.get(name))
+            for pair, by_name in zip(pairs, verdicts, strict=True)
+            if name in pair["labels"]
+        ]
         if not labelled:
             continue
-        there = [(label, one.score) for label, one in labelled if one and one.score is not None]
-        result: dict[str, Any] = {"n": len(there), "missing": len(labelled) - len(there)}
-        if there:
-            result |= _agreement([label for label, _ in there], [score for _, score in there], seed)
-        told["judgements"][name] = result
-    at = {pair["id"]: number for number, pair in enumerate(pairs)}
+        scored = [
+            (label, verdict.score) for label, verdict in labelled if verdict and verdict.score is not None
+        ]
+        judgements[name] = {"n": len(scored), "missing": len(labelled) - len(scored)}
+        if scored:
+            judgements[name] |= _agreement(
+                [label for label, _ in scored], [score for _, score in scored], seed
+            )
+    index = {pair["id"]: i for i, pair in enumerate(pairs)}
     length = []
-    for number, pair in enumerate(pairs):
-        short = at.get(pair.get("short", ""))
+    for i, pair in enumerate(pairs):
+        short = index.get(pair.get("short", ""))
         for name, label in pair["labels"].items() if short is not None else ():
-            long, brief = _score(verdicts[number], name), _score(verdicts[short or 0], name)
-            if long is not None and brief is not None and name in pairs[short or 0]["labels"]:
-                length.append(float(long - brief - (label - pairs[short or 0]["labels"][name])))
+            long_score, short_score = _score(verdicts[i], name), _score(verdicts[short or 0], name)
+            if long_score is not None and short_score is not None and name in pairs[short or 0]["labels"]:
+                length.append(float(long_score - short_score - (label - pairs[short or 0]["labels"][name])))
     position = [
         float(after - before)
-        for first, second in zip(verdicts, turned, strict=True)
+        for first, second in zip(verdicts, reversed_verdicts, strict=True)
         if (before := _score(first, "groundedness")) is not None
         and (after := _score(second, "groundedness")) is not None
     ]
-    return {**told, "length": _mean(length, seed), "position": _mean(position, seed),
-            "moved": _mean([float(bool(change)) for change in position], seed)}  # fmt: skip
+    return {
+        "judgements": judgements,
+        "length": _mean(length, seed),
+        "position": _mean(position, seed),
+        "moved": _mean([float(bool(change)) for change in position], seed),
+    }
 
 
 def _agreement(labels: Sequence[int], scores: Sequence[int], seed: int) -> dict[str, Any]:
@@ -128,7 +145,7 @@ def _agreement(labels: Sequence[int], scores: Sequence[int], seed: int) -> dict[
 
 
 def spearman(first: np.ndarray, second: np.ndarray) -> float | None:
-    """Compute Spearman's rank correlation, equal values sharing their mean rank; None if one is constant."""
+    """Compute Spearman's rank correlation, with mean ranks for ties; None if either input is constant."""
     import numpy as np
 
     def ranks(values: np.ndarray) -> np.ndarray:
@@ -143,8 +160,7 @@ def spearman(first: np.ndarray, second: np.ndarray) -> float | None:
 
 
 def weighted_kappa(first: np.ndarray, second: np.ndarray) -> float | None:
-    """Compute Cohen's kappa with squared weights (Cohen 1968): 1 is agreement, 0 what chance would give."""
-
+    """Compute Cohen's kappa with squared weights (Cohen 1968): 1 is agreement, 0 is chance level."""
     expected = ((first[:, None] - second[None, :]) ** 2).mean()
     if not expected:
         return None

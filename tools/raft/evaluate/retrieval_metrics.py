@@ -1,4 +1,4 @@
-"""Measure rankings against what is relevant: recall, reciprocal rank, discounted gain."""
+"""Score rankings against the relevant documents: recall@k, reciprocal rank, nDCG."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ DEPTHS = (1, 3, 5, 10)
 
 
 def recall_at(k: int, ranking: Sequence[str], relevant: Collection[str]) -> float:
-    """Give the share of the relevant that stands among the first k.
+    """Compute recall@k, the share of the relevant ids among the first k.
 
     Manning, Raghavan and Schütze, "Introduction to Information Retrieval", 2008, section 8.3 (recall)
-    with the cut-off of 8.4. `relevant` must not be empty.
+    with the cutoff of section 8.4. `relevant` must not be empty.
     """
     wanted = set(relevant)
     return len(wanted.intersection(ranking[:k])) / len(wanted)
 
 
 def reciprocal_rank(ranking: Sequence[str], relevant: Collection[str]) -> float:
-    """Give 1 / rank of the first relevant, 0 where none was found; its mean over questions is MRR.
+    """Compute 1 / rank of the first relevant id, 0 if there is none; its mean over questions is MRR.
 
     Voorhees, "The TREC-8 Question Answering Track Report", 1999.
     """
@@ -31,7 +31,7 @@ def reciprocal_rank(ranking: Sequence[str], relevant: Collection[str]) -> float:
 
 
 def ndcg_at(k: int, ranking: Sequence[str], relevant: Collection[str]) -> float:
-    """Give the discounted cumulative gain of the first k over that of the best order, gains being 0 or 1.
+    """Compute nDCG@k: the discounted cumulative gain of the first k over the ideal one, with binary gains.
 
     Järvelin and Kekäläinen, "Cumulated gain-based evaluation of IR techniques", ACM TOIS 20(4), 2002,
     with the discount 1 / log2(rank + 1) of Burges et al., ICML 2005. `relevant` must not be empty.
@@ -40,7 +40,7 @@ def ndcg_at(k: int, ranking: Sequence[str], relevant: Collection[str]) -> float:
     best = sum(_discount(rank) for rank in range(1, min(k, len(wanted)) + 1))
     gain = 0.0
     for rank, id in enumerate(ranking[:k], start=1):
-        if id in wanted:  # what comes again is no news
+        if id in wanted:  # an id that is repeated counts once
             gain += _discount(rank)
             wanted.remove(id)
     return gain / best
@@ -51,10 +51,10 @@ def _discount(rank: int) -> float:
 
 
 def score_hits(hits: Sequence[Hit], relevant: Collection[str], k: int) -> dict[str, float]:
-    """Score one question's hits: recall at the usual depths up to k, reciprocal rank and nDCG of the first k.
+    """Score one question's hits: recall at the standard depths up to k, MRR@k and nDCG@k.
 
-    `relevant` holds ids of chunks, or sources where any chunk of a document will do. Empty where
-    nothing is relevant: such a question cannot be scored.
+    `relevant` holds ids of chunks, or sources if any chunk of a document counts. Empty if nothing is
+    relevant: such a question cannot be scored.
     """
     if not relevant:
         return {}
@@ -66,10 +66,10 @@ def score_hits(hits: Sequence[Hit], relevant: Collection[str], k: int) -> dict[s
 
 
 def average_scores(scores: Sequence[Mapping[str, float]], lines: int = 0) -> dict[str, float]:
-    """Average the scores of many questions, and count those that are not among them.
+    """Average the scores of many questions, and count the questions without scores.
 
-    `lines` is how many questions were asked, where known: those that failed are not in `scores`.
-    Questions with nothing relevant come empty, and count as `unjudged`.
+    `lines` is the number of questions asked, if known; those that failed are not in `scores` and count as
+    `missing`. Empty scores, of questions with nothing relevant, count as `unjudged`.
     """
     judged = [row for row in scores if row]
     names = dict.fromkeys(name for row in judged for name in row)

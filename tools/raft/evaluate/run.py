@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..choices import Mode
 from ..files import read_log, write_json, write_jsonl
 from ..models.cache import cache_directory
 from ..models.client import Client
@@ -18,7 +19,6 @@ from ..models.endpoint import Endpoint, Lookup
 from ..models.pricing import Price
 from ..rag.answer import read_chat_questions
 from ..rag.index import Hit, open_index
-from ..rag.search import Mode
 from .arms import (
     Arm,
     Role,
@@ -30,7 +30,7 @@ from .arms import (
     without_oracle,
 )
 from .compare import compare_arms, slices_of, summarise_distractor_sweep, summarise_without_oracle
-from .cost import cost_arm, break_even
+from .cost import break_even, cost_arm
 from .judge import judge_answers
 from .metrics import JUDGEMENTS, Scores
 from .report.examples import pick_examples, tabulate
@@ -47,7 +47,7 @@ Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
 @dataclass(frozen=True)
 class ComparisonPlan:
-    """What is compared, and how."""
+    """The settings of a comparison."""
 
     questions: Path
     index: Path
@@ -61,9 +61,9 @@ class ComparisonPlan:
     distractor_questions: int = 100
     without_oracle: bool = False
     similarity: bool = True
-    dataset: Path | None = None  # that the tuned models were trained on
+    dataset: Path | None = None  # the one the tuned models were trained on
     training_cost: float | None = None
-    price_names: Mapping[Role, str] | None = None  # where they are not the models'
+    price_names: Mapping[Role, str] | None = None  # names in the price table, if not the models'
     workers: int = 32
     timeout: float = 120.0
     seed: int = 42
@@ -71,39 +71,39 @@ class ComparisonPlan:
 
 @dataclass
 class Inputs:
-    """What all arms are asked, and what is known about it."""
+    """The questions that all arms are asked, with their gold answers and documents."""
 
     questions: list[Row]
     ids: list[str]
     golds: list[Gold]
     hits: list[list[Hit]]  # as deep as the sweep needs
     k: int
-    sweep: list[int]  # positions of the questions that are asked again with 0 to 10 distractors
-    without_oracle: bool  # whether all are asked again with the oracle taken out
+    sweep: list[int]  # positions of the questions asked again with 0 to 10 distractors
+    without_oracle: bool  # whether all are asked again without the oracle
 
     @property
     def documents(self) -> list[list[Hit]]:
-        """The k documents of each question."""
+        """The k best-ranked documents of each question."""
         return [hits[: self.k] for hits in self.hits]
 
 
 @dataclass
 class ArmAnswers:
-    """What the arms answered, by name of the arm."""
+    """The answers by name of the arm."""
 
     answers: dict[str, list[Row]] = field(default_factory=dict)
-    distractor_sweep: dict[str, dict[int, list[Row]]] = field(default_factory=dict)  # by distractors
+    distractor_sweep: dict[str, dict[int, list[Row]]] = field(default_factory=dict)  # by distractor count
     without_oracle: dict[str, list[Row]] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
-        """Whether every call got its reply."""
+        """Whether every call got a reply."""
         return not any(row["error"] for rows in self.answers.values() for row in rows)
 
 
 @dataclass(frozen=True)
 class ComparisonResult:
-    """Result of a comparison; `complete` is False where calls failed and answers are missing."""
+    """Result of a comparison; `complete` is False if calls failed and answers are missing."""
 
     comparison: dict[str, Any]
     report: Path
@@ -121,11 +121,11 @@ def run_comparison(
 ) -> ComparisonResult:
     """Ask, score, summarise and report; answers, scores, comparison.json and the report go to `plan.out`.
 
-    `progress(what, total)` opens a bar, which is called with the steps done. Replies that were paid for
-    come out of the cache, so a run that was interrupted goes on. Raises UserError.
+    `progress(what, total)` opens a progress bar and yields a function that takes the number of steps done.
+    Earlier replies come from the cache, so an interrupted run resumes. Raises UserError.
     """
     if plan.similarity:
-        default_folder()  # better to know now that the model is missing than after the last answer
+        default_folder()  # raise now, not after the last answer, if the model is missing
     trained_on = read_trained_on(plan.dataset)
     questions = read_chat_questions(plan.questions)
     index = open_index(plan.index, lookup=lookup)
@@ -153,7 +153,8 @@ def run_comparison(
     }
     if seen := comparison["settings"]["seen_in_training"]:
         comparison["warnings"].append(
-            f"{seen} of the {len(questions)} questions stand in the training rows: keep them out of one of the two"
+            f"{seen} of the {len(questions)} questions stand in the training rows: "
+            "keep them out of one of the two"
         )
     report = _write(plan.out, comparison, inputs, answers, scores)
     return ComparisonResult(comparison, report, answers.complete)
@@ -168,13 +169,13 @@ def _client(plan: ComparisonPlan, endpoint: Endpoint) -> Client:
 async def _ask_arms(
     arms: Sequence[Arm], inputs: Inputs, client: Client, out: Path, answers: ArmAnswers, progress: Progress
 ) -> None:
-    """Ask one model for its arms; those with documents again as distractors grow and without the oracle."""
+    """Ask one model for its arms; those with documents also run the sweep and without the oracle."""
     async with client:
         for arm in arms:
             path = out / "answers" / f"{arm.name}.jsonl"
-            everything = dict(enumerate(inputs.documents))
-            with progress(f"asking {arm.name}", len(everything)) as on_answer:
-                rows = await _ask(arm, inputs, everything, client, on_answer, read_log(path))
+            documents = dict(enumerate(inputs.documents))
+            with progress(f"asking {arm.name}", len(documents)) as on_answer:
+                rows = await _ask(arm, inputs, documents, client, on_answer, read_log(path))
             answers.answers[arm.name] = rows
             write_jsonl(path, rows)
             if arm.with_documents and inputs.sweep:
@@ -187,15 +188,16 @@ async def _ask_arms(
 
 
 async def _sweep(arm: Arm, inputs: Inputs, client: Client, progress: Progress) -> dict[int, list[Row]]:
-    """Ask the questions of the sweep with a growing number of distractors: the same questions at each count."""
-    given = {
-        at: with_distractors(inputs.hits[at], inputs.golds[at], SWEEP, inputs.ids[at]) for at in inputs.sweep
+    """Ask the same questions of the sweep with each number of distractors."""
+    documents_by_count = {
+        position: with_distractors(inputs.hits[position], inputs.golds[position], SWEEP, inputs.ids[position])
+        for position in inputs.sweep
     }
-    able = [at for at in inputs.sweep if given[at]]
+    usable = [position for position in inputs.sweep if documents_by_count[position]]
     answers = {}
-    with progress(f"asking {arm.name} with distractors", len(able) * len(SWEEP)) as on_answer:
+    with progress(f"asking {arm.name} with distractors", len(usable) * len(SWEEP)) as on_answer:
         for step, count in enumerate(SWEEP):
-            documents = {at: given[at][step] for at in able}
+            documents = {position: documents_by_count[position][step] for position in usable}
             answers[count] = await _ask(arm, inputs, documents, client, on_answer)
     return answers
 
@@ -203,14 +205,14 @@ async def _sweep(arm: Arm, inputs: Inputs, client: Client, progress: Progress) -
 async def _ask_without_oracle(
     arm: Arm, inputs: Inputs, client: Client, progress: Progress, before: Sequence[Row]
 ) -> list[Row]:
-    """Ask all questions for which there are k documents that do not hold the answer."""
-    given = {
-        at: without_oracle(hits, gold, inputs.k)
-        for at, (hits, gold) in enumerate(zip(inputs.hits, inputs.golds, strict=True))
+    """Ask all questions that have k documents without the answer."""
+    documents = {
+        position: without_oracle(hits, gold, inputs.k)
+        for position, (hits, gold) in enumerate(zip(inputs.hits, inputs.golds, strict=True))
     }
-    given = {at: hits for at, hits in given.items() if hits}
-    with progress(f"asking {arm.name} without the oracle", len(given)) as on_answer:
-        return await _ask(arm, inputs, given, client, on_answer, before)
+    documents = {position: hits for position, hits in documents.items() if hits}
+    with progress(f"asking {arm.name} without the oracle", len(documents)) as on_answer:
+        return await _ask(arm, inputs, documents, client, on_answer, before)
 
 
 async def _ask(
@@ -221,11 +223,11 @@ async def _ask(
     on_answer: Callable[[int], None],
     before: Sequence[Row] = (),
 ) -> list[Row]:
-    """Ask an arm the questions at these positions with these documents; `before` are rows of an earlier run."""
+    """Ask an arm the questions at these positions; `before` holds the rows of an earlier run."""
     return await ask_arm(
         arm,
-        [inputs.questions[at] for at in documents],
-        [inputs.ids[at] for at in documents],
+        [inputs.questions[position] for position in documents],
+        [inputs.ids[position] for position in documents],
         list(documents.values()),
         client,
         before={row["id"]: row for row in before if "id" in row},
@@ -248,7 +250,7 @@ async def _judge_arms(
     out: Path,
     progress: Progress,
 ) -> None:
-    """Have all answers judged: the scores join the others, what the judge said goes to judged.jsonl."""
+    """Judge all answers: add the scores to the others, and write the judge's replies to judged.jsonl."""
     judged = []
     async with client:
         for arm, rows in answers.items():
@@ -268,9 +270,9 @@ def _summarise(
     scores: Mapping[str, Sequence[Scores]],
     trained_on: TrainedOn,
 ) -> dict[str, Any]:
-    """Summarise scores, costs, and the runs with distractors and without the oracle."""
+    """Summarise scores, costs, the distractor sweep and the run without the oracle."""
     baseline = next(iter(scores))
-    # Questions about one document are no independent evidence: they are drawn together.
+    # Questions about the same document are not independent: they are resampled together.
     groups = [
         " ".join(sorted(gold.relevant)) or id for gold, id in zip(inputs.golds, inputs.ids, strict=True)
     ]
@@ -298,10 +300,10 @@ def _summarise(
             if arm.role != "baseline"
         },
         "distractors": summarise_distractor_sweep(
-            answers.distractor_sweep, golds, asked=len(inputs.sweep), seed=plan.seed
+            answers.distractor_sweep, golds, total=len(inputs.sweep), seed=plan.seed
         ),
         "without_oracle": summarise_without_oracle(
-            answers.without_oracle, golds, asked=len(inputs.ids), seed=plan.seed
+            answers.without_oracle, golds, total=len(inputs.ids), seed=plan.seed
         ),
         "settings": {
             "questions": plan.questions.name,
@@ -325,11 +327,11 @@ def _write(
     """Write scores.jsonl, comparison.json and the report; return the report's path."""
     rows = [
         {"id": id, "arm": arm, "question": row["question"], **scored}
-        for arm, scores_of_arm in scores.items()
-        for id, row, scored in zip(inputs.ids, inputs.questions, scores_of_arm, strict=True)
+        for arm, arm_scores in scores.items()
+        for id, row, scored in zip(inputs.ids, inputs.questions, arm_scores, strict=True)
     ]
     write_jsonl(out / "scores.jsonl", rows)
-    shown = (inputs.ids, inputs.questions, inputs.golds, answers.answers, scores)
-    examples = pick_examples(*shown, baseline=comparison["baseline"])
+    results = (inputs.ids, inputs.questions, inputs.golds, answers.answers, scores)
+    examples = pick_examples(*results, baseline=comparison["baseline"])
     write_json(out / "comparison.json", {**comparison, "cases": examples}, indent=1)
-    return write_report(comparison, examples, tabulate(*shown, baseline=comparison["baseline"]), out)
+    return write_report(comparison, examples, tabulate(*results, baseline=comparison["baseline"]), out)

@@ -1,4 +1,4 @@
-"""Score answers against what is known of their questions; no model is asked."""
+"""Score answers against gold answers and oracles, without asking a model."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Gold:
-    """What is known of a question beforehand."""
+    """What is known about a question in advance."""
 
-    answers: tuple[str, ...] | None = None  # None: not known; (): there is none, it should be refused
-    relevant: frozenset[str] = frozenset()  # ids or sources of the oracle; empty: not known
+    answers: tuple[str, ...] | None = None  # None: unknown; (): unanswerable, so a refusal is correct
+    relevant: frozenset[str] = frozenset()  # ids or sources of the oracle; empty: unknown
     language: str = "en"
 
 
 def read_gold(row: Row) -> Gold:
-    """Read what is known out of a row of questions, under any of the usual names.
+    """Read the gold answers and the oracle from a question's row, under any of the usual names.
 
-    Answers stand in `answers`, `answer`, `gold` or `final_answer` (as `test.jsonl` has it), one or a list;
-    an empty one, or `answerable: false`, says that there is none. The oracle stands in `relevant`
-    (ids or sources), `chunk_id` or `source`. Raises UserError for an answer that is no text.
+    Answers are in `answers`, `answer`, `gold` or `final_answer` (as in `test.jsonl`), a string or a list; an
+    empty one, or `answerable: false`, means that the question is unanswerable. The oracle is in `relevant`
+    (ids or sources), `chunk_id` or `source`. Raises UserError for an answer that is not a string.
     """
-    named = next((row[name] for name in ("answers", "answer", "gold", "final_answer") if name in row), None)
-    if isinstance(named, Mapping):  # SQuAD's own form
-        named = named.get("text")
+    value = next((row[name] for name in ("answers", "answer", "gold", "final_answer") if name in row), None)
+    if isinstance(value, Mapping):  # the format of SQuAD
+        value = value.get("text")
     answers = None
-    if named is not None:
-        listed = [named] if isinstance(named, str) else named
-        if not isinstance(listed, (list, tuple)) or not all(isinstance(one, str) for one in listed):
+    if value is not None:
+        texts = [value] if isinstance(value, str) else value
+        if not isinstance(texts, (list, tuple)) or not all(isinstance(text, str) for text in texts):
             raise UserError(
-                f"question {str(row.get('question'))[:60]!r}: its answer is no text and no list of texts"
+                f"question {str(row.get('question'))[:60]!r}: the answer must be a string or list of strings"
             )
-        answers = tuple(one for one in listed if one.strip())
+        answers = tuple(text for text in texts if text.strip())
     if row.get("answerable") is False:
         answers = ()
     relevant = row.get("relevant") or row.get("chunk_id") or row.get("source") or ()
@@ -52,14 +52,13 @@ def read_gold(row: Row) -> Gold:
 
 
 def score_answer(row: Row, gold: Gold) -> Scores:
-    """Score one answer, as `answer_questions` and the chat flows give it.
+    """Score one answer, as `answer_questions` and the chat flows return it.
 
-    A row with an `error` has no answer: what would apply to it is None. `documents`, where they are
-    there, say whether the oracle was among them; without any, quotes are not asked for.
+    A row with an `error` has no answer: the metrics that would apply to it are None. `documents`, if present,
+    show whether the oracle was retrieved; if it is empty, no quotes are expected.
     """
     documents = row.get("documents")
-    found = oracle_found(documents, gold)
-    names = _applicable(gold, found, documents)
+    names = _applicable(gold, oracle_found(documents, gold), documents)
     if row.get("error"):
         return dict.fromkeys((*names, *_MEASURED))
     refused = not row["answered"]
@@ -72,9 +71,9 @@ def score_answer(row: Row, gold: Gold) -> Scores:
     elif gold.answers is not None:
         scores["exact_match"] = scores["f1"] = float(refused)
     note = row.get("note", "")
-    # Of a truncated reply the note tells no more; there was a tag if it had a reasoning and an answer.
-    cut_before = note == FormatError.TRUNCATED and not row["reasoning"]
-    scores["tagged"] = float(note != FormatError.MISSING_TAG and not cut_before)
+    # The note of a truncated reply does not show whether it had a tag: without one it has no reasoning.
+    cut_before_tag = note == FormatError.TRUNCATED and not row["reasoning"]
+    scores["tagged"] = float(note != FormatError.MISSING_TAG and not cut_before_tag)
     if "quoted" in names:
         scores |= score_quotes(citations, gold, refused=refused)
     if "correct_refusal" in names:
@@ -85,7 +84,7 @@ def score_answer(row: Row, gold: Gold) -> Scores:
     scores["answer_words"] = float(words)
     scores["reply_words"] = float(words + len(answer_tokens(row["reasoning"], "")))
     for name in ("prompt_tokens", "completion_tokens", "seconds"):
-        if name in row:  # 0 tokens is an endpoint that does not count them
+        if name in row:  # 0 tokens means that the endpoint does not report them
             scores[name] = float(row[name]) if row[name] else None
     return scores
 
@@ -94,7 +93,7 @@ _MEASURED = ("tagged", "answer_words", "reply_words", "prompt_tokens", "completi
 
 
 def _applicable(gold: Gold, found: bool | None, documents: Sequence[Row] | None) -> list[str]:
-    """Name the metrics that any reply to this question would have, beyond the measured ones."""
+    """Return the metrics that apply to any reply to this question, in addition to the measured ones."""
     names = ["exact_match", "f1"] if gold.answers is not None else []
     if documents is None or documents:
         names += ["quoted", "quotes_verbatim"]
@@ -107,59 +106,60 @@ def _applicable(gold: Gold, found: bool | None, documents: Sequence[Row] | None)
 
 
 def oracle_found(documents: Sequence[Row] | None, gold: Gold) -> bool | None:
-    """Tell whether the oracle is among the documents; None where that is not known, or none were given."""
+    """Return whether the oracle is among the documents; None if it is unknown or there are no documents."""
     if not documents or not gold.relevant:
         return None
     return any(from_oracle(document, gold) for document in documents)
 
 
-def from_oracle(found: Row, gold: Gold) -> bool:
-    """Tell whether a document or a citation is of the oracle, by its id or its source."""
-    return found.get("id") in gold.relevant or found.get("source") in gold.relevant
+def from_oracle(item: Row, gold: Gold) -> bool:
+    """Return whether a document or a citation is from the oracle, by its id or its source."""
+    return item.get("id") in gold.relevant or item.get("source") in gold.relevant
 
 
 def score_quotes(citations: Sequence[Row], gold: Gold, *, refused: bool) -> Scores:
-    """Score the quotes of an answer: whether there are any, verbatim, and from the right document."""
+    """Score the quotes of an answer: whether there are any, whether verbatim and from the oracle."""
     scores: Scores = {"quoted": float(bool(citations))}
     verbatim = [citation for citation in citations if citation["verbatim"]]
     if citations:
         scores["quotes_verbatim"] = len(verbatim) / len(citations)
     if not gold.relevant:
         return scores
-    right = sum(from_oracle(citation, gold) for citation in verbatim)
+    correct = sum(from_oracle(citation, gold) for citation in verbatim)
     if verbatim:
-        scores["oracle_quoted"] = right / len(verbatim)
-    scores["distractor_quoted"] = float(right < len(verbatim))
-    if not refused:  # who says nothing need not cite
-        scores["correct_citation"] = float(bool(verbatim) and right == len(verbatim))
+        scores["oracle_quoted"] = correct / len(verbatim)
+    scores["distractor_quoted"] = float(correct < len(verbatim))
+    if not refused:  # a refusal needs no citation
+        scores["correct_citation"] = float(bool(verbatim) and correct == len(verbatim))
     return scores
 
 
 def score_similarity(rows: Sequence[Row], golds: Sequence[Gold], embedder: Embedder) -> list[float | None]:
-    """Compute for each answer the cosine, -1 to 1, with the gold answer that is closest in meaning.
+    """Compute for each answer the cosine, -1 to 1, of its embedding and that of the closest gold answer.
 
-    None where there is no answer, or no gold answer to compare it with. Every text is embedded once.
+    None if there is no answer or no gold answer. Every distinct text is embedded once.
     """
     import numpy as np
 
     pairs = [
-        (number, row["answer"], gold)
-        for number, (row, known) in enumerate(zip(rows, golds, strict=True))
+        (i, row["answer"], gold_answer)
+        for i, (row, gold) in enumerate(zip(rows, golds, strict=True))
         if not row.get("error")
-        for gold in known.answers or ()
+        for gold_answer in gold.answers or ()
     ]
     best: list[float | None] = [None] * len(rows)
     if not pairs:
         return best
-    texts = list(dict.fromkeys(text for _, ours, gold in pairs for text in (ours, gold)))
-    place = {text: at for at, text in enumerate(texts)}
+    texts = list(dict.fromkeys(text for _, answer, gold_answer in pairs for text in (answer, gold_answer)))
+    index = {text: i for i, text in enumerate(texts)}
     vectors = embedder.embed(texts)
-    ours = vectors[[place[answer] for _, answer, _ in pairs]]
-    theirs = vectors[[place[gold] for _, _, gold in pairs]]
-    cosines = np.clip(np.einsum("ij,ij->i", ours, theirs), -1.0, 1.0)  # float32 comes out a little above 1
-    for (number, _, _), cosine in zip(pairs, cosines.tolist(), strict=True):
-        before = best[number]
-        best[number] = cosine if before is None else max(before, cosine)
+    answers = vectors[[index[answer] for _, answer, _ in pairs]]
+    gold_answers = vectors[[index[gold_answer] for _, _, gold_answer in pairs]]
+    # In float32 a cosine can exceed 1 slightly.
+    cosines = np.clip(np.einsum("ij,ij->i", answers, gold_answers), -1.0, 1.0)
+    for (i, _, _), cosine in zip(pairs, cosines.tolist(), strict=True):
+        previous = best[i]
+        best[i] = cosine if previous is None else max(previous, cosine)
     return best
 
 
@@ -170,7 +170,7 @@ def score_answers(
     embedder: Embedder | None = None,
     only: Iterable[str] = (),
 ) -> list[Scores]:
-    """Score many answers; with an embedder their similarity too, `only` some metrics where named."""
+    """Score many answers, with an embedder their similarity too; `only` restricts the metrics."""
     wanted = check_metrics(only)
     scores = [score_answer(row, gold) for row, gold in zip(rows, golds, strict=True)]
     if embedder is not None and (not wanted or "similarity" in wanted):

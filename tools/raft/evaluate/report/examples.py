@@ -1,4 +1,4 @@
-"""Pick the questions that show a comparison best: the largest wins and losses, with all that was said."""
+"""Pick the largest wins and losses of a comparison, and tabulate all answers."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from ..compare import slices_of
 from ..metrics import Scores
 from ..score import Gold, from_oracle
 
-MOST = 10  # wins, and as many losses, of an arm
-# What a win is told by: the first of these that both arms have.
-_BY = ("f1", "judge_similarity", "similarity", "correct_citation")
+MAX_EXAMPLES = 10  # wins, and as many losses, per arm
+# Wins and losses are decided by the first of these metrics that both arms have.
+_DECIDING_METRICS = ("f1", "judge_similarity", "similarity", "correct_citation")
 
 Row = Mapping[str, Any]
-Piece = tuple[str, str]  # text, and what it is: "" plain, "verbatim" or "invented" for a quote
+Piece = tuple[str, str]  # text and kind: "" for plain text, "verbatim" or "invented" for a quote
 
 
 class Reply(TypedDict):
-    """What an arm said to one question."""
+    """An arm's reply to one question."""
 
     arm: str
     answer: str
@@ -30,7 +30,7 @@ class Reply(TypedDict):
 
 
 class Document(TypedDict):
-    """A document that the arms were given, with what was quoted from it."""
+    """A document that the arms were given, with the quotes from it marked."""
 
     title: str
     source: str
@@ -40,7 +40,7 @@ class Document(TypedDict):
 
 
 class Example(TypedDict):
-    """One question with both arms' replies; `difference` is the arm's score less the baseline's."""
+    """One question with both arms' replies; `difference` is the arm's score minus the baseline's."""
 
     id: str
     question: str
@@ -62,40 +62,40 @@ def pick_examples(
     scores: Mapping[str, Sequence[Scores]],
     *,
     baseline: str,
-    most: int = MOST,
+    limit: int = MAX_EXAMPLES,
 ) -> list[Example]:
-    """Pick of each arm the `most` largest wins over the baseline and the `most` largest losses.
+    """Pick each arm's `limit` largest wins over the baseline and its `limit` largest losses.
 
-    ApiError by F1, or by what there is where no gold answers are. Of equal differences the earlier question
-    comes first; a question that only one of them answered is neither a win nor a loss.
+    They are decided by F1, or by another metric if there are no gold answers. If differences are equal, the
+    earlier question comes first; a question that only one of the two answered is neither a win nor a loss.
     """
     examples: list[Example] = []
     for arm in scores:
-        metric = told_by(scores, baseline, arm)
+        metric = deciding_metric(scores, baseline, arm)
         if arm == baseline or not metric:
             continue
-        rows = slices_rows(questions, golds, answers[arm], answers[baseline])
+        slices = slices_by_question(questions, golds, answers[arm], answers[baseline])
         pairs = []
-        for at, (ours, theirs) in enumerate(zip(scores[arm], scores[baseline], strict=True)):
-            mine, other = ours.get(metric), theirs.get(metric)
-            if mine is not None and other is not None and mine != other:
-                pairs.append((mine - other, at))
-        wins = sorted((pair for pair in pairs if pair[0] > 0), key=lambda pair: (-pair[0], pair[1]))[:most]
-        losses = sorted((pair for pair in pairs if pair[0] < 0), key=lambda pair: (pair[0], pair[1]))[:most]
-        for difference, at in (*wins, *losses):
-            both = {name: (answers[name][at], scores[name][at].get(metric)) for name in (baseline, arm)}
+        for i, (arm_scores, baseline_scores) in enumerate(zip(scores[arm], scores[baseline], strict=True)):
+            score, baseline_score = arm_scores.get(metric), baseline_scores.get(metric)
+            if score is not None and baseline_score is not None and score != baseline_score:
+                pairs.append((score - baseline_score, i))
+        wins = sorted((pair for pair in pairs if pair[0] > 0), key=lambda pair: (-pair[0], pair[1]))[:limit]
+        losses = sorted((pair for pair in pairs if pair[0] < 0), key=lambda pair: (pair[0], pair[1]))[:limit]
+        for difference, i in (*wins, *losses):
+            rows = {name: answers[name][i] for name in (baseline, arm)}
             examples.append(
                 {
-                    "id": ids[at],
-                    "question": str(questions[at]["question"]),
-                    "golds": list(golds[at].answers or ()),
+                    "id": ids[i],
+                    "question": str(questions[i]["question"]),
+                    "golds": list(golds[i].answers or ()),
                     "arm": arm,
                     "outcome": _outcome(difference, 0.0),
                     "metric": metric,
                     "difference": difference,
-                    "slices": rows[at],
-                    "replies": [_reply(name, row, score) for name, (row, score) in both.items()],
-                    "documents": _documents([row for row, _ in both.values()], golds[at]),
+                    "slices": slices[i],
+                    "replies": [_reply(name, row, scores[name][i].get(metric)) for name, row in rows.items()],
+                    "documents": _documents(list(rows.values()), golds[i]),
                 }
             )
     return examples
@@ -110,24 +110,24 @@ def tabulate(
     *,
     baseline: str,
 ) -> list[dict[str, Any]]:
-    """Give a row for each question: its gold answers, slices, each arm's answer, and who won."""
-    metrics = {arm: told_by(scores, baseline, arm) for arm in scores}
-    slices = slices_rows(questions, golds, *answers.values())
+    """Build a row for each question: its gold answers, slices, each arm's answer, and the outcomes."""
+    metrics = {arm: deciding_metric(scores, baseline, arm) for arm in scores}
+    slices = slices_by_question(questions, golds, *answers.values())
     rows = []
-    for at, id in enumerate(ids):
+    for i, id in enumerate(ids):
         replies, outcomes = [], []
         for arm, metric in metrics.items():
-            score, other = scores[arm][at].get(metric), scores[baseline][at].get(metric)
-            row = answers[arm][at]
+            score, baseline_score = scores[arm][i].get(metric), scores[baseline][i].get(metric)
+            row = answers[arm][i]
             replies.append({"arm": arm, "answer": row["answer"], "score": score, "error": row["error"]})
             if arm != baseline:
-                outcomes.append(_outcome(score, other))
+                outcomes.append(_outcome(score, baseline_score))
         rows.append(
             {
                 "id": id,
-                "question": str(questions[at]["question"]),
-                "golds": list(golds[at].answers or ()),
-                "slices": slices[at],
+                "question": str(questions[i]["question"]),
+                "golds": list(golds[i].answers or ()),
+                "slices": slices[i],
                 "replies": replies,
                 "outcomes": list(dict.fromkeys(outcomes)),
             }
@@ -135,28 +135,29 @@ def tabulate(
     return rows
 
 
-def _outcome(score: float | None, other: float | None) -> str:
-    if score is None or other is None:
+def _outcome(score: float | None, baseline_score: float | None) -> str:
+    if score is None or baseline_score is None:
         return "missing"
-    return "same" if score == other else "win" if score > other else "loss"
+    return "same" if score == baseline_score else "win" if score > baseline_score else "loss"
 
 
-def told_by(scores: Mapping[str, Sequence[Scores]], baseline: str, arm: str) -> str:
-    """Name the metric by which wins and losses are told; empty where the two share none."""
-    for name in _BY:
-        if all(any(row.get(name) is not None for row in scores[of]) for of in (baseline, arm)):
+def deciding_metric(scores: Mapping[str, Sequence[Scores]], baseline: str, arm: str) -> str:
+    """Return the metric that decides wins and losses; empty if the two arms have none in common."""
+    for name in _DECIDING_METRICS:
+        if all(any(row.get(name) is not None for row in rows) for rows in (scores[baseline], scores[arm])):
             return name
     return ""
 
 
-def slices_rows(
+def slices_by_question(
     questions: Sequence[Row], golds: Sequence[Gold], *answers: Sequence[Row]
 ) -> list[dict[str, str]]:
-    """Give each question its slices; the documents are those of the first arm that got any."""
-    given: list[Sequence[Any]] = [
-        next((of["documents"] for of in rows if of["documents"]), []) for rows in zip(*answers, strict=True)
+    """Return the slices of each question; the documents are those of the first arm that was given any."""
+    documents: list[Sequence[Any]] = [
+        next((row["documents"] for row in rows if row["documents"]), [])
+        for rows in zip(*answers, strict=True)
     ]
-    slices = slices_of(questions, golds, given)
+    slices = slices_of(questions, golds, documents)
     return [dict(zip(slices, values, strict=True)) for values in zip(*slices.values(), strict=True)]
 
 
@@ -171,7 +172,7 @@ def _reply(arm: str, row: Row, score: float | None) -> Reply:
 
 
 def cut_quotes(reasoning: str, documents: Sequence[Any]) -> list[Piece]:
-    """Cut a reasoning into its quotes and what stands between, the markers left out."""
+    """Split a reasoning into its quotes and the text between them, without the markers."""
     pieces: list[Piece] = []
     end = 0
     for match in QUOTE.finditer(reasoning):
@@ -183,7 +184,7 @@ def cut_quotes(reasoning: str, documents: Sequence[Any]) -> list[Piece]:
 
 
 def _documents(rows: Sequence[Row], gold: Gold) -> list[Document]:
-    """Give the documents of a question, each once, what any of the replies quotes marked in them."""
+    """Return the documents of a question, with what any of the replies quotes marked in them."""
     quotes = [citation["quote"] for row in rows for citation in row["citations"] if citation["verbatim"]]
     hits: Sequence[Any] = next((row["documents"] for row in rows if row["documents"]), [])
     return [
@@ -199,16 +200,17 @@ def _documents(rows: Sequence[Row], gold: Gold) -> list[Document]:
 
 
 def mark_quotes(text: str, quotes: Sequence[str]) -> list[Piece]:
-    """Cut a text where quotes stand in it; overlapping ones are one."""
+    """Split a text into its quoted and unquoted parts; overlapping quotes are merged."""
     spans: list[list[int]] = []
-    for start, end in sorted((at, at + len(quote)) for quote in quotes if (at := text.find(quote)) >= 0):
+    matches = ((start, start + len(quote)) for quote in quotes if (start := text.find(quote)) >= 0)
+    for start, end in sorted(matches):
         if spans and start <= spans[-1][1]:
             spans[-1][1] = max(spans[-1][1], end)
         else:
             spans.append([start, end])
     pieces: list[Piece] = []
-    at = 0
+    position = 0
     for start, end in spans:
-        pieces += [(text[at:start], ""), (text[start:end], "verbatim")]
-        at = end
-    return [piece for piece in (*pieces, (text[at:], "")) if piece[0]]
+        pieces += [(text[position:start], ""), (text[start:end], "verbatim")]
+        position = end
+    return [piece for piece in (*pieces, (text[position:], "")) if piece[0]]

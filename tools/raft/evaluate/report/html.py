@@ -1,4 +1,4 @@
-"""Write a comparison as a report: one HTML file that needs nothing else, and the same as Markdown."""
+"""Write the report of a comparison: one self-contained HTML file, and the same as Markdown."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from .text import (
     classify_difference,
     find_headlines,
     find_limits,
+    show_break_even,
     show_chance,
     show_dollars_per_1000,
     show_interval,
     show_name,
-    show_break_even,
 )
 
 if TYPE_CHECKING:
     from .plots import Plot
 
 TEMPLATES = Path(__file__).parent / "templates"
-MOST_ROWS = 1000  # questions in the table of all answers; a page with more is slow to open
+MAX_ROWS = 1000  # questions in the table of all answers; a page with more is slow to open
 _MARKDOWN = re.compile(r"([\\`*_\[\]#|~])")
 
 
@@ -38,20 +38,20 @@ def write_report(
     table: Sequence[Mapping[str, Any]],
     folder: Path,
 ) -> Path:
-    """Write report.html, report.md and its plots/*.svg into a folder; give the path of the HTML.
+    """Write report.html, report.md and its plots/*.svg into a folder; return the path of the HTML.
 
-    `comparison` is what `compare` leaves in comparison.json, `table` a row for each question with `question`,
-    `golds`, `slices` and `replies` (arm, answer, score, error). Whatever documents and models say is
-    shown as text; the page's policy lets no script run but its own, and nothing be loaded.
+    `comparison` is what `compare` writes to comparison.json, `table` a row for each question with `question`,
+    `golds`, `slices` and `replies` (arm, answer, score, error). The text of documents and models is escaped;
+    the page's content security policy allows only its own script and loads nothing.
     """
     from .plots import draw_plots
 
     plots = draw_plots(comparison)
-    given = {
+    context = {
         "comparison": comparison,
         "cases": examples,
-        "table": list(table)[:MOST_ROWS],
-        "left_out": max(0, len(table) - MOST_ROWS),
+        "table": list(table)[:MAX_ROWS],
+        "left_out": max(0, len(table) - MAX_ROWS),
         "headlines": find_headlines(comparison),
         "limits": find_limits(comparison),
         "groups": metric_groups(comparison),
@@ -68,16 +68,17 @@ def write_report(
     style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
     page = _environment(escape=True).get_template("report.html.jinja2")
     write_text(
-        folder / "report.html", page.render(given, script=script, script_hash=_hash(script), style=style)
+        folder / "report.html",
+        page.render(context, script=script, script_hash=_script_hash(script), style=style),
     )
     write_text(
-        folder / "report.md", _environment(escape=False).get_template("report.md.jinja2").render(given)
+        folder / "report.md", _environment(escape=False).get_template("report.md.jinja2").render(context)
     )
     return folder / "report.html"
 
 
 def metric_groups(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Give the metrics in groups, each with a cell for every arm; what no arm has is left out."""
+    """Return the metrics by group, each with a cell for every arm; metrics that no arm has are left out."""
     groups = []
     for title in GROUPS:
         rows = [
@@ -88,57 +89,59 @@ def metric_groups(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "cells": [_cell(comparison, arm, name) for arm in comparison["arms"]],
             }
             for name in in_group(title)
-            if any(name in of for of in comparison["arms"].values())
+            if any(name in metrics for metrics in comparison["arms"].values())
         ]
         if rows:
             groups.append({"title": title, "rows": rows})
     return groups
 
 
-def _cell(told: Mapping[str, Any], arm: str, name: str) -> dict[str, Any] | None:
-    """Give what a cell says: an arm's mean and its difference; None where the metric does not apply to it."""
-    mean = told["arms"][arm].get(name)
+def _cell(results: Mapping[str, Any], arm: str, name: str) -> dict[str, Any] | None:
+    """Return a cell with an arm's mean and difference; None if the metric does not apply to the arm."""
+    mean = results["arms"][arm].get(name)
     if not mean:
         return None
-    found = told["contrasts"].get(arm, {}).get(name)
-    differs = found is not None and found["difference"] is not None
+    contrast = results["contrasts"].get(arm, {}).get(name)
+    compared = contrast is not None and contrast["difference"] is not None
     return {
         "mean": show_interval(mean["mean"], mean) if mean["mean"] is not None else "all missing",
         "n": mean["n"],
         "missing": mean["missing"],
-        "difference": show_interval(found["difference"], found, "+") if differs else "",
-        "chance": show_chance(found["p"]) if differs else "",
-        "verdict": classify_difference(name, found),
+        "difference": show_interval(contrast["difference"], contrast, "+") if compared else "",
+        "p": show_chance(contrast["p"]) if compared else "",
+        "verdict": classify_difference(name, contrast),
     }
 
 
 def slice_rows(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Give each slice's values with the arms' means in the first quality there is."""
-    name = next((one for one in ("f1", *JUDGED) if any(
-        one in of for of in comparison["arms"].values())), "correct_citation")  # fmt: skip
+    """Return a row for each value of each slice, with the arms' means in F1 or else another metric."""
+    arms = comparison["arms"].values()
+    name = next(
+        (name for name in ("f1", *JUDGED) if any(name in metrics for metrics in arms)), "correct_citation"
+    )
     return [
         {
             "slice": slice,
             "value": value,
-            "questions": told["questions"],
+            "questions": results["questions"],
             "metric": name,
-            "cells": [_cell(told, arm, name) for arm in comparison["arms"]],
+            "cells": [_cell(results, arm, name) for arm in comparison["arms"]],
         }
         for slice, values in comparison["slices"].items()
-        for value, told in values.items()
+        for value, results in values.items()
     ]
 
 
 def distractor_rows(distractors: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Give each arm's F1 by the number of distractors."""
+    """Return a row for each arm with its F1 by number of distractors."""
     rows = []
     for arm, by_count in distractors.items():
         cells = []
-        for count, of in by_count.items():
-            mean = of["metrics"].get("f1")
+        for count, results in by_count.items():
+            mean = results["metrics"].get("f1")
             shown = show_interval(mean["mean"], mean) if mean and mean["mean"] is not None else "–"
             cells.append(
-                {"count": count, "mean": shown, "n": mean["n"] if mean else 0, "failed": of["failed"]}
+                {"count": count, "mean": shown, "n": mean["n"] if mean else 0, "failed": results["failed"]}
             )
         rows.append({"arm": arm, "cells": cells})
     return rows
@@ -167,7 +170,7 @@ def _environment(*, escape: bool) -> Any:
 
 
 def plain(text: object) -> str:
-    """Write any text so that Markdown shows it as it is, on one line."""
+    """Escape a text so that Markdown shows it literally, on one line."""
     return _MARKDOWN.sub(r"\\\1", html.escape(" ".join(str(text).split()), quote=False))
 
 
@@ -179,6 +182,6 @@ def _data_url(plot: Plot) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(plot.svg.encode()).decode()
 
 
-def _hash(script: str) -> str:
-    """Give the hash by which a content security policy admits a script (W3C CSP level 3)."""
+def _script_hash(script: str) -> str:
+    """Compute the hash by which a content security policy allows a script (W3C CSP level 3)."""
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

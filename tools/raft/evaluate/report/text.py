@@ -1,4 +1,4 @@
-"""Write the figures of a comparison for people: means, intervals, differences, what they say."""
+"""Format the figures of a comparison for readers: means, intervals, differences, headlines, limitations."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from ..metrics import JUDGED, METRICS
 
 
 def show_name(metric: str) -> str:
-    """Write a metric's name for people."""
+    """Format a metric's name for readers."""
     return "F1" if metric == "f1" else metric.removeprefix("judge_").replace("_", " ")
 
 
-def show_interval(value: float, of: Mapping[str, Any], sign: str = "") -> str:
-    """Write a value with its 95 % interval, two decimals below 100."""
+def show_interval(value: float, interval: Mapping[str, Any], sign: str = "") -> str:
+    """Format a value with its 95 % interval, with two decimals below 100."""
     digits = 2 if abs(value) < 100 else 0
     shown = f"{value:{sign}.{digits}f}"
-    if of["low"] is None:
+    if interval["low"] is None:
         return shown
-    return f"{shown} ({of['low']:{sign}.{digits}f} to {of['high']:{sign}.{digits}f})"
+    return f"{shown} ({interval['low']:{sign}.{digits}f} to {interval['high']:{sign}.{digits}f})"
 
 
 def show_chance(p: float | None) -> str:
-    """Write a p value; what is below a thousandth is said to be."""
+    """Format a p-value, as `p < 0.001` if it is below that."""
     if p is None:
-        return "p not known"
+        return "p unknown"
     return "p < 0.001" if p < 0.001 else f"p {p:.3f}"
 
 
 def classify_difference(name: str, difference: Mapping[str, Any] | None) -> str:
-    """Say whether a difference is "better" or "worse"; empty where it may be zero or no side is better."""
+    """Return "better" or "worse"; empty if the interval includes zero or neither direction is better."""
     if not difference or difference["low"] is None or difference["low"] <= 0 <= difference["high"]:
         return ""
     better = METRICS[name].better
@@ -40,99 +40,101 @@ def classify_difference(name: str, difference: Mapping[str, Any] | None) -> str:
 
 
 def show_dollars_per_1000(cost: Mapping[str, Any]) -> str:
-    """Write what 1000 questions cost, hosting by the hour beside it."""
-    money = cost["dollars_per_1000"]
-    shown = "unknown" if money is None else f"${money:,.4f}" if money < 1 else f"${money:,.2f}"
-    return f"{shown} + ${cost['hosting_hour']} an hour" if cost["hosting_hour"] else shown
+    """Format the cost of 1000 questions, with that of hourly hosting."""
+    dollars = cost["dollars_per_1000"]
+    shown = "unknown" if dollars is None else f"${dollars:,.4f}" if dollars < 1 else f"${dollars:,.2f}"
+    return f"{shown} + ${cost['hosting_hour']} per hour" if cost["hosting_hour"] else shown
 
 
 def show_break_even(comparison: Mapping[str, Any]) -> list[str]:
-    """Say of each trained arm how its costs compare with the baseline's, and when it has paid for itself."""
-    told = []
-    for arm, back in comparison["break_even"].items():
-        if back["ratio"] is None:
+    """Describe how each trained arm's cost compares with the baseline's, and when it has paid for itself."""
+    lines = []
+    for arm, result in comparison["break_even"].items():
+        ratio = result["ratio"]
+        if ratio is None:
             continue
-        ratio = back["ratio"]
         line = (
             f"{arm} costs {ratio:.1f} times less" if ratio >= 1 else f"{arm} costs {1 / ratio:.1f} times more"
         )
-        line += f" a question than {comparison['baseline']}"
-        if back["dataset"] is not None or back["training"] is not None:
-            spent = [
-                f"{name} ${back[name]:,.2f}" for name in ("dataset", "training") if back[name] is not None
-            ]
-            line += f"; {' and '.join(spent)} "
+        line += f" per question than {comparison['baseline']}"
+        spent = [
+            f"{name} ${result[name]:,.2f}" for name in ("dataset", "training") if result[name] is not None
+        ]
+        if spent:
+            line += f"; the cost ({', '.join(spent)}) is "
             line += (
-                "are never paid back"
-                if back["questions"] is None
-                else f"are paid back after {back['questions']:,} questions"
+                "never recovered"
+                if result["questions"] is None
+                else f"recovered after {result['questions']:,} questions"
             )
-        told.append(line)
-    return told
+        lines.append(line)
+    return lines
 
 
 def find_headlines(comparison: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Say of each arm in one line how it did beside the baseline, in the first quality that both have."""
+    """Summarise how each arm compares with the baseline, in the first quality metric that both have."""
     baseline = comparison["baseline"]
-    told = []
+    headlines = []
     for arm, contrasts in comparison["contrasts"].items():
         for name in ("f1", "similarity", *JUDGED, "correct_citation"):
-            found = contrasts.get(name)
-            if not found or found["difference"] is None:
+            contrast = contrasts.get(name)
+            if not contrast or contrast["difference"] is None:
                 continue
-            verdict = classify_difference(name, found)
-            ours, theirs = comparison["arms"][arm][name], comparison["arms"][baseline][name]
-            told.append(
+            mean, baseline_mean = comparison["arms"][arm][name], comparison["arms"][baseline][name]
+            headlines.append(
                 {
                     "arm": arm,
                     "metric": name,
-                    "verdict": verdict or "no difference shown",
-                    "ours": show_interval(ours["mean"], ours),
-                    "theirs": show_interval(theirs["mean"], theirs),
-                    "difference": show_interval(found["difference"], found, "+"),
-                    "chance": show_chance(found["p"]),
-                    "pairs": str(found["pairs"]),
+                    "verdict": classify_difference(name, contrast) or "no clear difference",
+                    "mean": show_interval(mean["mean"], mean),
+                    "baseline_mean": show_interval(baseline_mean["mean"], baseline_mean),
+                    "difference": show_interval(contrast["difference"], contrast, "+"),
+                    "p": show_chance(contrast["p"]),
+                    "pairs": str(contrast["pairs"]),
                 }
             )
             break
-    return told
+    return headlines
 
 
 def find_limits(comparison: Mapping[str, Any]) -> list[str]:
-    """Say in sentences what the figures do not tell."""
+    """Return the limitations of the figures, in sentences."""
     settings = comparison["settings"]
     count = comparison["questions"]
-    told = [
-        f"{count} questions, drawn together where they are about one document. An interval says what "
-        "chance in the choice of questions does; not what other documents or another training would.",
-        "Every metric is tested by itself: of twenty true zeros one is expected to be told apart.",
-        "All arms that see documents got the same ones; decoding is greedy and the same for all.",
+    limits = [
+        f"{count} questions; those about the same document are resampled together. The intervals reflect the "
+        "random choice of questions, not other documents or another training run.",
+        "Each metric is tested separately: of twenty metrics without a true difference, one is expected to "
+        "appear significant.",
+        "All arms that see documents were given the same ones; decoding is greedy and the same for all arms.",
     ]
     if settings["judge"]:
-        told.append(
-            f"Judged by {settings['judge']}. How far it agrees with people is what "
-            "`python -m tools judge-check` says; a judge of the family of an arm's model may favour it."
+        limits.append(
+            f"Judged by {settings['judge']}. `python -m tools judge-check` measures its agreement with human "
+            "labels; a judge may favour models of its own family."
         )
     else:
-        told.append("No judge was asked: right answers in other words than the gold answers count as wrong.")
+        limits.append(
+            "No judge was used: correct answers worded differently from the gold answers count as wrong."
+        )
     bounded = [
-        f"{name} of {arm} {found['bounds'][0]:+.2f} to {found['bounds'][1]:+.2f}"
+        f"{name} of {arm} {contrast['bounds'][0]:+.2f} to {contrast['bounds'][1]:+.2f}"
         for arm, contrasts in comparison["contrasts"].items()
-        for name, found in contrasts.items()
-        if found.get("bounds") and name in ("exact_match", "f1")
+        for name, contrast in contrasts.items()
+        if contrast.get("bounds") and name in ("exact_match", "f1")
     ]
     if bounded:
-        told.append("Had all that is missing been worst for one arm and best for the other, the differences "
-                    f"would be: {'; '.join(bounded)}.")  # fmt: skip
+        limits.append(
+            "If every missing score were the worst for one arm and the best for the other, the differences "
+            f"would be: {'; '.join(bounded)}."
+        )
     seen = settings.get("seen_in_training")
     if seen:
-        told.append(f"{seen} of the questions stand in the training rows: what is learnt there is no proof.")
+        limits.append(f"Questions that are in the training rows: {seen}; answers to them prove nothing.")
     elif seen == 0:
-        told.append("None of the questions stands in the training rows (compared word for word).")
+        limits.append("None of the questions is in the training rows (compared verbatim).")
     else:
-        told.append(
-            "Whether the questions were kept out of training is not known here (name --dataset to check)."
-        )
-    if not any(back["training"] for back in comparison["break_even"].values()):
-        told.append("What the training cost is not in the figures (--training-cost says it).")
-    return told
+        limits.append("Whether the questions were held out of training is unknown (pass --dataset to check).")
+    if not any(result["training"] for result in comparison["break_even"].values()):
+        limits.append("The figures do not include the cost of training (pass --training-cost to add it).")
+    return limits
