@@ -1,4 +1,4 @@
-"""The invariants of a RAFT record, whatever the corpus, the seed and the numbers."""
+"""The invariants of a RAFT record, for any corpus, seed and settings."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from tests.conftest import corpus, verified
+from tools.raft.choices import Negatives
 from tools.raft.dataset.splits import assign_splits
 from tools.raft.errors import UserError
 from tools.raft.generate.assemble import assemble_record
-from tools.raft.generate.distractors import Distractors, Negatives
+from tools.raft.generate.distractors import Distractors
 from tools.raft.records import Record
 
 CHUNKS = corpus(60)
@@ -52,11 +53,11 @@ def test_record_invariants(k: int, p: float, seed: int, negatives: Negatives) ->
         assert len(documents) == len(set(documents)) == k + 1, "k + 1 different documents"
         assert len(row["context"]["title"][0]) == k + 1
         assert row["has_oracle"] == (row["oracle_context"] in documents), (
-            "the oracle is there exactly when said"
+            "the oracle is present exactly if has_oracle"
         )
         if row["has_oracle"]:
             assert row["oracle_index"] is not None
-            assert documents[row["oracle_index"]] == row["oracle_context"], "and exactly where said"
+            assert documents[row["oracle_index"]] == row["oracle_context"], "and at oracle_index"
         else:
             assert row["oracle_index"] is None
         assert row["chunk_id"] not in row["distractor_ids"]
@@ -66,29 +67,29 @@ def test_record_invariants(k: int, p: float, seed: int, negatives: Negatives) ->
         assert row["instruction"].endswith(row["question"])
         assert row["instruction"].count("<DOCUMENT>") == row["instruction"].count("</DOCUMENT>") == k + 1
         for chunk_id in (row["chunk_id"], *row["distractor_ids"]):
-            assert seen.setdefault(chunk_id, row["split"]) == row["split"], "no chunk in two splits"
+            assert seen.setdefault(chunk_id, row["split"]) == row["split"], "no chunk is in two splits"
 
 
-def test_the_share_p_and_the_place_are_as_said() -> None:
+def test_oracles_are_present_with_probability_p_at_uniform_positions() -> None:
     rows = [row for seed in range(20) for row in records(3, 0.8, seed)]
     with_oracle = [row for row in rows if row["has_oracle"]]
-    spread = math.sqrt(len(rows) * 0.8 * 0.2)
-    assert abs(len(with_oracle) - 0.8 * len(rows)) < 4 * spread
-    places = Counter(row["oracle_index"] for row in with_oracle)
+    deviation = math.sqrt(len(rows) * 0.8 * 0.2)
+    assert abs(len(with_oracle) - 0.8 * len(rows)) < 4 * deviation
+    positions = Counter(row["oracle_index"] for row in with_oracle)
     expected = len(with_oracle) / 4
-    chi_squared = sum((places[place] - expected) ** 2 / expected for place in range(4))
+    chi_squared = sum((positions[position] - expected) ** 2 / expected for position in range(4))
     assert chi_squared < 16.27, (
-        f"places {places} are not uniform (chi squared, 3 degrees of freedom, p < 0.001)"
+        f"positions {positions} are not uniform (chi squared, 3 degrees of freedom, p < 0.001)"
     )
 
 
-def test_the_label_stays_the_oracles_when_it_is_dropped() -> None:
+def test_the_label_is_the_oracles_answer_even_if_the_oracle_is_left_out() -> None:
     for row in records(3, 0.0, 1):
         assert not row["has_oracle"]
         assert row["final_answer"] in row["oracle_context"], "the answer is the oracle's, not another chunk's"
 
 
-def test_a_dropped_oracle_can_become_a_refusal() -> None:
+def test_a_row_without_oracle_can_have_a_refusal_as_label() -> None:
     rows = records(3, 0.5, 1, no_oracle="refuse")
     refused = [row for row in rows if not row["has_oracle"]]
     assert 0 < len(refused) < len(rows)
@@ -97,32 +98,32 @@ def test_a_dropped_oracle_can_become_a_refusal() -> None:
     assert all("##begin_quote##" in row["cot_answer"] for row in rows if row["has_oracle"])
 
 
-def test_hard_negatives_are_what_the_retriever_finds_less_those_that_hold_the_answer() -> None:
+def test_hard_negatives_are_retrieved_chunks_that_do_not_hold_the_answer() -> None:
     splits = {chunk["id"]: "train" for chunk in CHUNKS}
     distractors = Distractors(CHUNKS, splits, "lexical")  # type: ignore[arg-type]
-    oracle = CHUNKS[0]  # counts the otter, as every seventh station does
+    oracle = CHUNKS[0]  # about otters, like every seventh chunk
     draft = verified("How many of the otter did the station see near the bridge?", oracle, "x", "14")
     drawn = distractors.draw([draft], oracle, k=3, seed=1)[0]
-    assert all("otter" in chunk["text"] for chunk in drawn), "near neighbours, not any chunk"
-    held = CHUNKS[7]["text"]
+    assert all("otter" in chunk["text"] for chunk in drawn), "similar chunks, not arbitrary ones"
+    holding = CHUNKS[7]["text"]
     draft = verified(
         "How many of the otter did the station see near the bridge?", oracle, "x", "near bridge 7"
     )
     drawn = distractors.draw([draft], oracle, k=3, seed=1)[0]
-    assert held not in [chunk["text"] for chunk in drawn]
+    assert holding not in [chunk["text"] for chunk in drawn]
 
 
-def test_too_small_a_corpus_is_one_clear_line() -> None:
+def test_rejects_a_corpus_that_is_too_small() -> None:
     few = CHUNKS[:3]
     distractors = Distractors(few, {chunk["id"]: "train" for chunk in few}, "random")
     with pytest.raises(UserError, match="3 chunks are too few for 5 distractors"):
         distractors.draw([verified("How?", few[0], "x", "y")], few[0], k=5, seed=1)
 
 
-def test_ids_come_from_content() -> None:
+def test_ids_depend_on_content_only() -> None:
     first, second = records(3, 0.8, 1), records(3, 0.8, 1)
     assert first == second
     assert len({row["id"] for row in first}) == len(first)
     assert [row["id"] for row in first] == [row["id"] for row in records(3, 0.2, 2)], (
-        "an id names a row, not a draw"
+        "an id identifies a row, not a draw"
     )

@@ -1,4 +1,4 @@
-"""Distractors: none of them the oracle, none that holds the answer while others are left, in any script."""
+"""Distractors are never the oracle, and hold the answer only if no others are left, in any script."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import pytest
 
 from tests.conftest import make_chunk
 from tests.evaluate.test_arms import HOLDING
-from tools.raft.generate.distractors import Distractors, Negatives
+from tools.raft.choices import Negatives
+from tools.raft.generate.distractors import Distractors
 from tools.raft.generate.given_questions import GivenQuestion, Locator
 from tools.raft.records import new_draft
 
@@ -17,7 +18,7 @@ def test_a_chunk_that_holds_the_answer_is_drawn_last_in_any_script(
     answer: str, holding: str, other: str, negatives: Negatives
 ) -> None:
     chunks = [
-        make_chunk(text, source=f"{at}.txt") for at, text in enumerate(("oracle", holding, other, "more"))
+        make_chunk(text, source=f"{i}.txt") for i, text in enumerate(("oracle", holding, other, "more"))
     ]
     pool = Distractors(chunks, {chunk["id"]: "train" for chunk in chunks}, negatives)
     draft = new_draft("?", chunks[0]["id"])
@@ -26,11 +27,11 @@ def test_a_chunk_that_holds_the_answer_is_drawn_last_in_any_script(
         (drawn,) = pool.draw([draft], chunks[0], k=1, seed=seed)
         assert sorted(chunk["text"] for chunk in drawn) == sorted([other, "more"])
         (everything,) = pool.draw([draft], chunks[0], k=2, seed=seed)
-        assert everything[-1]["text"] == holding, "only where nothing else is left"
+        assert everything[-1]["text"] == holding, "only if no others are left"
 
 
 @pytest.mark.parametrize(("answer", "holding", "other"), HOLDING)
 def test_the_chunk_that_holds_a_given_answer_is_tried_first(answer: str, holding: str, other: str) -> None:
-    chunks = [make_chunk(text, source=f"{at}.txt") for at, text in enumerate((other, holding))]
+    chunks = [make_chunk(text, source=f"{i}.txt") for i, text in enumerate((other, holding))]
     row: GivenQuestion = {"question": other, "answer": answer, "source": "", "chunk_id": ""}
     assert Locator(chunks).candidates(row)[0]["text"] == holding

@@ -1,4 +1,4 @@
-"""Nothing unverified gets in, and every refusal has its name."""
+"""Nothing unverified is accepted, and every rejection has its reason."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ CHUNK = make_chunk()
 GOOD = "The text gives the weight: ##begin_quote##An adult weighs between five and nine grams.##end_quote##\n<ANSWER>: Five to nine grams"
 
 
-def refusal(question: str, chunk: Chunk = CHUNK) -> str:
+def question_flaw(question: str, chunk: Chunk = CHUNK) -> str:
     return verify_question(new_draft(question, chunk["id"]), chunk)
 
 
-def test_a_good_row_passes() -> None:
-    assert refusal("How much does an adult lesser horseshoe bat weigh?") == ""
+def test_accepts_a_good_question_and_answer() -> None:
+    assert question_flaw("How much does an adult lesser horseshoe bat weigh?") == ""
     assert isinstance(verify_answer(GOOD, "stop", CHUNK), Answer)
 
 
@@ -37,8 +37,8 @@ def test_a_good_row_passes() -> None:
         ("Why " + "very " * 100 + "big?", "question too long"),
     ],
 )
-def test_a_bad_question_is_named(question: str, reason: str) -> None:
-    assert refusal(question) == reason
+def test_rejects_a_bad_question(question: str, reason: str) -> None:
+    assert question_flaw(question) == reason
 
 
 @pytest.mark.parametrize(
@@ -53,11 +53,11 @@ def test_a_bad_question_is_named(question: str, reason: str) -> None:
         "コウモリの重さはどのくらいですか。",
     ],
 )
-def test_a_sensible_question_is_not_refused(question: str) -> None:
-    assert refusal(question) == ""
+def test_accepts_a_sensible_question(question: str) -> None:
+    assert question_flaw(question) == ""
 
 
-def test_a_question_somebody_gave_needs_no_mark() -> None:
+def test_a_given_question_needs_no_question_mark() -> None:
     assert verify_question(new_draft("weight of the bat", CHUNK["id"], origin="given"), CHUNK) == ""
 
 
@@ -76,22 +76,22 @@ def test_a_question_somebody_gave_needs_no_mark() -> None:
         ),
     ],
 )
-def test_a_bad_answer_is_named(reply: str, finish: str, reason: str) -> None:
+def test_rejects_a_bad_answer(reply: str, finish: str, reason: str) -> None:
     assert verify_answer(reply, finish, CHUNK) == reason
 
 
-def test_an_answer_is_held_against_the_expected_one() -> None:
+def test_compares_an_answer_with_the_expected_one() -> None:
     assert isinstance(verify_answer(GOOD, "stop", CHUNK, expected="between five and nine grams"), Answer)
     assert verify_answer(GOOD, "stop", CHUNK, expected="half an hour") == "disagrees with the expected answer"
 
 
-def test_an_api_answer_names_a_call_of_its_entry() -> None:
+def test_an_api_answer_must_name_a_call_of_its_entry() -> None:
     chunk = make_chunk("api_call: bats.load(name='noctule')\nLoads a recording.", kind="api")
     reply = "Load it: ##begin_quote##Loads a recording.##end_quote##\n<ANSWER>: {}"
     assert isinstance(verify_answer(reply.format("bats.load(name='pipistrelle')"), "stop", chunk), Answer)
     assert verify_answer(reply.format("use the loader"), "stop", chunk) == "answer does not name the call"
-    assert refusal("I have a recording and want bats.load to read it", chunk) == "task names the call"
-    assert refusal("I have a recording of a noctule and want it in memory.", chunk) == ""
+    assert question_flaw("I have a recording and want bats.load to read it", chunk) == "task names the call"
+    assert question_flaw("I have a recording of a noctule and want it in memory.", chunk) == ""
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""An index finds what it holds, embeds only what is new, survives a kill, and says what is wrong with it."""
+"""An index finds its chunks, embeds only new ones, survives a kill, and reports what is wrong with it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tools.raft.rag.search import fuse, words
 
 
 class Hashed(Embedder):
-    """Vectors from a text's words, made without a model; counts what it embedded."""
+    """Compute vectors from a text's words, without a model; record the texts embedded."""
 
     def __init__(self, name: str = "hashed", *, size: int = 64, stop_after: int | None = None) -> None:
         super().__init__(name)
@@ -58,7 +58,7 @@ class Hashed(Embedder):
         return vector / np.linalg.norm(vector)
 
 
-def opened(folder: Path) -> Index:
+def open_hashed(folder: Path) -> Index:
     index = open_index(folder)
     index.dense._embedder = Hashed()
     return index
@@ -69,10 +69,10 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("mode", ["lexical", "dense", "fused"])
-def test_it_finds_chunks_with_scores_and_sources(tmp_path: Path, mode: Any) -> None:
+def test_finds_chunks_with_scores_and_sources(tmp_path: Path, mode: Any) -> None:
     chunks = [{**chunk, "page": 3} for chunk in corpus(30)]
     build_index(chunks, tmp_path, Hashed())
-    first, second = opened(tmp_path).search([chunks[7]["text"], chunks[19]["text"]], 4, mode)
+    first, second = open_hashed(tmp_path).search([chunks[7]["text"], chunks[19]["text"]], 4, mode)
     assert [hit["rank"] for hit in first] == [1, 2, 3, 4]
     assert first[0] == {
         "rank": 1, "score": first[0]["score"], "id": chunks[7]["id"], "text": chunks[7]["text"],
@@ -91,13 +91,13 @@ def test_fused_scores_are_sums_of_reciprocal_ranks() -> None:
     ]
 
 
-def test_odd_requests_get_short_answers(tmp_path: Path) -> None:
+def test_handles_unusual_requests(tmp_path: Path) -> None:
     build_index(corpus(3), tmp_path, Hashed())
-    index = opened(tmp_path)
+    index = open_hashed(tmp_path)
     assert index.search([], 3) == []
     assert index.search(["otter"], 0) == [[]]
     assert len(index.search(["otter"], 50, "dense")[0]) == 3
-    assert index.search(["zzz"], 3, "lexical") == [[]], "no word in common, nothing found"
+    assert index.search(["zzz"], 3, "lexical") == [[]], "without a common word nothing is found"
     with pytest.raises(UserError, match="lexical, dense or fused"):
         index.search(["otter"], 3, "semantic")  # type: ignore[arg-type]
 
@@ -112,17 +112,17 @@ def test_a_lexical_search_loads_no_model(tmp_path: Path) -> None:
     assert done.stdout.split() == ["1", "False"]
 
 
-def test_only_what_is_new_is_embedded_and_what_is_gone_goes(tmp_path: Path) -> None:
+def test_embeds_only_new_chunks_and_removes_missing_ones(tmp_path: Path) -> None:
     chunks = corpus(12)
     assert build_index(chunks[:10], tmp_path, Hashed())["changes"]["embedded"] == 10
-    again = Hashed()
-    manifest = build_index([*chunks[2:], chunks[5]], tmp_path, again)
+    embedder = Hashed()
+    manifest = build_index([*chunks[2:], chunks[5]], tmp_path, embedder)
     assert manifest["changes"] == {"embedded": 2, "kept": 8, "removed": 2, "repeated": 1}
-    assert sorted(again.texts) == sorted(chunk["text"] for chunk in chunks[10:])
-    grown = opened(tmp_path)
-    assert [chunk["id"] for chunk in grown.chunks] == [chunk["id"] for chunk in chunks[2:]]
+    assert sorted(embedder.texts) == sorted(chunk["text"] for chunk in chunks[10:])
+    updated = open_hashed(tmp_path)
+    assert [chunk["id"] for chunk in updated.chunks] == [chunk["id"] for chunk in chunks[2:]]
     for chunk, hits in zip(
-        chunks[2:], grown.search([chunk["text"] for chunk in chunks[2:]], 1, "dense"), strict=True
+        chunks[2:], updated.search([chunk["text"] for chunk in chunks[2:]], 1, "dense"), strict=True
     ):
         assert hits[0]["id"] == chunk["id"]
     fresh = tmp_path / "fresh"
@@ -130,12 +130,12 @@ def test_only_what_is_new_is_embedded_and_what_is_gone_goes(tmp_path: Path) -> N
     assert (fresh / "index.faiss").read_bytes() == (tmp_path / "index.faiss").read_bytes()
 
 
-def test_nothing_new_leaves_the_files_alone(tmp_path: Path) -> None:
+def test_without_changes_the_files_stay_unchanged(tmp_path: Path) -> None:
     build_index(corpus(5), tmp_path, Hashed())
     before = contents(tmp_path)
-    again = Hashed()
-    assert build_index(corpus(5), tmp_path, again)["changes"]["kept"] == 5
-    assert (again.texts, contents(tmp_path)) == ([], before)
+    embedder = Hashed()
+    assert build_index(corpus(5), tmp_path, embedder)["changes"]["kept"] == 5
+    assert (embedder.texts, contents(tmp_path)) == ([], before)
 
 
 def test_another_model_embeds_everything(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_another_model_embeds_everything(tmp_path: Path) -> None:
     assert (len(other.texts), manifest["model"], manifest["dimensions"]) == (5, "another", 32)
 
 
-def test_a_stopped_build_goes_on_and_leaves_the_old_index_whole(tmp_path: Path) -> None:
+def test_resumes_an_interrupted_build_and_leaves_the_old_index_intact(tmp_path: Path) -> None:
     chunks = corpus(30)
     build_index(chunks[:5], tmp_path, Hashed())
     with pytest.raises(KeyboardInterrupt):
@@ -153,37 +153,37 @@ def test_a_stopped_build_goes_on_and_leaves_the_old_index_whole(tmp_path: Path) 
     assert len(open_index(tmp_path).chunks) == 5
     with (tmp_path / "embedded.part").open("ab") as file:
         file.write(b"half a record")
-    rest = Hashed()
-    manifest = build_index(chunks, tmp_path, rest)
-    assert len(rest.texts) == 30 - 5 - 12
+    embedder = Hashed()
+    manifest = build_index(chunks, tmp_path, embedder)
+    assert len(embedder.texts) == 30 - 5 - 12
     assert manifest["chunks"] == 30
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "chunks.jsonl",
         "index.faiss",
         "manifest.json",
     ]
-    whole = tmp_path / "whole"
-    build_index(chunks, whole, Hashed())
-    assert (whole / "index.faiss").read_bytes() == (tmp_path / "index.faiss").read_bytes()
+    fresh = tmp_path / "fresh"
+    build_index(chunks, fresh, Hashed())
+    assert (fresh / "index.faiss").read_bytes() == (tmp_path / "index.faiss").read_bytes()
 
 
-def test_killed_at_any_step_the_index_is_the_old_one_or_the_new_one(
+def test_after_a_kill_at_any_step_the_index_is_the_old_or_the_new_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every replacement of a file is a point at which the process may die."""
+    """The process is killed before each replacement of a file in turn."""
 
     class Killed(BaseException):
         pass
 
     real = os.replace
     sizes = []
-    for survive in range(20):
-        folder = tmp_path / str(survive)
+    for replacements in range(20):
+        folder = tmp_path / str(replacements)
         build_index(corpus(4), folder, Hashed())
-        left = iter(range(survive))
+        remaining = iter(range(replacements))
 
-        def replace(source: Any, target: Any, left: Iterator[int] = left) -> None:
-            if next(left, None) is None:
+        def replace(source: Any, target: Any, remaining: Iterator[int] = remaining) -> None:
+            if next(remaining, None) is None:
                 raise Killed
             real(source, target)
 
@@ -194,10 +194,10 @@ def test_killed_at_any_step_the_index_is_the_old_one_or_the_new_one(
         except Killed:
             finished = False
         monkeypatch.setattr(os, "replace", real)
-        index = opened(folder)
+        index = open_hashed(folder)
         sizes.append(len(index.chunks))
         assert len(index.search(["station"], 20, "dense")[0]) == sizes[-1] in (4, 9)
-        # And the next build mends whatever was left.
+        # The next build repairs whatever is left.
         build_index(corpus(9), folder, Hashed())
         assert sorted(path.name for path in folder.iterdir()) == [
             "chunks.jsonl",
@@ -208,36 +208,36 @@ def test_killed_at_any_step_the_index_is_the_old_one_or_the_new_one(
         if finished:
             break
     assert finished
-    assert sizes == sorted(sizes), "old before one point, new after it"
+    assert sizes == sorted(sizes), "the old index before one step, the new one after it"
     assert {4, 9} == set(sizes)
 
 
 @pytest.mark.parametrize("name", ["index.faiss", "chunks.jsonl", "manifest.json"])
-@pytest.mark.parametrize("damage", ["cut", "changed", "missing"])
-def test_damage_is_one_line_that_names_the_file(tmp_path: Path, name: str, damage: str) -> None:
+@pytest.mark.parametrize("damage", ["truncated", "changed", "missing"])
+def test_reports_damage_in_one_line_that_names_the_file(tmp_path: Path, name: str, damage: str) -> None:
     build_index(corpus(5), tmp_path, Hashed())
     path = tmp_path / name
     content = path.read_bytes()
-    if damage == "cut":
+    if damage == "truncated":
         path.write_bytes(content[: len(content) // 2])
     elif damage == "changed":
         path.write_bytes(b"{" + content[:-1])
     else:
         path.unlink()
-    with pytest.raises(UserError, match=name.replace(".", r"\.")) as told:
+    with pytest.raises(UserError, match=name.replace(".", r"\.")) as error:
         open_index(tmp_path)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
 
 
-def test_files_of_two_indexes_do_not_mix(tmp_path: Path) -> None:
+def test_rejects_files_of_another_index(tmp_path: Path) -> None:
     build_index(corpus(5), tmp_path / "a", Hashed())
     build_index(corpus(6), tmp_path / "b", Hashed())
     shutil.copy(tmp_path / "a" / "chunks.jsonl", tmp_path / "b" / "chunks.jsonl")
-    with pytest.raises(UserError, match="not of this index"):
+    with pytest.raises(UserError, match="does not belong to this index"):
         open_index(tmp_path / "b")
 
 
-def test_a_model_of_another_length_is_named(tmp_path: Path) -> None:
+def test_rejects_a_model_with_other_dimensions(tmp_path: Path) -> None:
     build_index(corpus(5), tmp_path, Hashed())
     index = open_index(tmp_path)
     index.dense._embedder = Hashed(size=32)
@@ -245,30 +245,30 @@ def test_a_model_of_another_length_is_named(tmp_path: Path) -> None:
         index.search(["otter"], 1, "dense")
 
 
-def test_a_folder_that_is_no_index_is_not_overwritten(tmp_path: Path) -> None:
+def test_does_not_overwrite_a_folder_that_is_not_an_index(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no index"):
         open_index(tmp_path)
     (tmp_path / "manifest.json").write_text('{"version": 1}', encoding="utf-8")  # a dataset's
     (tmp_path / "chunks.jsonl").write_text("{}", encoding="utf-8")
-    with pytest.raises(UserError, match="something else"):
+    with pytest.raises(UserError, match="something other than an index"):
         build_index(corpus(3), tmp_path, Hashed())
     assert (tmp_path / "chunks.jsonl").read_text(encoding="utf-8") == "{}"
 
 
-def test_one_id_with_two_texts_is_a_mistake(tmp_path: Path) -> None:
+def test_rejects_one_id_with_two_texts_and_an_empty_corpus(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="the id x"):
         build_index([{**make_chunk("one"), "id": "x"}, {**make_chunk("two"), "id": "x"}], tmp_path, Hashed())
     with pytest.raises(UserError, match="no chunks"):
         build_index([], tmp_path, Hashed())
 
 
-def test_chunks_that_the_model_cuts_are_counted(tmp_path: Path) -> None:
+def test_counts_chunks_that_the_model_truncates(tmp_path: Path) -> None:
     chunks = corpus(6)
     assert all(chunk["tokens"] > 40 for chunk in chunks)
     assert build_index(chunks, tmp_path, Hashed())["cut"] == 6
 
 
-def test_beyond_its_size_the_search_is_approximate_and_as_good(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_approximate_search_has_high_recall_and_is_reproducible(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(index_module, "EXACT_UP_TO", 4_000)
     rng = np.random.default_rng(1)
     centres = rng.standard_normal((40, 64))
@@ -289,8 +289,8 @@ def test_beyond_its_size_the_search_is_approximate_and_as_good(monkeypatch: pyte
     np.testing.assert_array_equal(found, again)
 
 
-def test_many_threads_get_what_one_would(tmp_path: Path) -> None:
-    """With the real model: its tokenizer cannot be used twice at a time."""
+def test_many_threads_get_the_same_results_as_one(tmp_path: Path) -> None:
+    """Use the real model, whose tokenizer is not thread-safe."""
     chunks = corpus(20)
     build_index(chunks, tmp_path, Embedder())
     index = open_index(tmp_path)
@@ -307,7 +307,7 @@ def test_many_threads_get_what_one_would(tmp_path: Path) -> None:
     assert [found[number][0]["id"] for number in range(20)] == [chunk["id"] for chunk in chunks]
 
 
-def test_the_sample_index_is_of_the_sample_documents() -> None:
+def test_the_sample_index_matches_the_sample_documents_and_questions() -> None:
     root = PROJECT
     index = open_index(root / "index")
     assert index.manifest["model"] == "all-MiniLM-L6-v2"

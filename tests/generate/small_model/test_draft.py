@@ -1,4 +1,4 @@
-"""The embedded teacher: what is refused where it was not sure, and what it is sent, whatever its address is called."""
+"""The embedded teacher: replies it is unsure of are rejected, and the name of its address has no effect."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ TARGET = BATS.split(". ")[1] + "."
 TEACHER = ConstrainedTeacher()
 
 
-class Says:
-    """Stand in for a client of the embedded model: one reply, and what it was asked for."""
+class FakeClient:
+    """Stand in for a client of the embedded model: always return one reply, and record the prompts."""
 
     def __init__(self, text: str, logprob: float) -> None:
         self.endpoint = SimpleNamespace(model="m")
@@ -48,48 +48,48 @@ def drafted(**fields: str) -> Draft:
 
 
 @pytest.mark.parametrize(("logprob", "reason"), [(-99.0, "question is a guess"), (-0.1, "")])
-def test_a_question_the_model_would_hardly_ask_is_refused(logprob: float, reason: str) -> None:
+def test_rejects_a_question_with_unlikely_tokens(logprob: float, reason: str) -> None:
     draft = drafted()
-    says: Any = Says("Answer: nine grams\nQuestion: How heavy?", logprob)
-    asyncio.run(TEACHER._ask_question(draft, make_chunk(), says, seed=1, attempt=0))
+    client: Any = FakeClient("Answer: nine grams\nQuestion: How heavy?", logprob)
+    asyncio.run(TEACHER._ask_question(draft, make_chunk(), client, seed=1, attempt=0))
     assert (draft["question"], draft["reason"]) == ("How heavy?", reason)
 
 
 @pytest.mark.parametrize(("logprob", "reason"), [(-1.5, "answer is a guess"), (-0.1, "")])
-def test_an_answer_the_model_doubts_is_refused(logprob: float, reason: str) -> None:
+def test_rejects_an_answer_with_unlikely_tokens(logprob: float, reason: str) -> None:
     draft = drafted()
-    says: Any = Says(f"##begin_quote##{TARGET}##end_quote##\n<ANSWER>: nine grams", logprob)
-    asyncio.run(TEACHER.answer_question(draft, make_chunk(), says, seed=1))
+    client: Any = FakeClient(f"##begin_quote##{TARGET}##end_quote##\n<ANSWER>: nine grams", logprob)
+    asyncio.run(TEACHER.answer_question(draft, make_chunk(), client, seed=1))
     assert draft["reason"] == reason
-    assert draft["cot_answer"], "kept, to be looked at"
+    assert draft["cot_answer"], "kept for inspection"
 
 
 @pytest.mark.parametrize(
     ("again", "reason"), [("nine grams", "tries disagree on the answer"), ("An Adult.", "")]
 )
-def test_an_answer_that_changes_with_the_passage_is_refused(again: str, reason: str) -> None:
+def test_rejects_an_answer_that_changes_with_the_passage(again: str, reason: str) -> None:
     draft = drafted(final_answer="an adult")
-    says: Any = Says(f"##begin_quote##{TARGET}##end_quote##\n<ANSWER>: {again}", 0.0)
-    asyncio.run(TEACHER._answer_again(draft, says))
+    client: Any = FakeClient(f"##begin_quote##{TARGET}##end_quote##\n<ANSWER>: {again}", 0.0)
+    asyncio.run(TEACHER._answer_again(draft, client))
     assert draft["reason"] == reason
-    assert BATS not in says.prompts[0] and TARGET in says.prompts[0]
+    assert BATS not in client.prompts[0] and TARGET in client.prompts[0]
 
 
-def test_the_served_model_tells_probabilities_and_the_cache_keeps_them(tmp_path: Path) -> None:
+def test_the_served_model_returns_log_probabilities_and_the_cache_stores_them(tmp_path: Path) -> None:
     async def ask(base_url: str) -> Reply:
         async with Client(Endpoint(base_url, "m"), cache_dir=tmp_path) as client:
-            question = [{"role": "user", "content": "What is the capital of France?"}]
-            return await client.ask(question, max_tokens=8, extra={"logprobs": True})  # type: ignore[arg-type]
+            messages = [{"role": "user", "content": "What is the capital of France?"}]
+            return await client.ask(messages, max_tokens=8, extra={"logprobs": True})  # type: ignore[arg-type]
 
     with embedded_server(slots=1) as base_url:
         paid = asyncio.run(ask(base_url))
     assert "".join(token for token, _ in paid.logprobs) == paid.text
     assert all(logprob <= 0 for _, logprob in paid.logprobs)
-    kept = asyncio.run(ask(base_url))
-    assert kept.cached and kept.logprobs == paid.logprobs
+    cached = asyncio.run(ask(base_url))
+    assert cached.cached and cached.logprobs == paid.logprobs
 
 
-def test_the_same_address_behaves_the_same_under_any_name() -> None:
+def test_an_endpoint_behaves_the_same_under_any_name() -> None:
     chunk = make_chunk()
     for model in (TEACHER_MODEL, "m"):
         sent = []
@@ -106,7 +106,7 @@ def test_the_same_address_behaves_the_same_under_any_name() -> None:
         assert all(("grammar" in body) is (model == TEACHER_MODEL) for body in sent[0])
 
 
-def test_a_students_adapter_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+def test_rejects_a_students_adapter_before_reading_anything(tmp_path: Path) -> None:
     adapter = tmp_path / "adapter.gguf"
     adapter.write_bytes(b"GGUF")
     command = ["generate", "--docs", "data/documents", "--out", tmp_path / "out", "--connection", adapter]

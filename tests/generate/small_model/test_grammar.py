@@ -1,4 +1,4 @@
-"""Constrained decoding: what a small model is asked about, and what it can say."""
+"""Constrained decoding: target sentences, and the replies that a grammar admits."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"|\[((?:[^\]\\]|\\.)+)\](\+?)|([\w-]+)|([
 
 
 def admits(grammar: str, text: str) -> bool:
-    """Tell whether a GBNF grammar of the forms used here admits the whole text."""
+    """Return whether a GBNF grammar, limited to the syntax used here, admits the whole text."""
     rules = {}
     for line in grammar.splitlines():
         name, body = line.split(" ::= ", 1)
         tokens = list(TOKEN.finditer(body))
-        assert "".join(m.group() for m in tokens).replace(" ", "") == body.replace(" ", ""), "unread grammar"
+        assert "".join(m.group() for m in tokens).replace(" ", "") == body.replace(" ", ""), "unknown syntax"
         rules[name] = parse_choice(tokens, [0])
     return any(end == len(text) for end in match(rules["root"], text, 0, rules))
 
 
-def parse_choice(tokens, at):
+def parse_choice(tokens, position):
     options, row = [], []
-    while at[0] < len(tokens) and tokens[at[0]].group(5) != ")":
-        token = tokens[at[0]]
-        at[0] += 1
+    while position[0] < len(tokens) and tokens[position[0]].group(5) != ")":
+        token = tokens[position[0]]
+        position[0] += 1
         literal, charset, plus, rule, mark = token.groups()
         if mark == "|":
             options.append(row)
             row = []
         elif mark == "(":
-            row.append(("choice", parse_choice(tokens, at)))
-            at[0] += 1
+            row.append(("choice", parse_choice(tokens, position)))
+            position[0] += 1
         elif mark == "?":
             row[-1] = ("choice", [[row[-1]], []])
         elif rule:
@@ -74,14 +74,14 @@ def match(options, text, start, rules):
     return ends
 
 
-def reply(quote: str, answer: str, asks: str = "how many") -> str:
-    return f"This sentence says {asks}: ##begin_quote##{quote}##end_quote##\n<ANSWER>: {answer}"
+def reply(quote: str, answer: str, question_word: str = "how many") -> str:
+    return f"This sentence says {question_word}: ##begin_quote##{quote}##end_quote##\n<ANSWER>: {answer}"
 
 
 SENTENCES = split_sentences(BATS)
 
 
-def test_an_answer_quotes_a_sentence_and_answers_with_words_of_it() -> None:
+def test_an_answer_quotes_a_sentence_and_is_a_span_of_it() -> None:
     grammar = answer_grammar(SENTENCES)
     assert admits(grammar, reply(SENTENCES[1], "between five and nine grams", "how much"))
     assert admits(grammar, reply(SENTENCES[3], "midges", "what"))
@@ -91,16 +91,20 @@ def test_an_answer_quotes_a_sentence_and_answers_with_words_of_it() -> None:
     assert not admits(grammar, reply(SENTENCES[1], "five nine grams")), "words left out"
     assert not admits(grammar, reply(SENTENCES[1], "etween five")), "half a word"
     assert not admits(grammar, reply(SENTENCES[1], "nine grams.")), "the full stop"
-    assert not admits(grammar, reply("The lesser horseshoe bat sleeps.", "bat")), "no sentence of the passage"
+    assert not admits(grammar, reply("The lesser horseshoe bat sleeps.", "bat")), (
+        "not a sentence of the passage"
+    )
     assert not admits(grammar, reply(SENTENCES[1], ""))
 
 
-def test_a_question_comes_after_words_of_its_sentence() -> None:
+def test_a_question_follows_a_span_of_its_sentence() -> None:
     grammar = question_grammar("It weighs 5.5\ng, says “Mr. Ash's book”.")
     assert admits(grammar, question_reply("5.5 g", "How much does it weigh?"))
     assert admits(grammar, question_reply("Ash", "Who says so?"))
     assert admits(grammar, question_reply("Mr. Ash's book", "What says so?"))
-    assert not admits(grammar, question_reply("Ash's", "Whose book?")), "a possessive is cut"
+    assert not admits(grammar, question_reply("Ash's", "Whose book?")), (
+        "the possessive ending is not part of a word"
+    )
     assert not admits(grammar, question_reply("6 g", "How much?"))
     assert not admits(grammar, question_reply("5.5 g", "How much? Why?"))
     assert not admits(grammar, question_reply("5.5 g", "Heavy"))
@@ -115,14 +119,14 @@ def test_a_question_comes_after_words_of_its_sentence() -> None:
         ('He said "C:\\bats\\n" and\nleft.', "C:\\bats\\n", "What did he say?"),
     ],
 )
-def test_grammars_hold_any_script_and_any_character(sentence: str, answer: str, question: str) -> None:
+def test_grammars_admit_any_script_and_any_character(sentence: str, answer: str, question: str) -> None:
     assert admits(question_grammar(sentence), question_reply(answer, question))
     assert admits(answer_grammar([sentence]), reply(" ".join(sentence.split()), answer, "what"))
 
 
 @settings(deadline=None, max_examples=60)
 @given(st.text(max_size=60).filter(lambda text: any(c.isalnum() and c.isascii() for c in text)))
-def test_any_sentence_gives_a_sound_grammar(sentence: str) -> None:
+def test_any_sentence_has_a_valid_grammar(sentence: str) -> None:
     flat = " ".join(sentence.split())
     word = re.findall(r"[a-zA-Z0-9]+", flat)[0]
     grammar = answer_grammar([sentence])
@@ -131,13 +135,13 @@ def test_any_sentence_gives_a_sound_grammar(sentence: str) -> None:
     assert not admits(grammar, reply(flat + "x", word, "what"))
 
 
-def test_the_replies_the_teacher_learns_are_those_the_grammars_admit() -> None:
+def test_the_grammars_admit_the_replies_the_teacher_is_trained_on() -> None:
     question = "How much does an adult weigh?"
-    learnt = answer_reply(question, SENTENCES[1], "between five and nine grams")
-    assert admits(answer_grammar(SENTENCES), learnt)
-    read = parse_answer(learnt)
-    assert not isinstance(read, str)
-    assert (read.quotes, read.final) == ((SENTENCES[1],), "between five and nine grams")
+    trained = answer_reply(question, SENTENCES[1], "between five and nine grams")
+    assert admits(answer_grammar(SENTENCES), trained)
+    parsed = parse_answer(trained)
+    assert not isinstance(parsed, str)
+    assert (parsed.quotes, parsed.final) == ((SENTENCES[1],), "between five and nine grams")
     assert parse_question_reply(question_reply("five", question)) == (question, "five")
     assert parse_question_reply("Question: How?") is None
 
@@ -154,7 +158,9 @@ def test_targets_are_sentences_worth_asking_about() -> None:
         s for s in split_sentences(text) if s.startswith(("The lesser", "It leaves", "The warden"))
     )
     assert pick_targets(split_sentences(text), 9) == [bats, leaves, counted]
-    assert pick_targets(split_sentences(text), 1) == [counted], "a number and a name, and no open pronoun"
+    assert pick_targets(split_sentences(text), 1) == [counted], (
+        "with a number and a name, not starting with a pronoun"
+    )
     assert pick_targets(split_sentences(text), 0) == []
     assert pick_targets([], 3) == []
 
@@ -162,7 +168,7 @@ def test_targets_are_sentences_worth_asking_about() -> None:
 def test_targets_are_spread_over_the_passage() -> None:
     sentences = [f"The river Aru carried {i} boats past the old mill." for i in range(10, 22)]
     picked = [sentences.index(target) for target in pick_targets(sentences, 4)]
-    assert [place // 3 for place in picked] == [0, 1, 2, 3]
+    assert [position // 3 for position in picked] == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(
@@ -185,10 +191,12 @@ def test_headings_are_not_quoted() -> None:
     )
 
 
-def test_a_question_narrows_the_sentences_down() -> None:
+def test_selects_the_sentences_a_question_is_likely_about() -> None:
     assert likely_sentences(SENTENCES, "How much does an adult weigh?") == [SENTENCES[1]]
     assert likely_sentences(SENTENCES, "How far from the roost are midges found?") == [SENTENCES[3]]
-    assert likely_sentences(SENTENCES, "Wo schläft sie?") == SENTENCES, "nothing shared, nothing left out"
+    assert likely_sentences(SENTENCES, "Wo schläft sie?") == SENTENCES, (
+        "without a shared word none is left out"
+    )
     assert likely_sentences(SENTENCES, "What about the roost?", holding="half an hour") == [SENTENCES[2]]
     assert likely_sentences(SENTENCES, "What about the roost?", holding="an hour and a half") == SENTENCES[2:]
     zh = ["蝙蝠在洞穴中睡觉。", "茶园有三百公顷。"]

@@ -1,4 +1,4 @@
-"""What a small model wrote is kept only where it was sure, and where question and answer belong together."""
+"""Replies of a small model are accepted only if they are likely and question and answer agree."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from tools.raft.records import Draft, new_draft
 SPLIT_MARK = (("Answer", -9.0), (": a\nQues", -9.0), ("tion:", -9.0), (" Why", -1.0), ("?", -3.0))
 
 
-def test_only_what_follows_the_mark_counts() -> None:
+def test_only_tokens_after_the_mark_count() -> None:
     assert logprobs_after("Question:", SPLIT_MARK) == [-1.0, -3.0]
     assert logprobs_after("Answer:", SPLIT_MARK[:1]) == []
 
 
-def test_wording_has_to_be_likely_throughout() -> None:
+def test_wording_must_be_likely_throughout() -> None:
     assert is_likely_wording([-0.5, -0.2, -1.2])
     assert not is_likely_wording([-0.9, -0.9]), "on average"
-    assert not is_likely_wording([-0.1] * 9 + [-3.0]), "one far-fetched word"
-    assert is_likely_wording([]) and is_likely_answer([]), "an endpoint that tells none is not refused for it"
+    assert not is_likely_wording([-0.1] * 9 + [-3.0]), "one very unlikely token"
+    assert is_likely_wording([]) and is_likely_answer([]), "without log-probabilities nothing is rejected"
 
 
-def verdict(question: str, final: str, quote: str, *, expected: str = "", target: str = "") -> str:
+def flaw_of(question: str, final: str, quote: str, *, expected: str = "", target: str = "") -> str:
     draft = new_draft(question, "c")
     draft["target"], draft["expected"] = target or quote, expected or final
     answer = parse_answer(reply(quote, final))
@@ -39,16 +39,16 @@ def verdict(question: str, final: str, quote: str, *, expected: str = "", target
     return find_answer_flaw(draft, make_chunk(), answer)
 
 
-def test_a_round_trip_that_agrees_is_kept() -> None:
+def test_accepts_a_round_trip_that_agrees() -> None:
     assert (
-        verdict("How much does a bat weigh?", "five to nine grams", "A bat weighs five to nine grams.") == ""
+        flaw_of("How much does a bat weigh?", "five to nine grams", "A bat weighs five to nine grams.") == ""
     )
-    assert verdict("When do bats leave?", "at dusk", "The bats leave their roost at dusk.") == ""
-    assert verdict("Where does the Lesser horseshoe bat hang?", "from the roof of a cave", SENTENCES[0]) == ""
+    assert flaw_of("When do bats leave?", "at dusk", "The bats leave their roost at dusk.") == ""
+    assert flaw_of("Where does the Lesser horseshoe bat hang?", "from the roof of a cave", SENTENCES[0]) == ""
 
 
 @pytest.mark.parametrize(
-    ("question", "final", "quote", "more", "reason"),
+    ("question", "final", "quote", "options", "reason"),
     [
         (
             "Where does it hunt midges?",
@@ -101,14 +101,14 @@ def test_a_round_trip_that_agrees_is_kept() -> None:
         ),
     ],
 )
-def test_a_round_trip_that_does_not_agree_is_refused(
-    question: str, final: str, quote: str, more: dict, reason: str
+def test_rejects_a_round_trip_that_disagrees(
+    question: str, final: str, quote: str, options: dict, reason: str
 ) -> None:
-    assert verdict(question, final, quote, **more) == reason
+    assert flaw_of(question, final, quote, **options) == reason
 
 
 @pytest.mark.parametrize(
-    ("listed", "answer", "whole"),
+    ("listed", "answer", "complete"),
     [
         ("midges, moths and beetles", "midges", False),
         ("midges, moths and beetles", "midges, moths", False),
@@ -120,16 +120,16 @@ def test_a_round_trip_that_does_not_agree_is_refused(
         ("midges, moths, crane flies and beetles", "midges, moths, crane flies and beetles", True),
     ],
 )
-def test_one_item_of_a_list_is_no_whole_answer(listed: str, answer: str, whole: bool) -> None:
+def test_one_item_of_a_list_is_not_a_complete_answer(listed: str, answer: str, complete: bool) -> None:
     chunk = make_chunk(f"In summer the horseshoe bat hunts {listed}.")
     draft = new_draft("What does the horseshoe bat hunt in summer?", chunk["id"])
     draft["target"] = draft["expected"] = chunk["text"]
-    read = parse_answer(reply(chunk["text"], answer, "what"))
-    assert isinstance(read, Answer)
-    assert find_answer_flaw(draft, chunk, read) == ("" if whole else "answer is one of several")
+    parsed = parse_answer(reply(chunk["text"], answer, "what"))
+    assert isinstance(parsed, Answer)
+    assert find_answer_flaw(draft, chunk, parsed) == ("" if complete else "answer is one of several")
 
 
-def test_a_bad_question_is_known_before_its_answer_is_paid_for() -> None:
+def test_rejects_a_bad_question_before_its_answer_is_paid_for() -> None:
     def flaw(draft: Draft) -> str:
         return find_question_flaw(draft["question"], draft["expected"], draft["target"], make_chunk())
 

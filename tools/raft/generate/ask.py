@@ -15,7 +15,7 @@ QUESTION_TOKENS = 80  # room for one question
 async def ask_questions(chunk: Chunk, client: Client, *, n: int, seed: int) -> list[Draft]:
     """Ask for n different questions that the chunk answers, as drafts without answers.
 
-    Where the model gives fewer, one rejected draft stands for those that are missing.
+    If the model returns fewer, one rejected draft stands for those that are missing.
     """
     try:
         questions = await _ask_list(chunk, client, n=n, seed=seed)
@@ -26,7 +26,7 @@ async def ask_questions(chunk: Chunk, client: Client, *, n: int, seed: int) -> l
 
 
 async def _ask_list(chunk: Chunk, client: Client, *, n: int, seed: int) -> list[str]:
-    """Ask for a list; where the first reply holds too few, ask once more and join the two."""
+    """Ask for a list; if the first reply has too few questions, ask once more and merge the two."""
     messages = render(PROMPTS[chunk["kind"]], chunk=chunk["text"], n=n)
     questions: dict[str, str] = {}
     for attempt in range(2):
@@ -34,7 +34,7 @@ async def _ask_list(chunk: Chunk, client: Client, *, n: int, seed: int) -> list[
             messages,
             max_tokens=QUESTION_TOKENS * (n + 1),
             temperature=RETRY_TEMPERATURE if attempt else 0.0,
-            # At temperature 0 a seed decides nothing, and another one need not be paid for.
+            # At temperature 0 a seed has no effect; without one, a run with another seed is a cache hit.
             seed=seed if attempt else None,
             attempt=attempt,
         )
@@ -49,7 +49,7 @@ async def _ask_list(chunk: Chunk, client: Client, *, n: int, seed: int) -> list[
 
 
 def reject_failed(draft: Draft, failure: CallFailed) -> None:
-    """Reject a draft whose call failed for good: running again may still get it."""
+    """Reject a draft whose call failed after all retries; another run may still succeed."""
     draft["reason"], draft["failed"] = f"call failed: {failure.reason}", True
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+from ..choices import NoOracle
 from ..raft_format import format_instruction, refusal
-from ..records import Chunk, Draft, NoOracle, Record, Split, question_id
+from ..records import Chunk, Draft, Record, Split, question_id
 
 
 def assemble_record(
@@ -22,18 +23,18 @@ def assemble_record(
 ) -> Record:
     """Assemble one record from a verified draft, its oracle and k + 1 distractors.
 
-    With probability p the oracle stands among the first k distractors at a uniformly random place;
-    else all k + 1 distractors stand there, and the label is still the oracle's answer, or a refusal
-    with `no_oracle="refuse"`. A drill always has its oracle. The draw depends on the seed and the row
-    alone; the order of the documents on seed and documents, so that rows about the same ones begin alike
-    and a trainer can compute that beginning once. round: counts the records of one draft, each with other
-    distractors.
+    With probability p the documents are the oracle, at a uniformly random position, and the first k
+    distractors; otherwise they are all k + 1 distractors, and the label is still the oracle's answer, or
+    a refusal with `no_oracle="refuse"`. A drill always has its oracle. Whether the oracle is included
+    depends only on the seed and the row; the order of the documents only on the seed and the documents,
+    so that rows with the same documents share a prefix, which a trainer can compute once. round: number
+    of this record among those of the same draft, each with other distractors.
     """
-    again = (round,) if round else ()
-    name = " ".join(map(str, ("record", seed, oracle["id"], draft["question"], *again)))
-    # A drill is its oracle with a gap: without it there is nothing to find.
-    has_oracle = draft["origin"] == "drill" or random.Random(name).random() < p
-    # The last distractor drawn is the weakest of a ranking: it gives way.
+    suffix = (round,) if round else ()
+    label = " ".join(map(str, ("record", seed, oracle["id"], draft["question"], *suffix)))
+    # A drill is a sentence of its oracle with a gap: without the oracle there is nothing to find.
+    has_oracle = draft["origin"] == "drill" or random.Random(label).random() < p
+    # The last distractor drawn is the weakest of a ranking, so the oracle replaces that one.
     documents = [oracle, *distractors[:-1]] if has_oracle else list(distractors)
     documents.sort(key=lambda document: document["id"])
     random.Random(f"order {seed} {[document['id'] for document in documents]}").shuffle(documents)
@@ -41,7 +42,7 @@ def assemble_record(
     if not has_oracle and no_oracle == "refuse":
         cot_answer, final_answer = refusal().text, refusal().final
     return {
-        "id": question_id(oracle["id"], draft["question"], *again),
+        "id": question_id(oracle["id"], draft["question"], *suffix),
         "type": "api call" if oracle["kind"] == "api" else "general",
         "question": draft["question"],
         "context": {
@@ -77,7 +78,7 @@ def assemble_records(
     no_oracle: NoOracle = "keep",
     round: int = 0,
 ) -> list[Record]:
-    """Assemble one record for each verified draft about a chunk, with the distractors drawn for it."""
+    """Assemble one record from each verified draft about a chunk and the distractors drawn for it."""
     return [
         assemble_record(
             draft, oracle, distractors, p=p, seed=seed, split=split, no_oracle=no_oracle, round=round

@@ -1,4 +1,4 @@
-"""Draft the rows of a chunk: choose the teacher, ask, answer, verify, and try again what was rejected."""
+"""Draft the rows of a chunk: choose the teacher, ask, answer, verify, and retry what was rejected."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Teacher(Protocol):
     sequential: bool  # calls about one chunk run one after another, so that a server reuses its KV cache
 
     def prompts(self, kind: Kind) -> tuple[str, str]:
-        """Name the two prompts, question and answer, that rows about a kind of chunk are made with."""
+        """Return the names of the question prompt and the answer prompt for a kind of chunk."""
 
     async def ask_questions(self, chunk: Chunk, client: Client, *, n: int, seed: int) -> list[Draft]:
-        """Ask n questions, as drafts without answers; one rejected draft stands for those that are missing."""
+        """Ask n questions, as drafts without answers; one rejected draft stands for those missing."""
 
     def verify_question(self, draft: Draft, chunk: Chunk) -> str:
         """Return why a question is rejected before its answer is paid for, or an empty string."""
@@ -36,11 +36,11 @@ class Teacher(Protocol):
         """Verify an answered draft: set its reason, or its answer in canonical form."""
 
     async def retry(self, draft: Draft, chunk: Chunk, client: Client, *, seed: int) -> None:
-        """Try a draft again whose answer was rejected."""
+        """Retry a draft whose answer was rejected."""
 
 
 def choose_teacher(endpoint: Endpoint) -> Teacher:
-    """Choose how an endpoint's model is asked: under grammars if it is the small teacher, else by prompts alone.
+    """Choose how to ask an endpoint's model: under grammars if it is the small teacher, else by prompts.
 
     Raises UserError for the embedded model with a student's adapter: it was trained to answer, not to teach.
     """
@@ -50,19 +50,20 @@ def choose_teacher(endpoint: Endpoint) -> Teacher:
         return ConstrainedTeacher()
     if endpoint.adapter:
         raise UserError(
-            f"{endpoint.adapter} is a fine-tuned student, which cannot write a dataset: leave --connection out for "
-            f"the embedded teacher, name a large model, or say --model {TEACHER_MODEL} if `teach` made the adapter"
+            f"{endpoint.adapter} is a fine-tuned student, which cannot write a dataset: omit --connection "
+            "for the embedded teacher, name a large model, "
+            f"or pass --model {TEACHER_MODEL} if `teach` made the adapter"
         )
     return PromptedTeacher()
 
 
 class PromptedTeacher:
-    """A capable model: asked for a list of questions, then for each answer, and once more where it is rejected."""
+    """A capable model: asked for a list of questions, then for each answer, once more if that is rejected."""
 
     sequential = False
 
     def prompts(self, kind: Kind) -> tuple[str, str]:
-        """Name the prompts for documents, or those for API entries."""
+        """Return the prompts for documents or for API entries."""
         return ask.PROMPTS[kind], answer.PROMPTS[kind]
 
     async def ask_questions(self, chunk: Chunk, client: Client, *, n: int, seed: int) -> list[Draft]:
@@ -70,7 +71,7 @@ class PromptedTeacher:
         return await ask.ask_questions(chunk, client, n=n, seed=seed)
 
     def verify_question(self, draft: Draft, chunk: Chunk) -> str:
-        """Check that it is one question that stands alone."""
+        """Check that it is a single question that can be understood alone."""
         return verify.verify_question(draft, chunk)
 
     async def answer_question(
@@ -80,12 +81,12 @@ class PromptedTeacher:
         await answer.answer_question(draft, chunk, client, seed=seed, attempt=attempt)
 
     async def verify_answer(self, draft: Draft, chunk: Chunk, client: Client) -> None:
-        """Check form and quotes; nothing more is asked."""
+        """Check format and quotes, without another call."""
         verify.verify_draft(draft, chunk)
 
     async def retry(self, draft: Draft, chunk: Chunk, client: Client, *, seed: int) -> None:
         """Ask for another answer, once; a rejected question stays rejected."""
-        # An endpoint that gave no answer was asked often enough.
+        # A failed call is not repeated: the client has retried it already if that could help.
         if draft["reason"] and draft["cot_answer"] and not draft["failed"]:
             draft["reason"] = ""
             await self.answer_question(draft, chunk, client, seed=seed, attempt=1)
@@ -101,7 +102,7 @@ async def draft_rows(chunk: Chunk, client: Client, *, n: int, seed: int) -> list
 
 
 async def draft_given(row: GivenQuestion, chunk: Chunk, client: Client, *, seed: int) -> Draft:
-    """Draft the row of a given question from one chunk, its answer compared with the given one."""
+    """Draft the row of a given question from one chunk, comparing its answer with the given one if any."""
     draft = new_draft(row["question"], chunk["id"], origin="given")
     if row["answer"]:
         draft["expected"] = row["answer"]
@@ -109,7 +110,7 @@ async def draft_given(row: GivenQuestion, chunk: Chunk, client: Client, *, seed:
     return draft
 
 
-# The three steps of `draft_rows`, one by one, for flows that show each of them.
+# The three steps of `draft_rows`, for flows with a node for each.
 
 
 async def ask_questions(chunk: Chunk, client: Client, *, n: int, seed: int) -> list[Draft]:
@@ -118,13 +119,13 @@ async def ask_questions(chunk: Chunk, client: Client, *, n: int, seed: int) -> l
 
 
 async def draft_answers(drafts: Sequence[Draft], chunk: Chunk, client: Client, *, seed: int) -> None:
-    """Answer every question that passes its checks; the answers are not verified yet."""
+    """Answer every question that passes verification; the answers are not verified yet."""
     teacher = choose_teacher(client.endpoint)
     await _each(teacher, drafts, lambda draft: _answer(teacher, draft, chunk, client, seed=seed))
 
 
 async def verify_answers(drafts: Sequence[Draft], chunk: Chunk, client: Client, *, seed: int) -> None:
-    """Verify every answer, and try again what is rejected."""
+    """Verify every answer, and retry what is rejected."""
     teacher = choose_teacher(client.endpoint)
     await _each(teacher, drafts, lambda draft: _verify(teacher, draft, chunk, client, seed=seed))
 

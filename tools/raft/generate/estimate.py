@@ -1,4 +1,4 @@
-"""Estimate what a generation takes before anything is called."""
+"""Estimate the calls, tokens and cost of generating a dataset before any call is made."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .draft import choose_teacher
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a generation will take, retries left out; dollars is None where the price is unknown."""
+    """Calls, tokens and cost of a generation, without retries; dollars is None if the price is unknown."""
 
     calls: int
     prompt_tokens: int
@@ -33,11 +33,11 @@ def estimate_generation(
     model: str = "",
     prices: Mapping[str, Price] | None = None,
 ) -> Estimate:
-    """Estimate a generation: one call a chunk for its questions, one a question for its answer.
+    """Estimate a generation: one call per chunk for its questions, one per question for its answer.
 
-    Every call carries its chunk and `prompt_overhead_tokens` of instructions; a list of questions
-    comes back at `question_tokens` each, an answer at `answer_tokens`. `given` questions of a user
-    cost an answer each, about a chunk of mean length. Retries of refused answers are not in it.
+    Every call sends its chunk and `prompt_overhead_tokens` of instructions; a reply has `question_tokens`
+    for each question, or `answer_tokens` for an answer. Each of the `given` questions takes one answer,
+    from a chunk of mean length. Retries of rejected answers are not included.
     """
     sizes = list(chunk_tokens)
     chunks, total = len(sizes), sum(sizes)
@@ -56,7 +56,7 @@ def estimate_generation(
 
 
 def prompt_overhead(endpoint: Endpoint, kinds: Iterable[Kind]) -> int:
-    """Estimate the tokens of a prompt's instructions, roughly: four characters each."""
+    """Estimate the tokens of a prompt's instructions, at four characters each."""
     teacher = choose_teacher(endpoint)
     blank = {"chunk": "", "question": "", "passage": "", "target": "", "n": 1}
     return max(

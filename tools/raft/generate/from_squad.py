@@ -1,4 +1,4 @@
-"""Turn questions people answered, in the format of SQuAD, into RAFT records: no model is asked."""
+"""Convert human-answered questions in SQuAD format into RAFT records, without calling a model."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..choices import Negatives
 from ..dataset.export import make_datasets
 from ..dataset.splits import assign_splits
 from ..files import write_jsonl
@@ -15,20 +16,20 @@ from ..ingest.squad import Paragraph
 from ..records import Chunk, Draft, Record, content_id, new_draft, question_id
 from ..text.sentences import sentence_spans
 from .assemble import assemble_records
-from .distractors import Distractors, Negatives
+from .distractors import Distractors
 from .small_model.drills import make_drills
 from .small_model.grammar import answer_reply
 
 
 @dataclass(frozen=True)
 class SquadRecords:
-    """Records out of people's questions, and the questions kept out of them."""
+    """Records made of people's questions, and the questions held out."""
 
-    chunks: list[Chunk]  # one a paragraph
+    chunks: list[Chunk]  # one per paragraph
     records: list[Record]  # train and valid
-    held_out: list[dict[str, Any]]  # question, answer, chunk_id, source: for a comparison
-    left_out: int  # questions whose answer stands in no single sentence, which cannot be quoted
-    repeated: int  # questions asked twice of one paragraph, taken once
+    held_out: list[dict[str, Any]]  # question, answer, chunk_id and source of each, for a comparison
+    left_out: int  # questions whose answer crosses sentences, so that no sentence can be quoted
+    repeated: int  # repetitions of a question about the same paragraph
 
 
 def records_from_squad(
@@ -42,13 +43,13 @@ def records_from_squad(
     drills: int = 0,
     seed: int = 42,
 ) -> SquadRecords:
-    """Make a record of every question: its paragraph is the oracle, the sentence with the answer its quote.
+    """Build a record of each question: its paragraph is the oracle, the sentence with the answer its quote.
 
-    One question a paragraph is held out, so its paragraph is known at the test and the question is not.
-    The paragraphs of the valid split are its own, and none of their questions is held out.
+    One question per training paragraph is held out, so that a test asks new questions about known
+    paragraphs. The valid split has paragraphs of its own, and none of their questions is held out.
 
-    rounds: so many times each question is trained on, each time beside other documents, which all
-    questions of a paragraph then share. drills: so many made by rule join them in each round.
+    rounds: records per question in the train split, each with other documents, which all questions about
+    a paragraph then share. drills: drills per paragraph, added in each round.
     """
     chunks = [
         make_chunk(
@@ -68,18 +69,18 @@ def records_from_squad(
     left_out = repeated = 0
     for paragraph, chunk in zip(paragraphs, chunks, strict=True):
         split = splits[chunk["id"]]
-        once = {question_id(chunk["id"], qa[0]): qa for qa in paragraph.qas}
-        repeated += len(paragraph.qas) - len(once)
-        qas = sorted(once.values(), key=lambda qa: content_id(seed, chunk["id"], qa[0]))
+        unique = {question_id(chunk["id"], qa[0]): qa for qa in paragraph.qas}
+        repeated += len(paragraph.qas) - len(unique)
+        qas = sorted(unique.values(), key=lambda qa: content_id(seed, chunk["id"], qa[0]))
         if split == "train" and len(qas) > 1:
             question, answer, _ = qas.pop()
             row = {"question": question, "answer": answer, "chunk_id": chunk["id"], "source": chunk["source"]}
             result.held_out.append(row)
         spans = list(sentence_spans(paragraph.text))
-        asked: list[Draft] = []
+        question_drafts: list[Draft] = []
         for question, answer, start in qas:
             quote = next(
-                (s for begin, end, s in spans if begin <= start and start + len(answer) <= end), None
+                (text for begin, end, text in spans if begin <= start and start + len(answer) <= end), None
             )
             if quote is None:
                 left_out += 1
@@ -90,14 +91,14 @@ def records_from_squad(
                 "final_answer": answer,
                 "model": "human",
             }
-            asked.append(draft)
-        practice = make_drills(chunk, drills * rounds, seed=seed) if split == "train" else []
-        for number in range(rounds if split == "train" else 1):
-            drafts = asked + practice[number::rounds]
-            together = number if rounds > 1 or drills else None
-            drawn = pool.draw(drafts, chunk, k=distractors, seed=seed, round=together)
+            question_drafts.append(draft)
+        drill_drafts = make_drills(chunk, drills * rounds, seed=seed) if split == "train" else []
+        for i in range(rounds if split == "train" else 1):
+            drafts = question_drafts + drill_drafts[i::rounds]
+            shared_round = i if rounds > 1 or drills else None
+            drawn = pool.draw(drafts, chunk, k=distractors, seed=seed, round=shared_round)
             result.records.extend(
-                assemble_records(drafts, chunk, drawn, p=p, seed=seed, split=split, round=number)
+                assemble_records(drafts, chunk, drawn, p=p, seed=seed, split=split, round=i)
             )
     return SquadRecords(chunks, result.records, result.held_out, left_out, repeated)
 
@@ -105,9 +106,9 @@ def records_from_squad(
 def write_squad_records(
     result: SquadRecords, out: Path, *, formats: Sequence[str], p: float
 ) -> dict[str, dict[str, Any]]:
-    """Write chunks.jsonl, raft.jsonl, questions.jsonl and the split files, checked; give the latter.
+    """Write chunks.jsonl, raft.jsonl, questions.jsonl and the split files; return the validated split files.
 
-    Raises UserError where the dataset does not pass its checks.
+    Raises UserError if the dataset does not pass validation.
     """
     out.mkdir(parents=True, exist_ok=True)
     for name, rows in (

@@ -1,4 +1,4 @@
-"""Find the chunk that answers a question somebody brought along, and answer it from there."""
+"""Find the chunk that answers a user's question, and draft the answer from it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from ..records import Chunk, Draft, new_draft
 from ..text.answers import holds_answer
 from ..text.sanitize import sanitize
 
-_CANDIDATES = 3  # chunks tried, best first, before the question is given up
-_DEPTH = 20  # results among which chunks holding the given answer are preferred
+_CANDIDATES = 3  # chunks tried, best first, before the question is rejected
+_DEPTH = 20  # results among which chunks that hold the given answer are moved to the front
 
 
 class GivenQuestion(TypedDict):
@@ -28,7 +28,7 @@ class GivenQuestion(TypedDict):
 def read_given_questions(path: Path) -> list[GivenQuestion]:
     """Read a questions file: JSON lines with `question` and, optionally, `answer`, `source`, `chunk_id`.
 
-    Raises UserError naming the line that cannot be read.
+    Raises UserError with the number of the first invalid line.
     """
     rows = []
     for row in read_questions(path):
@@ -38,33 +38,33 @@ def read_given_questions(path: Path) -> list[GivenQuestion]:
 
 
 class Locator:
-    """Find candidate oracle chunks over a whole corpus."""
+    """Find candidate oracle chunks in a whole corpus."""
 
     def __init__(self, chunks: Sequence[Chunk]) -> None:
         self._chunks = chunks
         self._retriever = Retriever(chunks, "lexical")
 
     def candidates(self, row: GivenQuestion) -> list[Chunk]:
-        """Give the chunks most likely to answer a row, best first; empty where nothing fits.
+        """Return the chunks most likely to answer a row, best first; an empty list if none matches.
 
-        A chunk id decides; a source narrows the choice; chunks that hold the given answer come first.
+        A chunk id determines the chunk; a source narrows the search; chunks with the given answer come first.
         """
         if row["chunk_id"]:
             return [chunk for chunk in self._chunks if chunk["id"] == row["chunk_id"]]
         query = f"{row['question']} {row['answer']}"
-        ranking = [self._chunks[at] for at in self._retriever.search([query], len(self._chunks))[0]]
+        ranking = [self._chunks[i] for i in self._retriever.search([query], len(self._chunks))[0]]
         if row["source"]:
             ranking = [chunk for chunk in ranking if _is_from(chunk["source"], row["source"])]
         ranking = ranking[:_DEPTH]
-        if row["answer"]:  # the sort is stable: each part keeps its ranking
+        if row["answer"]:  # the sort is stable: chunks with and without the answer keep their ranking
             ranking.sort(key=lambda chunk: not holds_answer(chunk["text"], row["answer"]))
         return ranking[:_CANDIDATES]
 
 
-def _is_from(source: str, named: str) -> bool:
-    """Tell whether a source is the one a person named: a file, by the end of its path, or a row of it."""
-    named = named.replace("\\", "/")
-    return any(name == named or name.endswith("/" + named) for name in (source, source.partition("#")[0]))
+def _is_from(source: str, path: str) -> bool:
+    """Return whether a chunk's source is the file with this path or end of a path, or a row of that file."""
+    path = path.replace("\\", "/")
+    return any(name == path or name.endswith("/" + path) for name in (source, source.partition("#")[0]))
 
 
 async def draft_from_candidates(
@@ -72,9 +72,9 @@ async def draft_from_candidates(
     candidates: Sequence[Chunk],
     answer: Callable[[GivenQuestion, Chunk], Awaitable[Draft]],
 ) -> Draft:
-    """Answer a given question from the first candidate chunk whose answer passes every check.
+    """Draft the answer to a given question from the first candidate chunk whose answer passes verification.
 
-    Where none does, the draft of the best candidate comes back with its reason.
+    If none does, return the rejected draft of the best candidate.
     """
     first: Draft | None = None
     for chunk in candidates:

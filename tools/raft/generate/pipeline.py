@@ -13,20 +13,20 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from ..choices import Chunking, Negatives, NoOracle
 from ..dataset.card import write_card, write_manifest
 from ..dataset.export import PROMPT as RAFT_PROMPT, make_datasets
 from ..dataset.splits import assign_splits
 from ..errors import UserError
 from ..files import describe_file, replacing, write_jsonl
 from ..ingest.corpus import Corpus
-from ..ingest.split import Chunking
 from ..models.cache import cache_directory
 from ..models.client import Client, Usage
 from ..models.endpoint import Endpoint
 from ..models.pricing import Price, dollars
 from ..prompts import prompt_hash
-from ..records import DRILLS, Chunk, Draft, NoOracle
-from .distractors import Distractors, Negatives
+from ..records import DRILLS, Chunk, Draft
+from .distractors import Distractors
 from .draft import choose_teacher, draft_given, draft_rows
 from .given_questions import GivenQuestion, Locator, draft_from_candidates
 from .rows import Counts, Task, generate_records
@@ -35,7 +35,7 @@ from .small_model.drills import make_drills
 
 @dataclass(frozen=True)
 class DatasetSettings:
-    """What determines a dataset, beside its documents and its model; the manifest keeps all of it."""
+    """What determines a dataset besides its documents and its model, all recorded in the manifest."""
 
     questions: int = 5
     distractors: int = 3
@@ -58,8 +58,8 @@ class BuildResult:
     counts: Counts
     usage: Usage
     files: dict[str, dict[str, Any]]  # file name: rows, bytes, sha256
-    rejected: Counter[str]  # rows, chunks and documents by reason
-    notes: list[str]  # what deviates from what was asked for
+    rejected: Counter[str]  # rows, chunks and documents, by reason
+    notes: list[str]  # deviations from the settings
     seconds: float
 
 
@@ -74,11 +74,12 @@ def build_dataset(
     timeout: float = 120.0,
     on_progress: Callable[[int, int, Counts], None] = lambda done, total, counts: None,
 ) -> BuildResult:
-    """Build a dataset out of the chunks of a corpus into the folder `out`.
+    """Build a dataset from the chunks of a corpus in the folder `out`.
 
-    Writes chunks.jsonl, raft.jsonl, rejected.jsonl and the split files in every format. Every file
-    but the response cache is made anew: replies that were paid for come out of the cache, and
-    nothing else is taken over from an earlier run. Raises UserError.
+    Writes chunks.jsonl, raft.jsonl, rejected.jsonl and the split files in every format. All files except
+    the response cache are written anew: replies that are paid for come from the cache, and nothing else
+    is reused from an earlier run. Raises UserError if the corpus is too small, the
+    endpoint answers nothing, or no row passes verification.
     """
     started = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
@@ -89,7 +90,7 @@ def build_dataset(
         test=settings.test,
         smallest=settings.distractors + 2,
     )
-    # Rows of an earlier run must not stand beside chunks of this one.
+    # Rows of an earlier run must not be left beside the chunks of this one.
     raft, rejected = out / "raft.jsonl", out / "rejected.jsonl"
     raft.unlink(missing_ok=True)
     write_jsonl(out / "chunks.jsonl", corpus.chunks)
@@ -122,7 +123,7 @@ def build_dataset(
     with replacing(raft) as staging:
         counts, usage = asyncio.run(run(staging))
     if counts.rows == counts.accepted[DRILLS]:
-        raise UserError(f"not one row passed the checks; {rejected} says why for each")
+        raise UserError(f"no row passed verification: see the reason of each in {rejected}")
     files, findings = make_datasets(raft, out, formats=settings.formats, share=settings.p)
     notes += [str(finding) for finding in findings if finding.severity != "note"]
     reasons = counts.rejected + Counter(str(row["reason"]) for row in corpus.rejected)
@@ -136,7 +137,7 @@ def _drafting_tasks(
     settings: DatasetSettings,
     workers: int,
 ) -> Iterator[Task]:
-    """Yield the tasks in their fixed order: given questions first, which win over a repetition."""
+    """Yield the tasks in a fixed order: given questions first, so that they win over duplicates."""
     if given:
         locator = Locator(chunks)
         for row in given:
@@ -149,7 +150,7 @@ def _drafting_tasks(
 
 
 async def _with_server_slot(task: Task, slots: asyncio.Semaphore) -> list[Draft]:
-    """Draft a chunk while it holds a slot of the server, so that each call finds its passage in the KV cache."""
+    """Draft a chunk while holding a server slot, so that each call finds its passage in the KV cache."""
     async with slots:
         return await task()
 
@@ -162,7 +163,7 @@ async def _draft_given(
 
 
 async def _drill(chunk: Chunk, settings: DatasetSettings) -> list[Draft]:
-    """Make the drills of a chunk, which need no verification: they are made of its own words."""
+    """Make the drills of a chunk, which need no verification since they consist of its own words."""
     return make_drills(chunk, settings.drills, seed=settings.seed)
 
 

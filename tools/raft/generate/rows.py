@@ -1,4 +1,4 @@
-"""Turn chunks into verified RAFT records, many at a time, in an order that never changes."""
+"""Turn chunks into verified RAFT records, many at a time, in a reproducible order."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..choices import NoOracle
 from ..errors import UserError
 from ..files import json_line
-from ..records import Chunk, Draft, NoOracle, Record, part_of, question_id
+from ..records import Chunk, Draft, Record, part_of, question_id
 from ..text.normalise import normalise
 from .assemble import assemble_records
 from .distractors import Distractors
 
 Task = Callable[[], Awaitable[list[Draft]]]  # drafts the questions of a chunk, or one given question
 
-MAX_INITIAL_FAILURES = (
-    12  # rows missing without one accepted: the endpoint is not there, and going on is no use
-)
+# Missing rows after which the endpoint counts as unreachable, if there are no others yet.
+MAX_INITIAL_FAILURES = 12
 
 
 @dataclass
 class Counts:
-    """What came out: rows by split and origin, rejections by reason, rows the endpoint still owes."""
+    """Rows by split and origin, rejections by reason, and rows missing because of failed calls."""
 
-    accepted: Counter[str] = field(default_factory=Counter)  # by split, drills apart
+    accepted: Counter[str] = field(default_factory=Counter)  # by split, drills separately
     origins: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)  # by reason
     missing: int = 0
@@ -34,7 +34,7 @@ class Counts:
 
     @property
     def rows(self) -> int:
-        """Count the accepted rows, drills as well."""
+        """Return the number of accepted rows, including drills."""
         return sum(self.accepted.values())
 
 
@@ -52,17 +52,17 @@ async def generate_records(
     window: int = 64,
     on_done: Callable[[Counts], None] = lambda counts: None,
 ) -> Counts:
-    """Run the tasks, assemble what passes, and write records and rejections as they come, in order.
+    """Run the tasks, assemble the verified drafts, and write records and rejections in task order.
 
-    At most `window` tasks are running or waiting for their turn, so memory does not grow with the
-    corpus. The files depend on the replies and the seed, never on which reply came first.
-    Raises UserError where the endpoint answers nothing at all.
+    At most `window` tasks are running or waiting to be written, so memory does not grow with the corpus.
+    The files depend on the replies and the seed, never on the order in which the replies arrive.
+    Raises UserError if the endpoint answers nothing at all.
     """
     counts = Counts()
     seen: set[str] = set()
     with raft_path.open("w", encoding="utf-8") as raft, rejected_path.open("a", encoding="utf-8") as rejected:
         async for drafts in _in_order(tasks, window):
-            good = []
+            accepted = []
             for draft in drafts:
                 key = normalise(draft["question"])
                 if not draft["reason"] and key in seen:
@@ -74,8 +74,8 @@ async def generate_records(
                     rejected.write(json_line(reject(draft, chunks.get(draft["chunk_id"]))))
                 else:
                     seen.add(key)
-                    good.append(draft)
-            for record in _assemble(good, chunks, distractors, k=k, p=p, seed=seed, no_oracle=no_oracle):
+                    accepted.append(draft)
+            for record in _assemble(accepted, chunks, distractors, k=k, p=p, seed=seed, no_oracle=no_oracle):
                 raft.write(json_line(record))
                 counts.accepted[part_of(record)] += 1
                 counts.origins[record["origin"]] += 1
@@ -118,9 +118,9 @@ def _assemble(
     seed: int,
     no_oracle: NoOracle,
 ) -> list[Record]:
-    """Draw the distractors of the drafts of one chunk together, then assemble each.
+    """Draw the distractors for all drafts of one chunk, then assemble a record from each.
 
-    Drills share their documents, so that a training computes these once.
+    Drills share their documents, so that a trainer computes these once.
     """
     if not drafts:
         return []
@@ -132,7 +132,7 @@ def _assemble(
 
 
 def reject(draft: Draft, chunk: Chunk | None) -> dict[str, object]:
-    """Return the row that rejected.jsonl keeps of a rejected draft."""
+    """Return the row of rejected.jsonl for a rejected draft."""
     return {
         "id": question_id(draft["chunk_id"], draft["question"]),
         "stage": "answer" if draft["cot_answer"] else "question",

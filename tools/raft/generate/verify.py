@@ -1,6 +1,6 @@
 """Verify questions and answers; nothing unverified gets into a dataset.
 
-The reason for a rejection comes back in a few words, an empty string where there is none.
+The reason for a rejection is returned in a few words, an empty string if there is none.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from ..records import Chunk, Draft
 from ..text.answers import answers_agree
 from ..text.normalise import fold
 from ..text.quotes import anchor_quotes
-from .question_list import count_marks, is_marked
+from .question_list import count_question_marks, ends_in_question_mark
 
-# Questions that only make sense beside their passage. Lower case; languages the default prompts meet most.
+# Questions that only make sense beside their passage: lower case, in the languages most common in use.
 _ABOUT_CONTEXT = re.compile(
     r"\b(?:the|this|provided|given|above|following)\s+(?:context|passage|excerpt|snippet|paragraph)s?\b"
     r"|\b(?:according to|based on|in|from|of|does|by)\s+(?:the|this)\s+(?:provided |given |above )?"
@@ -26,17 +26,17 @@ _ABOUT_CONTEXT = re.compile(
     r"|\b(?:el|del|este)\s+(?:contexto|pasaje|texto|documento)\b"
     r"|(?:上下文|文中|本文|这段|该文|文章中|文档中|根据文|この文|本文)"
 )
-# Scripts that set no question mark: Thai, Lao, Tibetan, Myanmar, Khmer; and Japanese questions in か。
+# Scripts without question marks: Thai, Lao, Tibetan, Myanmar, Khmer; and Japanese questions in か。
 _NO_MARK = re.compile(r"[\u0e00-\u0eff\u0f00-\u109f\u1780-\u17ff]|か[。．]?$|何ですか")
 _UNANSWERABLE = re.compile(r"^\W*UNANSWERABLE\W*$", re.IGNORECASE)
 _CALL = re.compile(r"[A-Za-z_][\w.]*(?=\()")
-_MAX_QUESTION = 400  # characters; a longer one is a paragraph, not a question
+_MAX_QUESTION = 400  # characters; anything longer is a paragraph, not a question
 
 
 def verify_draft(draft: Draft, chunk: Chunk) -> Answer | None:
     """Verify an answered draft: set its reason, or its answer in canonical form, which is returned.
 
-    A draft that was rejected before its answer stays as it is.
+    A draft that is rejected already stays unchanged.
     """
     if draft["reason"]:
         return None
@@ -51,9 +51,9 @@ def verify_draft(draft: Draft, chunk: Chunk) -> Answer | None:
 
 
 def verify_question(draft: Draft, chunk: Chunk) -> str:
-    """Verify that a question is one question and can be understood without its passage.
+    """Verify that a question is a single one and can be understood without its passage.
 
-    Of a question that a person gave only its presence is checked. A task for an API needs no question mark.
+    For a question given by a user only the length is checked. A task for an API needs no question mark.
     """
     question = draft["question"]
     if sum(character.isalnum() for character in question) < 2:
@@ -62,9 +62,9 @@ def verify_question(draft: Draft, chunk: Chunk) -> str:
         return "question too long"
     if draft["origin"] == "given":
         return ""
-    if count_marks(question) > 1:
+    if count_question_marks(question) > 1:
         return "several questions in one"
-    if chunk["kind"] == "text" and not is_marked(question) and not _NO_MARK.search(question):
+    if chunk["kind"] == "text" and not ends_in_question_mark(question) and not _NO_MARK.search(question):
         return "not a question"
     if _ABOUT_CONTEXT.search(fold(question).lower()):
         return "talks about its context"
@@ -74,10 +74,10 @@ def verify_question(draft: Draft, chunk: Chunk) -> str:
 
 
 def verify_answer(reply: str, finish_reason: str, chunk: Chunk, *, expected: str = "") -> Answer | str:
-    """Verify one chain-of-thought answer against its oracle chunk.
+    """Verify a chain-of-thought answer against its oracle chunk.
 
-    Returns the answer with its quotes in the document's own characters, or the reason for rejecting it.
-    `expected` is an answer known beforehand, which the final answer has to agree with.
+    Return the answer with its quotes in the document's own characters, or the reason for rejecting it.
+    `expected` is a known answer that the final answer must agree with.
     """
     if finish_reason == "length":
         return FormatError.TRUNCATED

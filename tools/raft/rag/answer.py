@@ -1,4 +1,4 @@
-"""Answer questions from an index, as the chat flows do: find documents, ask the model, read its reply."""
+"""Answer questions from an index as the chat flows do: retrieve documents, ask the model, parse its reply."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from ..choices import Mode, Prompt
 from ..errors import UserError
 from ..files import read_questions
 from ..models.client import CallFailed, Client
@@ -16,32 +17,30 @@ from ..raft_format import FormatError, format_instruction
 from ..text.sanitize import defuse_roles, sanitize
 from .citations import read_reply
 from .follow_up import resolve_question
-from .search import Mode
 
 if TYPE_CHECKING:
     from .index import Hit, Index
 
-DOCUMENTS = 4  # as many as a row of the dataset holds, with its default of three distractors
+DOCUMENTS = 4  # as many as a row of the dataset has by default: an oracle and three distractors
 REPLY_TOKENS = 512  # as in the flows' model node
-Prompt = Literal["chain_of_thought", "plain", "few_shot", "closed_book"]  # the variants of flows/chat_rag
 PROMPTS: dict[Prompt, str] = {
     "chain_of_thought": "raft_answer.jinja2",
     "plain": "plain_answer.jinja2",
     "few_shot": "few_shot_answer.jinja2",
     "closed_book": "closed_book_answer.jinja2",
 }
-_BATCH = 32  # questions looked up at a time: the first are at the model while the next are looked up
+_BATCH = 32  # questions retrieved at a time: the model answers the first while the next are retrieved
 
 Row = dict[str, Any]
 
 
 @dataclass
 class Answers:
-    """Questions with their answers, in order; a row that failed has its reason in `error`."""
+    """Questions with their answers, in order; the row of a failed call has the reason in `error`."""
 
     rows: list[Row]
-    # How long each call took, None where it failed or was in the cache: not in the rows, which are the
-    # same each time.
+    # Duration of each call, None if it failed or came from the cache: kept out of the rows, which are
+    # the same in every run.
     seconds: list[float | None]
 
     @property
@@ -51,14 +50,14 @@ class Answers:
 
 
 def build_instruction(hits: Sequence[Hit], question: str) -> str:
-    """Format documents and question for the prompt, as the training rows do, whatever they may say."""
+    """Sanitize documents and question and format them for the prompt exactly as in the training rows."""
     return defuse_roles(format_instruction([sanitize(hit["text"]) for hit in hits], sanitize(question)))
 
 
 def chat_messages(hits: Sequence[Hit], question: str, prompt: Prompt = "chain_of_thought") -> list[Message]:
-    """Make the messages that the chat flows send; raises UserError for a prompt there is not."""
+    """Build the messages that the chat flows send; raises UserError for an unknown prompt."""
     if prompt not in PROMPTS:
-        raise UserError(f"there is no prompt {prompt!r}: known are {', '.join(PROMPTS)}")
+        raise UserError(f"unknown prompt {prompt!r}: choose one of {', '.join(PROMPTS)}")
     return render(PROMPTS[prompt], instruction=build_instruction(hits, question), question=sanitize(question))
 
 
@@ -73,12 +72,12 @@ async def answer_questions(
     documents: Sequence[Sequence[Hit]] | None = None,
     on_answer: Callable[[], None] | None = None,
 ) -> Answers:
-    """Answer many questions, retrieval in batches, as many calls at a time as the client allows.
+    """Answer many questions: retrieve in batches, with as many calls at a time as the client allows.
 
-    A question is a mapping with `question` and perhaps `chat_history`; all of it is kept in `asked`.
-    Without an index no documents are given; `documents`, found before, stand in place of a search.
-    A call that fails leaves its row with the reason and an
-    empty answer. Raises EndpointRefused when no call will succeed.
+    A question is a mapping with `question` and optionally `chat_history`; the whole mapping is kept in
+    `asked`. Without an index the model is given no documents; `documents`, retrieved before, replace the
+    search. The row of a failed call has the reason and an empty answer. Raises EndpointRefused if no
+    call can succeed.
     """
     chat_messages([], "", prompt)
 
@@ -99,37 +98,47 @@ async def answer_questions(
         answer = read_reply(text, hits)
         if finish == "length":
             answer["note"] = FormatError.TRUNCATED.value
-        said = {"question": row["question"], **answer, "documents": list(hits), "finish_reason": finish}
-        return {**said, **tokens, "model": client.endpoint.model, "error": error, "asked": dict(row)}
+        return {
+            "question": row["question"],
+            **answer,
+            "documents": list(hits),
+            "finish_reason": finish,
+            **tokens,
+            "model": client.endpoint.model,
+            "error": error,
+            "asked": dict(row),
+        }
 
     seconds: list[float | None] = [None] * len(questions)
     tasks: list[asyncio.Task[Row]] = []
     try:
         for start in range(0, len(questions), _BATCH):
             batch = questions[start : start + _BATCH]
-            asked = [resolve_question(str(row["question"]), row.get("chat_history") or ()) for row in batch]
+            resolved = [
+                resolve_question(str(row["question"]), row.get("chat_history") or ()) for row in batch
+            ]
             found: Sequence[Sequence[Hit]] = [()] * len(batch)
             if documents is not None:
                 found = documents[start : start + _BATCH]
             elif index is not None and k > 0:
-                found = await asyncio.to_thread(index.search, [one.query for one in asked], k, mode)
+                found = await asyncio.to_thread(index.search, [item.query for item in resolved], k, mode)
             tasks += [
-                asyncio.create_task(answer(start + place, row, one.question, hits))
-                for place, (row, one, hits) in enumerate(zip(batch, asked, found, strict=True))
+                asyncio.create_task(answer(start + i, row, item.question, hits))
+                for i, (row, item, hits) in enumerate(zip(batch, resolved, found, strict=True))
             ]
         return Answers(list(await asyncio.gather(*tasks)), seconds)
     finally:
-        for task in tasks:  # nothing is left running where one was refused
+        for task in tasks:  # if the endpoint refused one, the others must not go on
             task.cancel()
 
 
 def read_chat_questions(path: Path) -> list[Row]:
-    """Read questions to answer: JSON lines with `question`, perhaps `chat_history`, and whatever else.
+    """Read questions to answer: JSON lines with `question`, optionally `chat_history`, and any other keys.
 
-    Raises UserError naming the line that cannot be read.
+    Raises UserError with the number of the first invalid line.
     """
     rows = read_questions(path)
     for number, row in enumerate(rows, start=1):
         if not isinstance(row.get("chat_history", []), list):
-            raise UserError(f"{path}, question {number}: chat_history is no list of turns")
+            raise UserError(f"{path}, question {number}: chat_history must be a list of turns")
     return rows

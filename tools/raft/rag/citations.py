@@ -1,4 +1,4 @@
-"""Read a model's reply: the final answer, the reasoning, and where each quote stands."""
+"""Parse a model's reply: the final answer, the reasoning, and the document each quote comes from."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NO_ANSWER = "The model gave no answer."
 
 
 class Citation(TypedDict):
-    """One quote of an answer; without a document where it stands in none of those given."""
+    """One quote of an answer; without a document if none of those given contains it."""
 
     quote: str
     verbatim: bool
@@ -29,21 +29,21 @@ class Citation(TypedDict):
 
 
 class CitedAnswer(TypedDict):
-    """What a reply says, taken apart."""
+    """A reply, parsed."""
 
     answer: str
     reasoning: str  # quote markers included
     citations: list[Citation]
-    answered: bool  # False: nothing was said, or that the documents do not hold the answer
-    note: str  # what is wrong with the reply's form, in a few words; mostly empty
+    answered: bool  # False: the reply is empty or a refusal
+    note: str  # what is wrong with the reply's format, in a few words; usually empty
 
 
 def read_reply(reply: str, hits: Sequence[Hit]) -> CitedAnswer:
-    """Read a reply to a question that was asked with these documents.
+    """Parse a reply to a question that was asked with these documents.
 
-    A reply without a final line is all answer; `note` says so, as it says why a reply could not be
-    taken apart. A quote is verbatim if it stands in a document word for word, white space and the
-    forms of quotation marks and dashes aside.
+    A reply without an answer tag is taken as the answer; `note` says what is wrong with the format of
+    a reply. A quote is verbatim if a document contains it, disregarding differences in white space and
+    in the style of quotation marks and dashes.
     """
     parsed = parse_answer(reply)
     if isinstance(parsed, Answer):
@@ -63,7 +63,7 @@ def read_reply(reply: str, hits: Sequence[Hit]) -> CitedAnswer:
 
 
 def cite(quote: str, hits: Sequence[Hit]) -> Citation:
-    """Find the document that a quote stands in, the best-ranked first."""
+    """Find the best-ranked document that contains a quote."""
     for number, hit in enumerate(hits, start=1):
         found = find_quote(quote, hit["text"])
         if found:
@@ -88,50 +88,50 @@ def cite(quote: str, hits: Sequence[Hit]) -> Citation:
 
 
 def is_refusal(final: str) -> bool:
-    """Tell whether a final answer is one that the prompts ask for when there is none."""
-    return normalise(final) in (_refused(), "i do not know", "unanswerable")
+    """Return whether a final answer is one of those the prompts ask for if there is no answer."""
+    return normalise(final) in (_normalised_refusal(), "i do not know", "unanswerable")
 
 
 @lru_cache(maxsize=1)
-def _refused() -> str:
+def _normalised_refusal() -> str:
     return normalise(refusal().final)
 
 
 def show_answer(answer: CitedAnswer, hits: Sequence[Hit]) -> str:
-    """Write an answer for people, below it the places of its quotes, or else all it was given."""
-    said = answer["answer"] or _NO_ANSWER
+    """Format an answer for people, followed by the sources of its quotes or, without any, all documents."""
+    text = answer["answer"] or _NO_ANSWER
     sources = show_sources(answer["citations"], hits)
-    return f"{said}\n\n{sources}" if sources else said
+    return f"{text}\n\n{sources}" if sources else text
 
 
 def show_sources(citations: Sequence[Citation], hits: Sequence[Hit]) -> str:
-    """List the places of quotes, or without quotes all documents; empty where there are none."""
+    """List the sources of quotes or, without quotes, all documents; an empty string without either."""
     lines = []
     for citation in citations:
-        where = _place(citation) if citation["verbatim"] else "in none of the documents"
-        lines.append(f"- {where}: “{citation['quote']}”")
+        place = _place(citation) if citation["verbatim"] else "in none of the documents"
+        lines.append(f"- {place}: “{citation['quote']}”")
     title = "Sources" if lines else "Documents looked at"
     lines = lines or [f"- {_place(hit)}" for hit in hits]
     return "\n".join([f"{title}:", *lines]) if lines else ""
 
 
 def stream_answer(pieces: Iterable[str], hits: Sequence[Hit]) -> Iterator[str]:
-    """Pass a reply on as it comes, the reasoning before the answer, and its sources at the end."""
-    said = ""
+    """Yield a reply as it arrives, the reasoning before the answer, and its sources at the end."""
+    reply = ""
     try:
         for piece in pieces:
-            said += piece
+            reply += piece
             if piece:
                 yield piece
-    except Exception:  # too late for an error of its own: the client has its status and a part
+    except Exception:  # too late for an error status: it has been sent already
         yield "\n\nThe reply broke off here: the model's endpoint failed."
-    if not said.strip():
+    if not reply.strip():
         yield _NO_ANSWER
-    sources = show_sources(read_reply(said, hits)["citations"], hits)
+    sources = show_sources(read_reply(reply, hits)["citations"], hits)
     if sources:
         yield f"\n\n{sources}"
 
 
-def _place(found: Citation | Hit) -> str:
-    title = f"{found['title']} ({found['source']})" if found["title"] else found["source"]
-    return f"{title}, page {found['page']}" if found["page"] else title
+def _place(passage: Citation | Hit) -> str:
+    title = f"{passage['title']} ({passage['source']})" if passage["title"] else passage["source"]
+    return f"{title}, page {passage['page']}" if passage["page"] else title

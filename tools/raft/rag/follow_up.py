@@ -1,4 +1,4 @@
-"""Make a follow-up such as "and its weight?" stand by itself, by the turns before it."""
+"""Make a follow-up such as "and its weight?" self-contained, using the turns before it."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ from typing import Any, NamedTuple
 from ..errors import UserError
 from ..text.sanitize import sanitize
 
-_TURNS = 2  # earlier questions that are carried along
-_LONGEST = 200  # characters of an earlier answer: what is longer is no answer but a lecture
+_MAX_TURNS = 2  # earlier questions that are included
+_MAX_ANSWER = 200  # characters of the last answer: a longer one would outweigh the questions
 
 
 class ResolvedQuestion(NamedTuple):
-    """A question with what it refers to: as the retriever is asked, and as the model is."""
+    """A question with what it refers to: the retriever's query, and the question for the model."""
 
     query: str
     question: str
 
 
 def resolve_question(question: str, history: Sequence[Mapping[str, Any]] = ()) -> ResolvedQuestion:
-    """Put the turns before a question in front of it; without any it stays as it is.
+    """Prepend the preceding turns to a question; without history it is returned unchanged.
 
-    No model rewrites it: that would be a second call, and needs a model that can. The two earlier
-    questions and the last answer hold the words a follow-up leaves out, in any language. In the
-    retriever's query the question itself stands twice, so that a change of subject is found too.
-    `history` is promptflow's: [{"inputs": {"question": …}, "outputs": {"answer": …}}, …]; where only
-    the `reply` for people came back, its first line is the answer. Raises UserError if nothing is asked.
+    No model rewrites the question: that would take a second call and a model capable of it. The last two
+    questions and the last answer contain the words a follow-up leaves out, in any language. The
+    retriever's query contains the question itself twice, so that a change of subject is found too.
+    `history` is promptflow's: [{"inputs": {"question": …}, "outputs": {"answer": …}}, …]; if a turn has
+    only the `reply` for people, its first line is the answer. Raises UserError if the question is empty.
     """
     if not sanitize(question).strip():
-        raise UserError("question: empty; type what you want to know")
+        raise UserError("question is empty: type what you want to know")
     turns = [(_text(turn, "inputs", "question"), _answer(turn)) for turn in history]
-    turns = [turn for turn in turns if turn[0]][-_TURNS:]
+    turns = [turn for turn in turns if turn[0]][-_MAX_TURNS:]
     if not turns:
         question = sanitize(question).strip()
         return ResolvedQuestion(question, question)
-    earlier = [asked for asked, _ in turns]
+    earlier = [text for text, _ in turns]
     if turns[-1][1]:
-        earlier[-1] = f"{earlier[-1]} {turns[-1][1][:_LONGEST]}"
+        earlier[-1] = f"{earlier[-1]} {turns[-1][1][:_MAX_ANSWER]}"
     lines = [*earlier, question.strip()]
     return ResolvedQuestion(sanitize("\n".join([*lines, question.strip()])), sanitize("\n".join(lines)))
 
@@ -47,7 +47,7 @@ def _answer(turn: Mapping[str, Any]) -> str:
 
 
 def _text(turn: Mapping[str, Any], side: str, name: str) -> str:
-    """Read one text of a turn, on one line; the history comes from outside and may be anything."""
+    """Read one text of a turn, on one line; the history is untrusted input of any shape."""
     values = turn.get(side) if isinstance(turn, dict) else None
     value = values.get(name) if isinstance(values, dict) else None
     if not isinstance(value, str):

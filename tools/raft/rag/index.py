@@ -1,4 +1,4 @@
-"""Index chunks for retrieval: build a folder once, open it anywhere, search it by words and by meaning."""
+"""Index chunks for retrieval: build the index in a folder, open it, search it by words and by embeddings."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from ..choices import Mode
 from ..errors import UserError
 from ..files import read_jsonl, write_jsonl
 from ..models.embed import Embedder
@@ -26,22 +27,22 @@ from .index_store import (
     replace_index,
     settle,
 )
-from .search import Dense, Lexical, Mode, exact_index, rank
+from .search import Dense, Lexical, exact_index, rank
 
 if TYPE_CHECKING:
     import numpy as np
 
-# Up to here a query is compared with every vector: 5 ms at 384 dimensions on one core. Beyond, an
-# inverted file looks at the nearest of its lists only.
+# Up to this many vectors a query is compared with all of them: 5 ms at 384 dimensions on one core. Beyond,
+# an inverted file compares it only with those in the nearest lists.
 EXACT_UP_TO = 50_000
-PROBED = 1 / 16  # share of the lists that a query looks at
+PROBED = 1 / 16  # share of the lists that a query is compared with
 
 
 class Hit(TypedDict):
-    """One chunk that was found."""
+    """One retrieved chunk."""
 
     rank: int  # from 1
-    score: float  # BM25, inner product, or sum of reciprocal ranks: compare within one list only
+    score: float  # BM25, inner product, or sum of reciprocal ranks: comparable within one list only
     id: str  # of the chunk
     text: str
     title: str
@@ -50,7 +51,7 @@ class Hit(TypedDict):
 
 
 class Index:
-    """Chunks ready to be searched; what `open_index` gives. One may serve many threads."""
+    """Searchable chunks, as returned by `open_index`; safe to use from many threads."""
 
     def __init__(
         self, chunks: Sequence[Chunk], vectors: Any, embedder: Embedder, manifest: IndexManifest
@@ -63,21 +64,21 @@ class Index:
 
     @property
     def lexical(self) -> Lexical:
-        """Give BM25 over the chunks, built when it is first asked for: 12 s for 100,000 of 80 words."""
+        """Return BM25 over the chunks, built on first use: 12 s for 100,000 chunks of 80 words."""
         with self._lock:
             if self._lexical is None:
                 self._lexical = Lexical([chunk["text"] for chunk in self.chunks])
             return self._lexical
 
     def search(self, queries: Sequence[str], k: int, mode: Mode = "fused") -> list[list[Hit]]:
-        """Find for each query its k best chunks, best first; fewer where fewer are found.
+        """Return the k best chunks for each query, best first; fewer if fewer are found.
 
-        The words are counted with the first query that is not dense, the embedding model is loaded
-        with the first that is not lexical. Many queries at
-        once are faster than one after another. Raises UserError for a mode there is not.
+        BM25 is built for the first search that is not dense, and the embedding model is loaded for the
+        first that is not lexical. Many queries in one call are faster than one call for each. Raises
+        UserError for an unknown mode.
         """
         if mode not in ("lexical", "dense", "fused"):
-            raise UserError(f"there is no retrieval mode {mode!r}: take lexical, dense or fused")
+            raise UserError(f"unknown retrieval mode {mode!r}: choose lexical, dense or fused")
         found = rank(
             queries,
             k,
@@ -85,14 +86,14 @@ class Index:
             self.dense if mode != "lexical" else None,
         )
         return [
-            [self._hit(place, position, score) for place, (position, score) in enumerate(ranking, start=1)]
+            [self._hit(number, position, score) for number, (position, score) in enumerate(ranking, start=1)]
             for ranking in found
         ]
 
-    def _hit(self, place: int, position: int, score: float) -> Hit:
+    def _hit(self, number: int, position: int, score: float) -> Hit:
         chunk = self.chunks[position]
         return {
-            "rank": place,
+            "rank": number,
             "score": score,
             "id": chunk["id"],
             "text": chunk["text"],
@@ -103,22 +104,22 @@ class Index:
 
 
 def open_index(folder: Path, *, lookup: Lookup | None = None) -> Index:
-    """Open an index that `build_index` wrote; its hashes are checked.
+    """Open an index written by `build_index`, verifying its hashes.
 
-    `lookup` knows promptflow's own connections, as in `resolve_endpoint`. Raises UserError where
-    a file is missing, damaged, or does not belong to the others.
+    `lookup` resolves promptflow's own connections, as in `resolve_endpoint`. Raises UserError if a file
+    is missing, damaged, or does not belong to this index.
     """
     import faiss
 
     manifest = read_manifest(folder)
     if manifest is None:
-        raise UserError(f"there is no index in {folder}: `python -m tools index --docs … --out {folder}`")
+        raise UserError(f"there is no index in {folder}: run `python -m tools index --docs … --out {folder}`")
     chunks = _read_chunks(locate_file(folder, manifest, CHUNKS))
     vectors = faiss.read_index(str(locate_file(folder, manifest, VECTORS)))
     if (vectors.ntotal, vectors.d) != (len(chunks), manifest["dimensions"]):
         raise UserError(
             f"{folder}: {len(chunks)} chunks, {vectors.ntotal} vectors and the manifest's "
-            f"{manifest['dimensions']} dimensions do not go together: remove it and build the index again"
+            f"{manifest['dimensions']} dimensions do not match: remove it and build the index again"
         )
     embedder = open_embedder(manifest["model"], lookup=lookup)
     return Index(chunks, vectors, embedder, manifest)
@@ -131,11 +132,11 @@ def build_index(
     *,
     on_batch: Callable[[int, int], None] | None = None,
 ) -> IndexManifest:
-    """Make `folder` the index of exactly these chunks, and give its manifest.
+    """Build or update the index of exactly these chunks in `folder`, and return its manifest.
 
-    Where it holds an index of the same model, only texts that are new are embedded; a build that
-    was stopped goes on where it was. `on_batch` is called with the texts embedded so far and their
-    number. Raises UserError where there is nothing to index or the folder holds something else.
+    If the folder holds an index of the same model, only new texts are embedded; an interrupted build is
+    resumed. `on_batch` is called with the number of texts embedded so far and their total. Raises
+    UserError if there is nothing to index or the folder holds something other than an index.
     """
     import numpy as np
 
@@ -155,7 +156,7 @@ def build_index(
         if old["model"] == embedder.name:
             known = {
                 _key(chunk["text"]): row
-                for chunk, row in zip(before, _vectors_of(folder / VECTORS), strict=True)
+                for chunk, row in zip(before, _read_vectors(folder / VECTORS), strict=True)
             }
         if before == unique and known:
             journal.remove()
@@ -180,7 +181,7 @@ def build_index(
     sizes = {len(row) for row in known.values()}
     if len(sizes) != 1:
         raise UserError(
-            f"{embedder.name} now gives vectors of another length than before: "
+            f"{embedder.name} now returns vectors of a different length than before: "
             f"remove {folder} and build the index again"
         )
     matrix = np.stack([known[_key(chunk["text"])] for chunk in unique])
@@ -207,10 +208,10 @@ def build_index(
 
 
 def make_index(vectors: np.ndarray) -> Any:
-    """Make the FAISS index for vectors of length 1: exact, or an inverted file where there are many.
+    """Build the FAISS index of unit vectors: exact, or an inverted file if there are many.
 
-    Beyond EXACT_UP_TO the vectors are in 4 √n lists, of which a query looks at PROBED. The same
-    vectors give the same index.
+    Beyond EXACT_UP_TO the n vectors are divided into 4 √n lists, of which a query is compared with the
+    share PROBED. The same vectors give the same index.
     """
     import faiss
 
@@ -228,11 +229,13 @@ def make_index(vectors: np.ndarray) -> Any:
 
 
 def _unique(chunks: Sequence[Chunk]) -> list[Chunk]:
-    """Drop chunks that come twice; one id with two texts is a mistake."""
+    """Drop repeated chunks; raise UserError if two chunks with different texts share an id."""
     seen: dict[str, Chunk] = {}
     for chunk in chunks:
         if seen.setdefault(chunk["id"], chunk)["text"] != chunk["text"]:
-            raise UserError(f"two chunks with different texts have the id {chunk['id']}: make the ids differ")
+            raise UserError(
+                f"two chunks with different texts have the id {chunk['id']}: give each its own id"
+            )
     return list(seen.values())
 
 
@@ -245,7 +248,7 @@ def _changes(embedded: int, kept: int, removed: int, repeated: int) -> dict[str,
 
 
 def _read_chunks(path: Path) -> list[Chunk]:
-    """Read chunks that this module wrote: they were sanitized before."""
+    """Read chunks that this module wrote, which are sanitized already."""
     return [Chunk(**row) for _, row in read_jsonl(path)]  # type: ignore[typeddict-item]
 
 
@@ -255,7 +258,7 @@ def _write_vectors(index: Any, path: Path) -> None:
     faiss.write_index(index, str(path))
 
 
-def _vectors_of(path: Path) -> np.ndarray:
+def _read_vectors(path: Path) -> np.ndarray:
     import faiss
 
     index = faiss.read_index(str(path))

@@ -1,4 +1,4 @@
-"""Keep an index in a folder: index.faiss, chunks.jsonl and the manifest.json that vouches for both."""
+"""Store an index in a folder: index.faiss, chunks.jsonl, and a manifest.json with the hashes of both."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ VERSION = 1
 
 
 class IndexManifest(TypedDict):
-    """What an index holds. A change of the model or of a file shows here."""
+    """Contents of an index; a changed model or file no longer matches it."""
 
     index_version: int
     model: str  # that made the vectors: the default's name, a name or path, or CONNECTION:MODEL or URL:MODEL
@@ -27,15 +27,15 @@ class IndexManifest(TypedDict):
     kind: Literal["exact", "ivf"]
     chunks: int
     sources: int
-    cut: int  # chunks longer than the model's window, embedded by their beginning
+    cut: int  # chunks longer than the model's window, of which only the beginning is embedded
     changes: dict[str, int]  # of the last build: chunks embedded, kept, removed, repeated
-    files: dict[str, dict[str, Any]]  # name: bytes, sha256
+    files: dict[str, dict[str, Any]]  # file name: bytes, sha256
 
 
 def read_manifest(folder: Path) -> IndexManifest | None:
-    """Read the manifest of an index; None where the folder holds nothing of the kind.
+    """Read the manifest of an index; return None if the folder holds no part of one.
 
-    Raises UserError where it holds something else, so that it is not overwritten.
+    Raises UserError if the folder holds something else, which must not be overwritten.
     """
     path = folder / MANIFEST
     try:
@@ -43,39 +43,41 @@ def read_manifest(folder: Path) -> IndexManifest | None:
     except FileNotFoundError:
         if (folder / VECTORS).exists() or (folder / CHUNKS).exists():
             raise UserError(
-                f"{folder} has no {MANIFEST} and yet other files of an index: give another folder"
+                f"{folder} has other files of an index but no {MANIFEST}: choose another folder"
             ) from None
         return None
     except (OSError, ValueError):
         raise UserError(f"{path} cannot be read: remove {folder} and build the index again") from None
     if not isinstance(manifest, dict) or "index_version" not in manifest:
-        raise UserError(f"{folder} holds something else than an index: give a folder of its own")
+        raise UserError(f"{folder} holds something other than an index: choose another folder")
     if manifest["index_version"] != VERSION or not IndexManifest.__annotations__.keys() <= manifest.keys():
-        raise UserError(f"{folder} was written by another version: remove it and build the index again")
+        raise UserError(
+            f"the index in {folder} was written by another version: remove it and build the index again"
+        )
     return IndexManifest(**manifest)  # type: ignore[typeddict-item]
 
 
 def locate_file(folder: Path, manifest: IndexManifest, name: str) -> Path:
-    """Give the file that the manifest means, its content checked.
+    """Return the path of a file listed in the manifest, verifying its content.
 
-    It is NAME, or NAME.new where a build was stopped after its manifest was in place. Raises
-    UserError where neither is what was written.
+    It is NAME, or NAME.new if a build was interrupted after its manifest was in place. Raises
+    UserError if neither has the size and hash in the manifest.
     """
-    wanted = manifest["files"][name]
+    expected = manifest["files"][name]
     for path in (folder / name, folder / f"{name}.new"):
-        if path.is_file() and path.stat().st_size == wanted["bytes"] and describe_file(path) == wanted:
+        if path.is_file() and path.stat().st_size == expected["bytes"] and describe_file(path) == expected:
             return path
-    what = "is damaged, or not of this index" if (folder / name).exists() else "is missing"
-    raise UserError(f"{folder / name} {what}: remove {folder} and build the index again")
+    problem = "is damaged or does not belong to this index" if (folder / name).exists() else "is missing"
+    raise UserError(f"{folder / name} {problem}: remove {folder} and build the index again")
 
 
 def replace_index(
     folder: Path, manifest: IndexManifest, writers: Mapping[str, Callable[[Path], None]]
 ) -> None:
-    """Put a new index in the place of an old one; stopped at any point, one of the two is whole.
+    """Replace an index by a new one; if interrupted at any point, one of the two is complete.
 
-    The files are written beside the old ones, and the manifest that names their hashes decides:
-    replacing it is one step. `writers` write one file each, to the path they are given.
+    The files are written beside the old ones, and replacing the manifest, which has their hashes, is the
+    one atomic step that switches over. Each of `writers` writes one file, to the path it is given.
     """
     for name, write in writers.items():
         path = folder / f"{name}.new"
@@ -83,20 +85,17 @@ def replace_index(
         with path.open("rb+") as file:
             os.fsync(file.fileno())
         manifest["files"][name] = describe_file(path)
-    part = folder / f"{MANIFEST}.new"
-    with part.open("w", encoding="utf-8", newline="\n") as file:
+    staging = folder / f"{MANIFEST}.new"
+    with staging.open("w", encoding="utf-8", newline="\n") as file:
         file.write(json.dumps(manifest, ensure_ascii=False, indent=2) + "\n")
         file.flush()
         os.fsync(file.fileno())
-    os.replace(part, folder / MANIFEST)
+    os.replace(staging, folder / MANIFEST)
     settle(folder, manifest)
 
 
 def settle(folder: Path, manifest: IndexManifest) -> None:
-    """Give the files of the manifest their names, where a build was stopped before it could.
-
-    What a build left that was stopped earlier goes.
-    """
+    """Finish an interrupted build: rename its files to those of the manifest, remove leftover .new files."""
     for name in manifest["files"]:
         path = locate_file(folder, manifest, name)
         if path.name != name:
@@ -106,9 +105,10 @@ def settle(folder: Path, manifest: IndexManifest) -> None:
 
 
 class Journal:
-    """Vectors of a build that is under way, so that one that was stopped goes on where it was.
+    """Vectors of a build in progress, so that an interrupted build can be resumed.
 
-    A line that names the model, then records of a 16-byte key and a vector, all of the same size.
+    The file is a line with the model and the dimensions, then records of equal size: a 16-byte key and
+    a float32 vector.
     """
 
     def __init__(self, folder: Path, model: str) -> None:
@@ -116,7 +116,7 @@ class Journal:
         self._head = json.dumps({"model": model}, ensure_ascii=False).encode("utf-8")
 
     def read(self) -> Iterator[tuple[bytes, np.ndarray]]:
-        """Give what was written; nothing where another model wrote it."""
+        """Yield the keys and vectors written so far; nothing if they come from another model."""
         import numpy as np
 
         try:
@@ -124,14 +124,14 @@ class Journal:
                 head, _, size = file.readline().rstrip(b"\n").rpartition(b" ")
                 if head != self._head:
                     return
-                # What a killed build left of its last record is not whole.
+                # The last record of a killed build may be incomplete.
                 while len(record := file.read(16 + 4 * int(size))) == 16 + 4 * int(size):
                     yield record[:16], np.frombuffer(record, dtype="<f4", offset=16)
         except FileNotFoundError:
             return
 
     def begin(self, kept: Mapping[bytes, np.ndarray], dimensions: int) -> None:
-        """Start the file anew with the vectors that are of use."""
+        """Start a new file with the vectors to keep."""
         with replacing(self._path) as staging, staging.open("wb") as file:
             file.write(self._head + f" {dimensions}\n".encode())
             for key, vector in kept.items():
@@ -139,14 +139,14 @@ class Journal:
         self._file = self._path.open("ab")
 
     def add(self, keys: list[bytes], vectors: np.ndarray) -> None:
-        """Write vectors down, at once."""
+        """Append vectors and flush them to the file."""
         self._file.write(
             b"".join(key + row.astype("<f4").tobytes() for key, row in zip(keys, vectors, strict=True))
         )
         self._file.flush()
 
     def remove(self) -> None:
-        """Remove the file: its vectors stand in the index."""
+        """Remove the file once its vectors are in the index."""
         if hasattr(self, "_file"):
             self._file.close()
         self._path.unlink(missing_ok=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from ..choices import Mode
 from ..errors import UserError
 from ..records import Chunk
 from ..text.normalise import UNSPACED, fold
@@ -16,18 +17,18 @@ if TYPE_CHECKING:
 
     from ..models.embed import Embedder
 
-Mode = Literal["lexical", "dense", "fused"]
-Ranking = list[tuple[int, float]]  # positions of chunks with their scores, best first
+Ranking = list[tuple[int, float]]  # (position of a chunk, score), best first
 
 RRF_CONSTANT = 60  # Cormack, Clarke and Büttcher, "Reciprocal Rank Fusion", SIGIR 2009
-_FUSED_DEPTH = 50  # ranks of each list that take part in the fusion
+_FUSED_DEPTH = 50  # ranks of each list that are fused
 _UNSPACED_RUN = re.compile(UNSPACED.pattern + "+")
 
 
 class Retriever:
-    """Hold chunks ready to be searched, without a folder: BM25 over words, embeddings, or both.
+    """Search chunks in memory, without an index folder: BM25 over words, embeddings, or both.
 
-    Fused ranks are reciprocal-rank sums of the two lists. `embedder` is needed for dense and fused.
+    Fused scores are sums of the reciprocal ranks in the two lists. `embedder` is required for dense and
+    fused retrieval.
     """
 
     def __init__(
@@ -41,16 +42,16 @@ class Retriever:
             self._dense = Dense(exact_index(embedder.embed(texts)), embedder)
 
     def search(self, queries: Sequence[str], k: int) -> list[list[int]]:
-        """Give for each query the positions of its k best chunks, best first; fewer where there are fewer."""
+        """Return the positions of the k best chunks for each query, best first; fewer if fewer are found."""
         found = rank(queries, k, self._lexical, self._dense)
         return [[position for position, _ in ranking] for ranking in found]
 
 
 def rank(queries: Sequence[str], k: int, lexical: Lexical | None, dense: Dense | None) -> list[Ranking]:
-    """Rank chunks for each query with what is given: BM25, embeddings, or both fused.
+    """Rank chunks for each query with the given searchers: BM25, embeddings, or both fused.
 
-    At most k each, fewer where fewer are found. Scores are BM25's, inner products, or sums of
-    reciprocal ranks.
+    Each ranking has at most k chunks, fewer if fewer are found. Scores are those of BM25, inner
+    products, or sums of reciprocal ranks.
     """
     ranker = lexical or dense
     if not queries or k < 1 or ranker is None:
@@ -66,27 +67,27 @@ def fuse(rankings: Sequence[Ranking]) -> Ranking:
     """Fuse rankings by the sum of 1 / (60 + rank); ties go to the lower position."""
     scores: dict[int, float] = {}
     for ranking in rankings:
-        for place, (position, _) in enumerate(ranking, start=1):
-            scores[position] = scores.get(position, 0.0) + 1.0 / (RRF_CONSTANT + place)
+        for number, (position, _) in enumerate(ranking, start=1):
+            scores[position] = scores.get(position, 0.0) + 1.0 / (RRF_CONSTANT + number)
     return sorted(scores.items(), key=lambda item: (-item[1], item[0]))
 
 
 def words(text: str) -> list[str]:
-    """Split text into lower-case words for BM25; scripts without blanks give pairs of characters."""
+    """Split text into lower-case words for BM25; scripts without spaces into character bigrams."""
     tokens: list[str] = []
     for word in re.findall(r"\w+", fold(text).casefold()):
-        at = 0
+        start = 0
         for run in _UNSPACED_RUN.finditer(word):
-            tokens += [word[at : run.start()]] if run.start() > at else []
+            tokens += [word[start : run.start()]] if run.start() > start else []
             characters = run.group()
             tokens += [characters[i : i + 2] for i in range(max(1, len(characters) - 1))]
-            at = run.end()
-        tokens += [word[at:]] if at < len(word) else []
+            start = run.end()
+        tokens += [word[start:]] if start < len(word) else []
     return tokens
 
 
 class Lexical:
-    """BM25 over the words of texts."""
+    """Lexical retrieval: BM25 over the words of texts."""
 
     def __init__(self, texts: Sequence[str]) -> None:
         import bm25s
@@ -94,11 +95,11 @@ class Lexical:
         logging.getLogger("bm25s").setLevel(logging.WARNING)  # it sets itself to DEBUG
         self._count = len(texts)
         self._index = bm25s.BM25()
-        # An index without a single word cannot be built; a blank stands for "no words".
+        # bm25s cannot index a corpus without a single word; a space stands for a text without words.
         self._index.index([words(text) or [" "] for text in texts], show_progress=False)
 
     def search(self, queries: Sequence[str], k: int) -> list[Ranking]:
-        """Give for each query its k best texts; one that shares no word with the query was not found."""
+        """Return the k best texts for each query, leaving out those that share no word with it."""
         positions, scores = self._index.retrieve(
             [words(query) or [" "] for query in queries],
             k=min(k, self._count),
@@ -106,39 +107,39 @@ class Lexical:
             return_as="tuple",
         )
         return [
-            [(at, score) for at, score in zip(row, row_scores, strict=True) if score > 0]
+            [(position, score) for position, score in zip(row, row_scores, strict=True) if score > 0]
             for row, row_scores in zip(positions.tolist(), scores.tolist(), strict=True)
         ]
 
 
 class Dense:
-    """Inner products with the vectors of a FAISS index."""
+    """Dense retrieval: inner products with the vectors of a FAISS index."""
 
     def __init__(self, index: Any, embedder: Embedder) -> None:
         self._index = index
         self._embedder = embedder
 
     def search(self, queries: Sequence[str], k: int) -> list[Ranking]:
-        """Give for each query the k texts whose vectors are closest to its own."""
+        """Return for each query the k texts whose vectors are closest to that of the query."""
         vectors = self._embedder.embed(queries, role="query")
         if vectors.shape[1] != self._index.d:
             raise UserError(
-                f"{self._embedder.name} gives vectors of {vectors.shape[1]} dimensions, the index has "
-                f"{self._index.d}: it is not the model that the index was built with"
+                f"{self._embedder.name} returns vectors of {vectors.shape[1]} dimensions, the index has "
+                f"{self._index.d}: open it with the model it was built with"
             )
         return self.search_vectors(vectors, k)
 
     def search_vectors(self, vectors: np.ndarray, k: int) -> list[Ranking]:
-        """Search with queries that are vectors already: float32 of shape (queries, dimension)."""
+        """Search with embedded queries: float32 of shape (queries, dimensions)."""
         scores, positions = self._index.search(vectors, min(k, self._index.ntotal))
         return [
-            [(at, score) for at, score in zip(row, row_scores, strict=True) if at >= 0]
+            [(position, score) for position, score in zip(row, row_scores, strict=True) if position >= 0]
             for row, row_scores in zip(positions.tolist(), scores.tolist(), strict=True)
         ]
 
 
 def exact_index(vectors: np.ndarray) -> Any:
-    """Make a FAISS index that compares a query with every vector."""
+    """Build a FAISS index that compares a query with every vector."""
     import faiss
 
     index = faiss.IndexFlatIP(vectors.shape[1])

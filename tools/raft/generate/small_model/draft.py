@@ -1,7 +1,7 @@
 """Draft rows with a model too small to follow instructions: one sentence at a time, under grammars.
 
 The embedded teacher is asked for an answer and its question about one target sentence; then, shown neither
-sentence nor answer, it answers the question. What both ways agree on is kept.
+sentence nor answer, it answers the question. Rows are kept if the two agree.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ class ConstrainedTeacher:
     sequential = True
 
     def prompts(self, kind: Kind) -> tuple[str, str]:
-        """Name the two prompts the model was trained on."""
+        """Return the names of the two prompts the model was trained on."""
         return QUESTION_PROMPT, ANSWER_PROMPT
 
     async def ask_questions(self, chunk: Chunk, client: Client, *, n: int, seed: int) -> list[Draft]:
-        """Ask one question about each of n sentences: asked for a list, a small model repeats itself."""
+        """Ask one question about each of n sentences; if asked for a list, a small model repeats itself."""
         drafts = []
         for target in pick_targets(split_sentences(chunk["text"]), n):
             draft = new_draft("", chunk["id"])
@@ -51,7 +51,7 @@ class ConstrainedTeacher:
     async def _ask_question(
         self, draft: Draft, chunk: Chunk, client: Client, *, seed: int, attempt: int
     ) -> None:
-        """Fill in a question about the target sentence, and the answer it is meant to have."""
+        """Fill in a question about the target sentence, and its expected answer."""
         try:
             reply = await client.ask(
                 render(QUESTION_PROMPT, passage=chunk["text"], target=draft["target"]),
@@ -69,7 +69,7 @@ class ConstrainedTeacher:
             draft["reason"] = "question is a guess"
 
     def verify_question(self, draft: Draft, chunk: Chunk) -> str:
-        """Check that it stands alone and, if the model asked it, that it does not give its answer away."""
+        """Check that it can be understood alone and, if the model asked it, does not give its answer away."""
         flaw = verify.verify_question(draft, chunk)
         if flaw or "target" not in draft:
             return flaw
@@ -91,7 +91,7 @@ class ConstrainedTeacher:
             draft["reason"] = "answer is a guess"
 
     async def verify_answer(self, draft: Draft, chunk: Chunk, client: Client) -> None:
-        """Check form and quotes, that the answer came back to its sentence, and that it stays the same beside it."""
+        """Check format and quotes, that the answer is from the target sentence, and that it is stable."""
         answer = verify.verify_draft(draft, chunk)
         if answer and "target" in draft:
             draft["reason"] = find_answer_flaw(draft, chunk, answer)
@@ -115,7 +115,7 @@ class ConstrainedTeacher:
             draft["reason"] = "tries disagree on the answer"
 
     async def retry(self, draft: Draft, chunk: Chunk, client: Client, *, seed: int) -> None:
-        """Ask another question about the sentence, twice; a given question has but one answer."""
+        """Ask up to two other questions about the sentence; a given question is not retried."""
         for attempt in _RETRIES:
             if not draft["reason"] or draft["failed"] or "target" not in draft:
                 return
@@ -128,7 +128,7 @@ class ConstrainedTeacher:
 
 
 def _grammar(draft: Draft, chunk: Chunk) -> str:
-    """Admit only verbatim quotes; for a person's question, only of sentences it can be about."""
+    """Return a grammar that admits verbatim quotes only; for a given question, of likely sentences only."""
     sentences = split_sentences(chunk["text"])
     if draft["origin"] == "given":
         sentences = likely_sentences(sentences, draft["question"], holding=draft.get("expected", ""))

@@ -1,7 +1,7 @@
-"""Verify what a small model asked and answered, more strictly than what a large one did.
+"""Verify the questions and answers of a small model, more strictly than those of a large one.
 
-A question is checked together with the answer it is meant to have; an answer, that it came back to that question's
-sentence. Each flaw is a reason in a few words, an empty string where there is none.
+A question is checked together with its expected answer; an answer is checked to come from the sentence that
+the question was asked about. Each flaw is a reason in a few words, an empty string if there is none.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from ...raft_format import Answer
 from ...records import Chunk, Draft
 from ...text.normalise import fold, normalise
-from ...text.words import content_words, all_words, matches_any
+from ...text.words import all_words, content_words, matches_any
 
-# Log-probabilities; set on rows of the embedded teacher that were read one by one, see DECISIONS.md.
-_LEAST_MEAN, _LEAST_TOKEN, _LEAST_TOTAL = -0.75, -2.0, -1.0
-_LONGEST = 12  # words of an answer
-_COVERAGE = 0.75  # of the question's content words have to stand in its sentence
-_OPENING = frozenset({"the", "a", "an", "to"})  # no answer ends with these
-_LOOSE = frozenset(  # nor begins or ends with these
+# Log-probabilities, chosen by reading rows of the embedded teacher one by one; see DECISIONS.md.
+_MIN_MEAN, _MIN_TOKEN, _MIN_TOTAL = -0.75, -2.0, -1.0
+_MAX_WORDS = 12  # of an answer
+_COVERAGE = 0.75  # share of the question's content words that must be in its sentence
+_OPENING = frozenset({"the", "a", "an", "to"})  # an answer must not end with these
+_LOOSE = frozenset(  # nor begin or end with these
     re.findall(
         r"\w+",
         """and or but of which that who whom whose is are was were be been has have had its their his her it
@@ -38,10 +38,10 @@ _FREQUENCY = re.compile(
 
 
 def find_answer_flaw(draft: Draft, chunk: Chunk, answer: Answer) -> str:
-    """Find a flaw in the round trip of a question.
+    """Find a flaw in the round trip from target sentence to question to answer.
 
-    draft: has question and target. answer: what the model said when shown the passage and the question
-    alone; that it agrees with the expected answer is verified before, as for every other teacher.
+    draft: has question and target. answer: the model's, when shown only the passage and the question;
+    that it agrees with the expected answer is verified before, as for every other teacher.
     """
     if normalise(answer.quotes[0]) != normalise(draft["target"]):
         return "tries disagree on the sentence"
@@ -54,7 +54,7 @@ def find_answer_flaw(draft: Draft, chunk: Chunk, answer: Answer) -> str:
 
 def _answer_flaw(question: str, answer: str, target: str) -> str:
     words = normalise(answer).split()
-    if len(words) > _LONGEST or len(answer) > 12 * _LONGEST or words == normalise(target).split():
+    if len(words) > _MAX_WORDS or len(answer) > 12 * _MAX_WORDS or words == normalise(target).split():
         return "answer too long"
     if not words or words[0] in _LOOSE or words[-1] in _LOOSE | _OPENING:
         return "answer is a fragment"
@@ -73,10 +73,10 @@ def _answer_flaw(question: str, answer: str, target: str) -> str:
 
 
 def find_question_flaw(question: str, answer: str, target: str, chunk: Chunk) -> str:
-    """Find a flaw in a question about a target sentence: it gives its answer away, or strays from the sentence."""
-    asked, told = content_words(question), content_words(answer)
+    """Find a flaw in a question about a target sentence, such as giving its answer away."""
+    question_words, answer_words = content_words(question), content_words(answer)
     if (
-        2 * sum(matches_any(word, asked) for word in told) >= len(told)
+        2 * sum(matches_any(word, question_words) for word in answer_words) >= len(answer_words)
         or f" {normalise(answer)} " in f" {normalise(question)} "
     ):
         return "question gives its answer away"
@@ -86,16 +86,16 @@ def find_question_flaw(question: str, answer: str, target: str, chunk: Chunk) ->
     names = [w for w in re.findall(r"[\w-]+", fold(question))[1:] if w[0].isupper() or w[0].isdigit()]
     if any(part not in known for word in names for part in normalise(word).split()):
         return "question names what its chunk does not"
-    shared = [word for word in asked if matches_any(word, all_words(target))]
-    if len(shared) < 2 or len(shared) < _COVERAGE * len(asked):
+    shared = [word for word in question_words if matches_any(word, all_words(target))]
+    if len(shared) < 2 or len(shared) < _COVERAGE * len(question_words):
         return "question strays from its sentence"
     return ""
 
 
 def _leaves_open(question: str, title: str) -> bool:
-    """Tell whether a question cannot be understood without its passage: "such boards", "the bat", no name.
+    """Return whether a question cannot be understood without its passage: "such boards", "the bat", no name.
 
-    What a question is about has to be named: by a name, a number, or a word of the document's title.
+    A question must state its subject: by a name, a number, or a word of the document's title.
     """
     pronoun = _PRONOUN.search(question)
     if pronoun and not content_words(question[: pronoun.start()]):
@@ -105,28 +105,28 @@ def _leaves_open(question: str, title: str) -> bool:
     topic = normalise(re.split(r" [-–—|] |: ", title)[0]).split()
     if len(topic) > 1 and re.search(rf"\bthe {re.escape(topic[-1].rstrip('s'))}\b", normalise(question)):
         return True
-    named = any(word[0].isupper() or word[0].isdigit() for word in re.findall(r"\w+", question)[1:])
-    about = all_words(title)
-    return not named and not any(matches_any(word, about) for word in content_words(question))
+    has_name = any(word[0].isupper() or word[0].isdigit() for word in re.findall(r"\w+", question)[1:])
+    title_words = all_words(title)
+    return not has_name and not any(matches_any(word, title_words) for word in content_words(question))
 
 
 def _is_one_of_several(answer: str, target: str) -> bool:
-    """Tell whether the target goes on listing where the answer breaks off, or lists before it begins."""
+    """Return whether the answer is part of a list in the target that starts before or ends after it."""
     before, found, after = target.partition(answer)
     if not found:
         return False
     item = r"(?:[^\s,;]+ ){0,6}[^\s,;.]+"
-    short = r"(?:[^\s,;]+ )?[^\s,;.]+"  # more words between two commas are a clause as often as an item
+    short = r"(?:[^\s,;]+ )?[^\s,;.]+"  # more words between two commas are as often a clause as an item
     after = re.sub(r"^ \([^()]*\)", "", after)
-    goes_on = re.match(rf",? (?:and|or) {item}[,;.]|(?:, {short})*, {item},? (?:and|or)\b|、", after)
-    return bool(goes_on or re.search(rf"\b(?:and|or) $|, {item}, $|、$", before))
+    continues = re.match(rf",? (?:and|or) {item}[,;.]|(?:, {short})*, {item},? (?:and|or)\b|、", after)
+    return bool(continues or re.search(rf"\b(?:and|or) $|, {item}, $|、$", before))
 
 
 def logprobs_after(mark: str, logprobs: Sequence[tuple[str, float]]) -> list[float]:
-    """Give the log-probabilities of the tokens that follow the first occurrence of a mark.
+    """Return the log-probabilities of the tokens that follow the first occurrence of a mark.
 
-    logprobs: (token, natural logarithm of its probability), in order. Empty where the mark is missing
-    or the endpoint told none.
+    logprobs: (token, natural logarithm of its probability), in order. The list is empty if the mark is
+    missing or the endpoint returned no log-probabilities.
     """
     text, following = "", []
     for token, logprob in logprobs:
@@ -137,10 +137,10 @@ def logprobs_after(mark: str, logprobs: Sequence[tuple[str, float]]) -> list[flo
 
 
 def is_likely_wording(logprobs: Sequence[float]) -> bool:
-    """Tell whether a sentence came easily: likely tokens on average, and none far-fetched. True for none."""
-    return not logprobs or (sum(logprobs) / len(logprobs) >= _LEAST_MEAN and min(logprobs) >= _LEAST_TOKEN)
+    """Return whether tokens are likely on average and none is very unlikely; true if there are none."""
+    return not logprobs or (sum(logprobs) / len(logprobs) >= _MIN_MEAN and min(logprobs) >= _MIN_TOKEN)
 
 
 def is_likely_answer(logprobs: Sequence[float]) -> bool:
-    """Tell whether the model would rather say just this than anything else. True for none."""
-    return sum(logprobs) >= _LEAST_TOTAL
+    """Return whether an answer is likely as a whole; true if there are no log-probabilities."""
+    return sum(logprobs) >= _MIN_TOTAL

@@ -1,0 +1,14 @@
+"""The choices that options, settings and nodes offer, each listed once; importing them costs nothing."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Chunking = Literal["text", "semantic"]  # split at headings and sentences, or where the topic changes
+Mode = Literal["lexical", "dense", "fused"]  # of retrieval
+Negatives = Literal["lexical", "dense", "fused", "random"]  # where distractors come from
+NoOracle = Literal["keep", "refuse"]  # the label of a row without its oracle: its answer, or a refusal
+Api = Literal["chat", "completion"]  # of an endpoint
+Form = Literal["chat", "completion", "dsf"]  # in which a dataset is trained on
+BackendName = Literal["local", "azure-ml", "openai"]  # of a fine-tuning
+Prompt = Literal["chain_of_thought", "plain", "few_shot", "closed_book"]  # as the variants of flows/chat_rag
