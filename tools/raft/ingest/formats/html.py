@@ -34,7 +34,7 @@ def read_html(path: str) -> Parsed:
     # The HTML standard decodes a page declared as Latin-1 or ASCII as Windows-1252.
     if declared.casefold() in ("iso-8859-1", "latin-1", "latin1", "ascii", "us-ascii"):
         declared = "windows-1252"
-    return _from_markup(decode(data, declared))
+    return parse_markup(decode(data, declared))
 
 
 def read_docx(path: str) -> Parsed:
@@ -65,10 +65,11 @@ def read_docx(path: str) -> Parsed:
             raise
         except Exception as error:  # the library has no exception class of its own
             raise Unreadable(f"broken: its parts cannot be read ({type(error).__name__})") from None
-    return _from_markup(markup)
+    return parse_markup(markup)
 
 
-def _from_markup(markup: str) -> Parsed:
+def parse_markup(markup: str) -> Parsed:
+    """Convert HTML to plain Markdown, without boilerplate and hidden parts; for any format that is HTML inside."""
     from bs4 import BeautifulSoup
     from markdownify import MarkdownConverter
 
