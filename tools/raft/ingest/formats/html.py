@@ -69,7 +69,7 @@ def read_docx(path: str) -> Parsed:
 
 
 def parse_markup(markup: str) -> Parsed:
-    """Convert HTML to plain Markdown, without boilerplate and hidden parts; for any format that is HTML inside."""
+    """Convert HTML to plain Markdown, without boilerplate and hidden parts; for all formats made of HTML."""
     from bs4 import BeautifulSoup
     from markdownify import MarkdownConverter
 
