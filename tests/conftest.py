@@ -1,4 +1,4 @@
-"""Fixtures shared by the tests: chunks, a chunk factory, and a model that is scripted."""
+"""What the tests share: chunks and drafts to work on, an environment without keys, a flow to run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import yaml
 
 from tools.raft.records import Chunk, Draft, content_id, new_draft
 
-# Nothing a test starts may report anywhere, or leave something in the home folder: promptflow reads this at import.
+# No test may send telemetry or write to the home folder; promptflow reads this setting at import.
 _PROMPTFLOW = Path(tempfile.mkdtemp(prefix="promptflow-"))
 (_PROMPTFLOW / "pf.yaml").write_text(
     "telemetry:\n  enabled: false\ntrace:\n  destination: none\n", encoding="utf-8"
@@ -31,7 +31,7 @@ BATS = (
 
 
 def make_chunk(text: str = BATS, *, source: str = "bats.txt", kind: str = "text") -> Chunk:
-    """Make a chunk as `split_document` would."""
+    """Build a chunk as `split_document` would."""
     return {
         "id": content_id(source, text),
         "text": text,
@@ -46,7 +46,7 @@ def make_chunk(text: str = BATS, *, source: str = "bats.txt", kind: str = "text"
 
 
 def corpus(count: int) -> list[Chunk]:
-    """Make chunks about different things that share words, so that retrieval has something to rank."""
+    """Build chunks on different topics that share words, so that retrieval has something to rank."""
     animals = ("otter", "heron", "badger", "marten", "lynx", "stoat", "osprey")
     return [
         make_chunk(
@@ -60,7 +60,7 @@ def corpus(count: int) -> list[Chunk]:
 
 
 def verified(question: str, chunk: Chunk, quote: str, answer: str) -> Draft:
-    """Make a draft that has passed its checks."""
+    """Build a draft that has passed verification."""
     draft = new_draft(question, chunk["id"])
     draft.update(
         cot_answer=f"It says ##begin_quote##{quote}##end_quote##.\n<ANSWER>: {answer}",
@@ -72,20 +72,20 @@ def verified(question: str, chunk: Chunk, quote: str, answer: str) -> Draft:
 
 
 @pytest.fixture(autouse=True)
-def no_keys_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the tester's own environment out of the tests."""
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Remove the developer's own keys and settings from the environment."""
     for name in list(os.environ):
         if name.startswith(("RAFT_", "OPENAI_", "AZURE_", "AZUREML_")):
             monkeypatch.delenv(name)
 
 
 def merge_flow(flow: Path, into: Path) -> Path:
-    """Put a flow and the folders it takes in together, as `pf` does before it runs one; give the copy."""
+    """Copy a flow with the folders it includes, as `pf` does before a run; return the copy."""
     folder = into / flow.name
     shutil.copytree(flow, folder, ignore=shutil.ignore_patterns(".promptflow"))
     graph = folder / "flow.dag.yaml"
     fields = yaml.safe_load(graph.read_text(encoding="utf-8"))
-    # The teacher's weights and the sample documents are large, and no flow reads them.
+    # Left out: the teacher's weights and the sample documents are large, and no flow reads them.
     ignore = shutil.ignore_patterns("__pycache__", "teacher", "documents")
     for include in fields.pop("additional_includes"):
         source = (flow / include).resolve()

@@ -1,11 +1,10 @@
 """A scripted Azure ML workspace on loopback: HTTPS, real requests, faults on demand.
 
-What answers here stands on one port: the resource manager (jobs, data, models, datastores, endpoints,
-marketplace), the workspace's run history and MLflow store, its blob storage, and the managed identity that
-DefaultAzureCredential asks for a token. Paths, fields and status codes are those of the REST reference,
-https://learn.microsoft.com/rest/api/azureml (2024-10-01-preview for fine-tuning jobs), as azure-ai-ml 1.35.2
-calls them; of the blob service only what one upload needs. Nothing in the project knows that it is not Azure,
-but for the addresses in `environment()`.
+One port serves the resource manager (jobs, data, models, datastores, endpoints, marketplace), the workspace's
+run history and MLflow store, its blob storage, and the managed identity from which DefaultAzureCredential gets
+a token. Paths, fields and status codes follow the REST reference, https://learn.microsoft.com/rest/api/azureml
+(2024-10-01-preview for fine-tuning jobs), as azure-ai-ml 1.35.2 uses it; the blob service supports only an
+upload. To the project it looks like Azure, except for the addresses in `environment()`.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-TOKEN = "scripted-token-6f1c"  # what must never be seen in a file or a message
+TOKEN = "scripted-token-6f1c"  # secrets that must never appear in a file or a message
 SAS_SIGNATURE = "scripted-signature-93ab"
 ENDPOINT_KEY = "scripted-endpoint-key-5d20"
 SECRETS = (TOKEN, SAS_SIGNATURE, ENDPOINT_KEY)
@@ -41,7 +40,7 @@ Reply = tuple[int, Any, dict[str, str]]  # status, JSON (or bytes), headers
 
 
 class Azure:
-    """The state of the workspace, and the faults it has been told to show."""
+    """The state of the workspace, and the faults it is set to produce."""
 
     def __init__(self) -> None:
         self.jobs: dict[str, dict[str, Any]] = {}
@@ -53,31 +52,33 @@ class Azure:
         self.blob_metadata: dict[str, dict[str, str]] = {}
         self.metrics: dict[str, float] = {"train_loss": 0.42, "eval_loss": 0.61}
         self.requests: list[tuple[str, str]] = []  # method and path
-        self.bodies: dict[str, list[Any]] = {}  # by what was created: job, data, endpoint, subscription
-        self.steps = list(RUNNING)  # the states a job goes through, one a look
+        self.bodies: dict[str, list[Any]] = {}  # by the kind of resource: job, data, endpoint, subscription
+        self.states = list(RUNNING)  # the states a job goes through, one per poll
         self.ends_as = "Completed"
         self.error = "CUDA out of memory on rank 0"
-        self.refuse: dict[tuple[str, str], Reply] = {}  # (method, part of the path) → what is answered
-        self.drop: Counter[tuple[str, str]] = Counter()  # the connection closes unanswered, so many times
-        self.drop_after: Counter[tuple[str, str]] = Counter()  # … after the work was done
-        self.hold_after: Counter[tuple[str, str]] = Counter()  # … and nothing is answered for a minute
+        self.refuse: dict[tuple[str, str], Reply] = {}  # (method, part of the path) → reply
+        self.drop: Counter[tuple[str, str]] = Counter()  # how often the connection is closed without a reply
+        self.drop_after: Counter[tuple[str, str]] = Counter()  # … after the request was processed
+        self.hold_after: Counter[tuple[str, str]] = (
+            Counter()
+        )  # … held for up to a minute after the request was processed
         self.signed_in = True
-        self.expired = False  # the service takes the token no longer
-        self.held = threading.Event()  # set: what is held goes on
+        self.expired = False  # the service no longer accepts the token
+        self.held = threading.Event()  # set to release the held requests
         self.host = self.plain = ""  # addresses over HTTPS and HTTP
         self.certificate = Path()
 
-    # what tests ask
+    # for assertions
 
     def created(self, kind: str) -> int:
-        """Count the distinct resources made of a kind."""
+        """Return the number of distinct resources of a kind that were created."""
         return {"job": len(self.jobs), "data": len(self.data), "endpoint": len(self.endpoints)}[kind]
 
     def count(self, method: str, part: str) -> int:
-        """Count the requests of a method whose path holds a text."""
+        """Return the number of requests with a method and with a text in their path."""
         return sum(1 for verb, path in self.requests if verb == method and part in path)
 
-    # what the service does
+    # the service
 
     def answer(
         self, method: str, path: str, query: Mapping[str, list[str]], body: bytes, headers: Any
@@ -128,10 +129,10 @@ class Azure:
     def _jobs(self, method: str, parts: list[str], value: Any) -> Reply:
         name = parts[0]
         if method == "PUT":
-            if name in self.jobs:  # a job cannot be changed; the same again is the same
+            if name in self.jobs:  # a job cannot be changed; a repeated request returns it
                 return 200, self._job(name), {}
             self.bodies.setdefault("job", []).append(value)
-            self.jobs[name] = {"properties": value["properties"], "looks": 0, "status": ""}
+            self.jobs[name] = {"properties": value["properties"], "polls": 0, "status": ""}
             return 201, self._job(name), {}
         if name not in self.jobs:
             return _error(404, "NotFound", f"There is no job {name}.")
@@ -140,14 +141,14 @@ class Azure:
             return 200, {}, {}
         job = self.jobs[name]
         if not job["status"] and method == "GET":
-            job["looks"] += 1
+            job["polls"] += 1
         return 200, self._job(name), {}
 
     def _job(self, name: str) -> dict[str, Any]:
         job = self.jobs[name]
-        # The SDK asks twice a look: in general, then in the version that knows fine-tuning jobs.
-        step = max(job["looks"] - 1, 0) // 2
-        status = job["status"] or (self.steps[step] if step < len(self.steps) else self.ends_as)
+        # The SDK sends two requests per poll; the second uses the API version that has fine-tuning jobs.
+        step = max(job["polls"] - 1, 0) // 2
+        status = job["status"] or (self.states[step] if step < len(self.states) else self.ends_as)
         if status in ("Completed", "Failed", "Canceled"):
             job["status"] = status
         if status == "Completed":
@@ -167,8 +168,8 @@ class Azure:
             self.data[name, version] = value
         if (name, version) not in self.data:
             return _error(404, "NotFound", f"There is no data {name}:{version}.")
-        found = self.data[name, version]
-        return 200, {"id": f"{ROOT}/data/{name}/versions/{version}", "name": version, **found}, {}
+        asset = self.data[name, version]
+        return 200, {"id": f"{ROOT}/data/{name}/versions/{version}", "name": version, **asset}, {}
 
     def _datastores(self, method: str, parts: list[str], value: Any) -> Reply:
         if parts[1:] == ["listSecrets"]:
@@ -190,14 +191,14 @@ class Azure:
         if name not in self.models:
             return _error(404, "NotFound", f"There is no model {name}.")
         properties = {"modelType": "mlflow_model", "modelUri": "azureml://jobs/x/outputs/y", "flavors": {}}
-        one = {"id": f"{ROOT}/models/{name}/versions/1", "name": "1", "properties": properties}
+        model = {"id": f"{ROOT}/models/{name}/versions/1", "name": "1", "properties": properties}
         if len(parts) == 1:
             return (
                 200,
                 {"id": f"{ROOT}/models/{name}", "name": name, "properties": {"latestVersion": "1"}},
                 {},
             )
-        return (200, {"value": [one]}, {}) if len(parts) == 2 else (200, one, {})
+        return (200, {"value": [model]}, {}) if len(parts) == 2 else (200, model, {})
 
     def _serverlessendpoints(self, method: str, parts: list[str], value: Any) -> Reply:
         name = parts[0]
@@ -260,21 +261,21 @@ class Azure:
         if query.get("sig") != [SAS_SIGNATURE]:
             return 403, b"", {"x-ms-error-code": "AuthenticationFailed"}
         now = datetime.datetime.now(datetime.timezone.utc).strftime("%a, %d %b %Y %H:%M:%S GMT")
-        told = {"ETag": '"0x1"', "Last-Modified": now, "x-ms-request-server-encrypted": "true"}
+        reply_headers = {"ETag": '"0x1"', "Last-Modified": now, "x-ms-request-server-encrypted": "true"}
         if method == "PUT" and query.get("comp") == ["metadata"]:
             self.blob_metadata[path] = {
                 key[len("x-ms-meta-") :]: value
                 for key, value in headers.items()
                 if key.startswith("x-ms-meta-")
             }
-            return 200, b"", told
+            return 200, b"", reply_headers
         if method == "PUT":
             self.blobs[path] = body
-            return 201, b"", told
+            return 201, b"", reply_headers
         if path not in self.blobs:
             return 404, b"", {"x-ms-error-code": "BlobNotFound"}
         metadata = {f"x-ms-meta-{key}": value for key, value in self.blob_metadata.get(path, {}).items()}
-        return 200, b"", {**told, **metadata, "x-ms-blob-type": "BlockBlob"}
+        return 200, b"", {**reply_headers, **metadata, "x-ms-blob-type": "BlockBlob"}
 
 
 def _error(status: int, code: str, message: str) -> Reply:
@@ -292,15 +293,13 @@ def scripted_azureml(folder: Path) -> Iterator[Azure]:
         disable_nagle_algorithm = True
 
         def handle_any(self) -> None:
-            where = urlsplit(self.path)
-            path = unquote(where.path)
+            url = urlsplit(self.path)
+            path = unquote(url.path)
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             azure.requests.append((self.command, path))
             if _take(azure.drop, self.command, path):
                 return self._hang_up()
-            status, value, headers = azure.answer(
-                self.command, path, parse_qs(where.query), body, self.headers
-            )
+            status, value, headers = azure.answer(self.command, path, parse_qs(url.query), body, self.headers)
             if _take(azure.hold_after, self.command, path):
                 azure.held.wait(60)
             if _take(azure.drop_after, self.command, path):
@@ -334,7 +333,7 @@ def scripted_azureml(folder: Path) -> Iterator[Azure]:
     azure.plain = f"http://127.0.0.1:{plain.server_address[1]}"
     azure.certificate = certificate
     threads = [
-        threading.Thread(target=one.serve_forever, args=(0.05,), daemon=True) for one in (server, plain)
+        threading.Thread(target=each.serve_forever, args=(0.05,), daemon=True) for each in (server, plain)
     ]
     for thread in threads:
         thread.start()
@@ -342,20 +341,20 @@ def scripted_azureml(folder: Path) -> Iterator[Azure]:
         yield azure
     finally:
         azure.held.set()
-        for one in (server, plain):
-            one.shutdown()
-            one.server_close()
+        for each in (server, plain):
+            each.shutdown()
+            each.server_close()
 
 
 def environment(azure: Azure) -> dict[str, str]:
-    """Give the variables that make azure-ai-ml and azure-identity talk to the service."""
+    """Return the environment variables that point azure-ai-ml and azure-identity to the service."""
     return {
         "AZURE_SUBSCRIPTION_ID": SUBSCRIPTION,
         "AZURE_RESOURCE_GROUP": GROUP,
         "AZUREML_WORKSPACE_NAME": WORKSPACE,
         "AZUREML_DEV_URL_MFE": azure.host,
         "REQUESTS_CA_BUNDLE": str(azure.certificate),
-        # A managed identity, as an App Service has one: the token comes from here, over plain HTTP.
+        # A managed identity as in an App Service, which serves tokens over plain HTTP.
         "IDENTITY_ENDPOINT": f"{azure.plain}/identity",
         "IDENTITY_HEADER": "scripted",
         "AZURE_TOKEN_CREDENTIALS": "ManagedIdentityCredential",
@@ -364,15 +363,15 @@ def environment(azure: Azure) -> dict[str, str]:
 
 
 def _take(faults: Counter[tuple[str, str]], method: str, path: str) -> bool:
-    for (verb, part), left in faults.items():
-        if left and verb == method and part in path:
+    for (verb, part), remaining in faults.items():
+        if remaining and verb == method and part in path:
             faults[verb, part] -= 1
             return True
     return False
 
 
 def _certificate(folder: Path) -> Path:
-    """Write a certificate for 127.0.0.1 with its key into one file."""
+    """Write a certificate for 127.0.0.1 and its key to one file."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec

@@ -1,8 +1,8 @@
-"""A scripted service of files and fine-tuning jobs over HTTP on loopback, with faults.
+"""A scripted service for files and fine-tuning jobs, over HTTP on loopback, with faults on demand.
 
-It takes what OpenAI documents (https://platform.openai.com/docs/api-reference/fine-tuning): each job's request
-is held against the SDK's own JobCreateParams, each reply is made by the SDK's own models. A job moves one step
-each time it is looked at.
+It follows OpenAI's reference (https://platform.openai.com/docs/api-reference/fine-tuning): each request for a
+job is checked against the SDK's JobCreateParams, and each reply is built by the SDK's models. A job advances
+one state per poll.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ Reply = tuple[int, Any]
 
 @dataclass
 class FineTuning:
-    """The service: what it holds, what it was sent, and the faults it still has to make."""
+    """The service: its state, the requests it received, and the faults it is set to produce."""
 
     url: str = ""
-    azure: bool = False  # takes hyperparameters instead of method, and keeps no metadata
-    states: tuple[str, ...] = STATES  # through which a job goes
-    error: str = "the training file was refused"  # of a job that fails
+    azure: bool = False  # accepts hyperparameters instead of method, and stores no metadata
+    states: tuple[str, ...] = STATES  # that a job goes through
+    error: str = "the training file was refused"  # of a failed job
     faults: Counter[str] = field(default_factory=Counter)  # "quota", "expired", "lost", "mute", "dropped"
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -46,13 +46,13 @@ class FineTuning:
     uploads: dict[str, bytes] = field(default_factory=dict)
 
     def answer(self, method: str, target: str, headers: Any, body: bytes) -> Reply | None:
-        """Answer a request; None closes the connection without a word."""
+        """Answer a request; None closes the connection without a reply."""
         path = re.sub(r"^/(v1|openai/v1|openai)", "", urlsplit(target).path)
         query = parse_qs(urlsplit(target).query)
         self.requests[f"{method} {re.sub(r'(ftjob|file)-[0-9]+', '*', path)}"] += 1
-        given = headers.get("api-key") or (headers.get("Authorization") or "").removeprefix("Bearer ")
-        if given != KEY or self._take("expired"):
-            return _error(401, "invalid_api_key", f"Incorrect API key provided: {given}. It has expired.")
+        key = headers.get("api-key") or (headers.get("Authorization") or "").removeprefix("Bearer ")
+        if key != KEY or self._take("expired"):
+            return _error(401, "invalid_api_key", f"Incorrect API key provided: {key}. It has expired.")
         if self._take("lost"):
             return None
         if path == "/files":
@@ -64,8 +64,8 @@ class FineTuning:
         if path == "/fine_tuning/jobs":
             if method == "POST":
                 return self._create(json.loads(body))
-            found = [self._shown(job) for job in reversed(self.jobs.values())]
-            return 200, _page(found, query)
+            jobs = [self._job_object(job) for job in reversed(self.jobs.values())]
+            return 200, _page(jobs, query)
         match = re.fullmatch(r"/fine_tuning/jobs/([\w-]+)(?:/(\w+))?", path)
         if not match or match[1] not in self.jobs:
             return _error(404, "not_found", f"no such thing as {path}")
@@ -77,34 +77,34 @@ class FineTuning:
         elif match[2] == "checkpoints":
             return 200, _page(_checkpoints(job) if job["states"][0] == "succeeded" else [])
         else:
-            job["seen"] += 1
+            job["polls"] += 1
             if len(job["states"]) > 1:
                 job["states"].pop(0)
-        return 200, self._shown(job)
+        return 200, self._job_object(job)
 
     def _create(self, body: dict[str, Any]) -> Reply | None:
         if self._take("quota"):
             return _error(
                 429, "insufficient_quota", "You exceeded your current quota, please check your plan."
             )
-        if problem := self._undocumented(body):
+        if problem := self._schema_problem(body):
             return _error(400, "invalid_request_error", problem)
         self.bodies.append(body)
-        job = {"id": f"ftjob-{len(self.jobs) + 1}", "body": body, "states": list(self.states), "seen": 0}
+        job = {"id": f"ftjob-{len(self.jobs) + 1}", "body": body, "states": list(self.states), "polls": 0}
         self.jobs[str(job["id"])] = job
         if self._take("dropped"):
             return None
         if self._take("mute"):
             time.sleep(60)
             return None
-        return 200, self._shown(job)
+        return 200, self._job_object(job)
 
-    def _undocumented(self, body: dict[str, Any]) -> str:
-        """Say what of a request the reference does not know, or misses."""
+    def _schema_problem(self, body: dict[str, Any]) -> str:
+        """Return how a request deviates from the reference, or ""."""
         if unknown := body.keys() - get_type_hints(documented.JobCreateParams).keys():
             return f"unknown parameter {sorted(unknown)[0]}"
-        if self.azure and (more := {"method", "metadata"} & body.keys()):
-            return f"unknown parameter {sorted(more)[0]}"
+        if self.azure and (unknown := {"method", "metadata"} & body.keys()):
+            return f"unknown parameter {sorted(unknown)[0]}"
         for name in ("training_file", "validation_file"):
             if body.get(name, next(iter(self.files), "")) not in self.files:
                 return f"{name} {body.get(name)} does not exist"
@@ -114,9 +114,9 @@ class FineTuning:
         settings = _settings(body)
         if unknown := settings.keys() - get_type_hints(SupervisedHyperparametersParam).keys():
             return f"unknown hyperparameter {sorted(unknown)[0]}"
-        kinds = {"n_epochs": int, "batch_size": int, "learning_rate_multiplier": float}
+        types = {"n_epochs": int, "batch_size": int, "learning_rate_multiplier": float}
         if wrong := [
-            n for n, value in settings.items() if value != "auto" and not isinstance(value, kinds[n])
+            n for n, value in settings.items() if value != "auto" and not isinstance(value, types[n])
         ]:
             return f"hyperparameter {wrong[0]} is of the wrong type"
         if any(len(k) > 64 or len(v) > 512 for k, v in body.get("metadata", {}).items()):
@@ -131,15 +131,15 @@ class FineTuning:
         if parts["purpose"].get_payload() != "fine-tune":
             return _error(400, "invalid_request_error", "purpose")
         content = parts["file"].get_payload(decode=True)
-        made = FileObject(
+        file = FileObject(
             id=f"file-{len(self.files) + 1}", bytes=len(content), created_at=0, object="file", status="processed",
             filename=str(parts["file"].get_filename()), purpose="fine-tune",
         )  # fmt: skip
-        self.files[made.id] = made.to_dict()
-        self.uploads[made.id] = content
-        return 200, self.files[made.id]
+        self.files[file.id] = file.to_dict()
+        self.uploads[file.id] = content
+        return 200, self.files[file.id]
 
-    def _shown(self, job: dict[str, Any]) -> dict[str, Any]:
+    def _job_object(self, job: dict[str, Any]) -> dict[str, Any]:
         body, state = job["body"], job["states"][0]
         error = {"code": "invalid_file", "message": self.error, "param": None} if state == "failed" else None
         name = f"ft:{body['model']}:acme:{body.get('suffix')}:9aB{job['id'][-1]}"
@@ -165,10 +165,10 @@ def _settings(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _events(job: dict[str, Any]) -> list[dict[str, Any]]:
-    """Give the events so far, oldest first: one of losses for each look at the job."""
+    """Return the events so far, oldest first: one with losses per poll of the job."""
     events = [FineTuningJobEvent(id=f"{job['id']}-0", created_at=0, level="info", message="Created the job",
                                  object="fine_tuning.job.event", type="message")]  # fmt: skip
-    for step in range(1, min(job["seen"], 4) + 1):
+    for step in range(1, min(job["polls"], 4) + 1):
         data = {"step": step, "total_steps": 4, "train_loss": 2 / step, "valid_loss": 2.5 / step}
         events.append(FineTuningJobEvent(id=f"{job['id']}-{step}", created_at=step, level="info", data=data, type="metrics",
                                          message=f"Step {step}/4", object="fine_tuning.job.event"))  # fmt: skip
@@ -176,15 +176,15 @@ def _events(job: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _checkpoints(job: dict[str, Any]) -> list[dict[str, Any]]:
-    made = FineTuningJobCheckpoint(
+    checkpoint = FineTuningJobCheckpoint(
         id="ftckpt-1", created_at=0, fine_tuned_model_checkpoint="ft:c", fine_tuning_job_id=job["id"], step_number=4,
         metrics={"step": 4, "train_loss": 0.5, "full_valid_loss": 0.6}, object="fine_tuning.job.checkpoint",  # type: ignore[arg-type]
     )  # fmt: skip
-    return [made.to_dict()]
+    return [checkpoint.to_dict()]
 
 
 def _page(rows: list[dict[str, Any]], query: dict[str, list[str]] | None = None) -> dict[str, Any]:
-    """Give one page, two rows long, so that paging is needed."""
+    """Return one page of two rows, so that callers have to page."""
     ids = [row["id"] for row in rows]
     start = ids.index(query["after"][0]) + 1 if query and "after" in query else 0
     size = 2 if query is not None else len(rows)
@@ -197,7 +197,7 @@ def _error(status: int, code: str, message: str) -> Reply:
 
 @contextmanager
 def scripted_finetuning(**settings: Any) -> Iterator[FineTuning]:
-    """Serve on a free port of loopback for as long as it is needed."""
+    """Run the service on a free loopback port until the end of the block."""
     service = FineTuning(**settings)
 
     class Handler(BaseHTTPRequestHandler):

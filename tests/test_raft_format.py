@@ -1,4 +1,4 @@
-"""What models write, read as people would."""
+"""Parsing what models write, in the variants that a person would accept."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ QUESTIONS = ["What does it weigh?", "Is it awake at noon?", "Why 5.5 grams?"]
         '{"question": "Why 5.5 grams?"}]}',
     ],
 )
-def test_a_list_is_read_in_every_common_form(text: str) -> None:
+def test_parses_a_question_list_in_every_common_form(text: str) -> None:
     assert parse_questions(text) == QUESTIONS
 
 
-def test_a_preamble_is_no_question_and_a_number_no_part_of_one() -> None:
+def test_drops_the_preamble_and_the_numbers_of_a_list() -> None:
     assert parse_questions("Here are 10 questions:\n5. Is the bat asleep?") == ["Is the bat asleep?"]
 
 
-def test_lists_in_other_scripts() -> None:
+def test_parses_lists_in_other_scripts() -> None:
     assert parse_questions("以下是问题：\n1、蝙蝠吃什么？\n2、它住在哪里？") == [
         "蝙蝠吃什么？",
         "它住在哪里？",
@@ -42,7 +42,7 @@ def test_lists_in_other_scripts() -> None:
     assert parse_questions("١. ما وزن الخفاش؟") in (["ما وزن الخفاش؟"], ["١. ما وزن الخفاش؟"])
 
 
-def test_tasks_without_question_marks_are_kept() -> None:
+def test_keeps_tasks_without_question_marks() -> None:
     assert parse_questions("1. Sort my photos by date.\n2. Find faces in a video.") == [
         "Sort my photos by date.",
         "Find faces in a video.",
@@ -52,7 +52,7 @@ def test_tasks_without_question_marks_are_kept() -> None:
 @pytest.mark.parametrize(
     "tag", ["<ANSWER>: nine", "<ANSWER>:nine", "<ANSWER> nine", "**<ANSWER>:** nine", "<answer>: nine"]
 )
-def test_the_tag_is_read_with_and_without_its_blank(tag: str) -> None:
+def test_parses_every_common_form_of_the_answer_tag(tag: str) -> None:
     answer = parse_answer(f"It says ##begin_quote##nine grams##end_quote##.\n{tag}")
     assert not isinstance(answer, str)
     assert answer.final == "nine"
@@ -73,11 +73,11 @@ def test_the_tag_is_read_with_and_without_its_blank(tag: str) -> None:
         ("x\n<ANSWER>: ##begin_quote##a##end_quote##", "quote inside the final answer"),
     ],
 )
-def test_a_malformed_answer_is_named(text: str, reason: str) -> None:
+def test_names_what_is_wrong_with_a_malformed_answer(text: str, reason: str) -> None:
     assert parse_answer(text) == reason
 
 
-def test_a_quote_gets_the_characters_of_its_document() -> None:
+def test_anchors_a_quote_to_the_characters_of_its_document() -> None:
     document = 'The "Grey Bat" – a café\u0301\nguest’s friend\u00ad – sleeps.'
     answer = parse_answer(
         "See ##begin_quote##“Grey Bat” - a cafe\u0301\u0301 guest's friend##end_quote##\n<ANSWER>: it"
@@ -89,14 +89,14 @@ def test_a_quote_gets_the_characters_of_its_document() -> None:
 
 
 @pytest.mark.parametrize("quote", ["the grey bat", "Grey … sleeps", "Grey Bats", ""])
-def test_a_quote_that_is_not_verbatim_is_refused(quote: str) -> None:
+def test_rejects_a_quote_that_is_not_verbatim(quote: str) -> None:
     answer = parse_answer(f"##begin_quote##{quote}##end_quote##\n<ANSWER>: it")
     assert not isinstance(answer, str)
     assert isinstance(anchor_quotes(answer, "The Grey Bat sleeps."), str)
 
 
 @given(st.text(min_size=1), st.data())
-def test_whatever_is_cut_out_of_a_document_is_found_in_it(document: str, data: st.DataObject) -> None:
+def test_finds_any_excerpt_of_a_document_in_it(document: str, data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(document) - 1))
     piece = document[start : data.draw(st.integers(start + 1, len(document)))]
     if not fold(piece) or "##" in piece or "<" in piece.upper():
@@ -109,6 +109,6 @@ def test_whatever_is_cut_out_of_a_document_is_found_in_it(document: str, data: s
 
 
 @given(st.text())
-def test_no_reply_breaks_the_readers(text: str) -> None:
+def test_parses_any_text_without_an_exception(text: str) -> None:
     assert all(question.strip() for question in parse_questions(text))
     parse_answer(text)

@@ -1,4 +1,4 @@
-"""A tokenizer and a model so small that training them takes no time."""
+"""A tokenizer and a model small enough to train in a moment."""
 
 from __future__ import annotations
 
@@ -7,20 +7,22 @@ from pathlib import Path
 from typing import Any
 
 
-class Words:
-    """A tokenizer of words and single marks, with the interface of a fast one."""
+class WordTokenizer:
+    """A tokenizer of words and single characters, with the interface of a fast tokenizer."""
 
     eos_token = " <end>"
 
     def __init__(self) -> None:
-        self.known: dict[str, int] = {}
+        self.vocabulary: dict[str, int] = {}
 
     def __call__(self, text: str, **_: Any) -> Any:
         pieces = list(re.finditer(r"\s|\w+|[^\w\s]", text))
-        reply = type("Encoding", (), {})()
-        reply.input_ids = [self.known.setdefault(piece.group(), len(self.known)) for piece in pieces]
-        reply.offset_mapping = [piece.span() for piece in pieces]
-        return reply
+        encoding = type("Encoding", (), {})()
+        encoding.input_ids = [
+            self.vocabulary.setdefault(piece.group(), len(self.vocabulary)) for piece in pieces
+        ]
+        encoding.offset_mapping = [piece.span() for piece in pieces]
+        return encoding
 
     def apply_chat_template(self, messages: list[dict[str, str]], **_: Any) -> str:
         return "\n".join(f"{m['role']} {m['content']}" for m in messages) + "\nassistant "
@@ -39,7 +41,7 @@ def tiny_model() -> Any:
 
 
 def save_tiny_model(folder: Path) -> Path:
-    """Save the tiny model with a tokenizer of bytes and a chat template, as transformers loads them."""
+    """Save the tiny model with a byte tokenizer and a chat template, in transformers' format."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 

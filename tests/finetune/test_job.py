@@ -1,4 +1,4 @@
-"""One job, from its spec to its model: what is on record, and that nothing is ordered twice."""
+"""A job from its spec to its model: what its record holds, and that nothing is submitted twice."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from tools.raft.finetune.backend import Estimate, FineTuneSpec, Result, State, S
 from tools.raft.finetune.job import PATIENCE, read_record, run_job, sweep_folders
 
 
-class Scripted:
-    """A service that keeps its jobs while the runs that spec them come and go."""
+class ScriptedBackend:
+    """A service that keeps its jobs across the runs that submit and follow them."""
 
     name = "scripted"
 
     def __init__(self) -> None:
         self.jobs: list[str] = []
         self.states: list[State | Exception] = ["queued", "running", "succeeded"]
-        self.looks = 0
+        self.polls = 0
         self.fails_after_creating: BaseException | None = None
 
     def check(self, spec: FineTuneSpec) -> None: ...
@@ -35,17 +35,17 @@ class Scripted:
     def submit(self, spec: FineTuneSpec, on_step) -> str:
         on_step("uploaded train.chat.jsonl")
         self.jobs.append(f"{spec.key}-{len(self.jobs) + 1}")
-        self.looks = 0
+        self.polls = 0
         if self.fails_after_creating:
             raise self.fails_after_creating
         return self.jobs[-1]
 
     def status(self, job: str) -> Status:
-        found = self.states[min(self.looks, len(self.states) - 1)]
-        self.looks += 1
-        if isinstance(found, Exception):
-            raise found
-        return Status(state=found, message="", step=None, steps=None, metrics={"train_loss": 0.5})
+        state = self.states[min(self.polls, len(self.states) - 1)]
+        self.polls += 1
+        if isinstance(state, Exception):
+            raise state
+        return Status(state=state, message="", step=None, steps=None, metrics={"train_loss": 0.5})
 
     def cancel(self, job: str) -> None: ...
 
@@ -59,7 +59,7 @@ def spec(tmp_path: Path) -> FineTuneSpec:
     return FineTuneSpec(tmp_path, "small")
 
 
-def test_an_order_is_its_settings_and_its_rows_not_its_place(spec: FineTuneSpec, tmp_path: Path):
+def test_the_key_depends_on_settings_and_rows_but_not_on_the_folder(spec: FineTuneSpec, tmp_path: Path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "train.chat.jsonl").write_text("{}\n")
@@ -69,8 +69,8 @@ def test_an_order_is_its_settings_and_its_rows_not_its_place(spec: FineTuneSpec,
     assert replace(spec, dataset=elsewhere).key != spec.key
 
 
-def test_a_job_is_followed_and_stays_on_record(spec: FineTuneSpec, tmp_path: Path):
-    backend, seen = Scripted(), []
+def test_follows_a_job_and_keeps_its_record(spec: FineTuneSpec, tmp_path: Path):
+    backend, seen = ScriptedBackend(), []
     record = run_job(backend, spec, tmp_path / "out", poll=0.001, on_status=lambda s: seen.append(s["state"]))
     assert seen == ["queued", "running", "succeeded"]
     assert record == json.loads((tmp_path / "out" / "job.json").read_text())
@@ -79,8 +79,8 @@ def test_a_job_is_followed_and_stays_on_record(spec: FineTuneSpec, tmp_path: Pat
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt(), Unreachable("away")])
-def test_stopped_before_the_answer_the_job_is_found(spec: FineTuneSpec, tmp_path: Path, stop: BaseException):
-    backend = Scripted()
+def test_finds_the_job_after_a_stop_before_the_reply(spec: FineTuneSpec, tmp_path: Path, stop: BaseException):
+    backend = ScriptedBackend()
     backend.fails_after_creating = stop
     with pytest.raises(type(stop)):
         run_job(backend, spec, tmp_path / "out", poll=0.001)
@@ -89,15 +89,15 @@ def test_stopped_before_the_answer_the_job_is_found(spec: FineTuneSpec, tmp_path
     assert len(backend.jobs) == 1
 
 
-def test_without_its_record_a_job_is_found_by_its_order(spec: FineTuneSpec, tmp_path: Path):
-    backend = Scripted()
+def test_finds_a_job_without_its_record_by_its_spec(spec: FineTuneSpec, tmp_path: Path):
+    backend = ScriptedBackend()
     run_job(backend, spec, tmp_path / "one", poll=0.001)
     run_job(backend, spec, tmp_path / "two", poll=0.001)
     assert len(backend.jobs) == 1
 
 
-def test_a_look_without_waiting(spec: FineTuneSpec, tmp_path: Path):
-    backend = Scripted()
+def test_polls_once_without_waiting(spec: FineTuneSpec, tmp_path: Path):
+    backend = ScriptedBackend()
     assert run_job(backend, spec, tmp_path / "out", wait=False)["state"] == "queued"
     assert run_job(backend, spec, tmp_path / "out", wait=False)["state"] == "running"
     assert run_job(backend, spec, tmp_path / "out", wait=False)["result"]["model"] == "tuned"
@@ -105,8 +105,8 @@ def test_a_look_without_waiting(spec: FineTuneSpec, tmp_path: Path):
 
 
 @pytest.mark.parametrize("end", ["failed", "cancelled"])
-def test_what_ended_badly_is_tried_again_when_asked_to(spec: FineTuneSpec, tmp_path: Path, end: State):
-    backend = Scripted()
+def test_resubmits_a_failed_or_cancelled_job_when_run_again(spec: FineTuneSpec, tmp_path: Path, end: State):
+    backend = ScriptedBackend()
     backend.states = [end]
     assert run_job(backend, spec, tmp_path / "out", poll=0.001)["state"] == end
     assert len(backend.jobs) == 1
@@ -115,8 +115,8 @@ def test_what_ended_badly_is_tried_again_when_asked_to(spec: FineTuneSpec, tmp_p
     assert len(backend.jobs) == 2
 
 
-def test_a_service_that_is_away_is_waited_for_but_not_for_ever(spec: FineTuneSpec, tmp_path: Path):
-    backend = Scripted()
+def test_waits_for_an_unreachable_service_but_not_forever(spec: FineTuneSpec, tmp_path: Path):
+    backend = ScriptedBackend()
     backend.states = ["running", *[Unreachable("away")] * (PATIENCE - 1), "running", "succeeded"]
     assert run_job(backend, spec, tmp_path / "out", poll=0.001)["state"] == "succeeded"
     backend.states = ["running", *[Unreachable("away")] * PATIENCE, "succeeded"]
@@ -127,20 +127,20 @@ def test_a_service_that_is_away_is_waited_for_but_not_for_ever(spec: FineTuneSpe
     assert len(backend.jobs) == 2
 
 
-def test_a_folder_holds_one_order(spec: FineTuneSpec, tmp_path: Path):
-    run_job(Scripted(), spec, tmp_path / "out", poll=0.001)
+def test_a_folder_holds_one_spec(spec: FineTuneSpec, tmp_path: Path):
+    run_job(ScriptedBackend(), spec, tmp_path / "out", poll=0.001)
     with pytest.raises(UserError, match="another --out"):
-        run_job(Scripted(), replace(spec, epochs=1), tmp_path / "out", poll=0.001)
+        run_job(ScriptedBackend(), replace(spec, epochs=1), tmp_path / "out", poll=0.001)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", "null"])
-def test_a_damaged_record_is_one_line(spec: FineTuneSpec, tmp_path: Path, text: str):
+def test_reports_a_damaged_record(spec: FineTuneSpec, tmp_path: Path, text: str):
     (tmp_path / "job.json").write_text(text)
     with pytest.raises(UserError, match="is damaged"):
-        run_job(Scripted(), spec, tmp_path)
+        run_job(ScriptedBackend(), spec, tmp_path)
 
 
-def test_each_rate_of_a_sweep_has_its_folder(tmp_path: Path):
+def test_each_rate_of_a_sweep_has_its_own_folder(tmp_path: Path):
     assert sweep_folders(tmp_path, [1e-5]) == {1e-5: tmp_path}
     assert sweep_folders(tmp_path, [1e-5, 2e-4]) == {
         1e-5: tmp_path / "lr-1e-05",

@@ -1,4 +1,4 @@
-"""A run killed at any moment: still one job, and its model."""
+"""A run killed at any moment still leads to one job and its model."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tools.raft.finetune.job import read_record, run_job
 
 
 class Killed(BaseException):
-    """What no handler of the code catches, as a kill."""
+    """Not caught by any handler in the code, like a kill."""
 
 
-class Scripted:
-    """A backend in memory; `kill_at` counts its calls and the writes of the record down to a kill."""
+class ScriptedBackend:
+    """An in-memory backend; `kill_at` counts its calls and the record writes down to a kill."""
 
     name = "scripted"
 
@@ -42,7 +42,7 @@ class Scripted:
         self.tick()  # before the request
         job = f"job-{len(self.jobs) + 1}"
         self.jobs[job] = (spec.key, list(self.states))
-        self.tick()  # after it, before its answer is seen
+        self.tick()  # after it, before its reply is seen
         return job
 
     def status(self, job: str) -> Status:
@@ -66,27 +66,27 @@ def spec(tmp_path: Path) -> FineTuneSpec:
     return FineTuneSpec(dataset=tmp_path / "data", model="small")
 
 
-def test_a_kill_at_any_moment_leaves_one_job_and_its_model(
+def test_a_run_killed_at_any_moment_resumes_to_one_job_and_its_model(
     spec: FineTuneSpec, tmp_path: Path, monkeypatch
 ) -> None:
     save = jobs._save
     kills = 0
     for moment in range(1, 40):
-        backend, out = Scripted(), tmp_path / str(moment)
+        backend, out = ScriptedBackend(), tmp_path / str(moment)
         backend.kill_at = moment
 
-        def saved(*args, backend=backend, **changes) -> None:
-            backend.tick()  # killed before the write, and after it
+        def save_and_tick(*args, backend=backend, **changes) -> None:
+            backend.tick()  # killed before the write …
             save(*args, **changes)
-            backend.tick()
+            backend.tick()  # … or after it
 
-        monkeypatch.setattr(jobs, "_save", saved)
+        monkeypatch.setattr(jobs, "_save", save_and_tick)
         try:
             run_job(backend, spec, out, poll=0)
         except Killed:
             kills += 1
         record = run_job(backend, spec, out, poll=0)
-        assert list(backend.jobs) == ["job-1"], f"killed at {moment}"
+        assert list(backend.jobs) == ["job-1"], f"killed at moment {moment}"
         assert record["state"] == "succeeded" and record["result"]["model"] == "tuned-job-1"
         assert record == read_record(out)
-    assert kills > 15, "there are that many moments"
+    assert kills > 15, "too few moments were tested"

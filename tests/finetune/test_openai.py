@@ -37,7 +37,7 @@ def chat_row(number: int) -> dict[str, object]:
     }
 
 
-def write(folder: Path, train: list[object], valid: list[object]) -> Path:
+def write_dataset(folder: Path, train: list[object], valid: list[object]) -> Path:
     folder.mkdir(exist_ok=True)
     for split, rows in (("train", train), ("valid", valid)):
         lines = "".join(json.dumps(row) + "\n" for row in rows)
@@ -47,7 +47,9 @@ def write(folder: Path, train: list[object], valid: list[object]) -> Path:
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Path:
-    return write(tmp_path / "data", [chat_row(n) for n in range(12)], [chat_row(n) for n in range(20, 23)])
+    return write_dataset(
+        tmp_path / "data", [chat_row(n) for n in range(12)], [chat_row(n) for n in range(20, 23)]
+    )
 
 
 @pytest.fixture
@@ -61,7 +63,7 @@ def service():
         yield service
 
 
-def backend(service: FineTuning, log: Path | None = None, key: str = KEY) -> OpenAIBackend:
+def make_backend(service: FineTuning, log: Path | None = None, key: str = KEY) -> OpenAIBackend:
     kind = "azure_openai" if service.azure else "compatible"
     url = service.url.replace("/v1", "") if service.azure else service.url
     version = "2024-10-21" if service.azure else ""
@@ -70,15 +72,15 @@ def backend(service: FineTuning, log: Path | None = None, key: str = KEY) -> Ope
 
 
 def run(
-    service: FineTuning, dataset: Path, out: Path, *more: object, key: str = KEY
+    service: FineTuning, dataset: Path, out: Path, *options: object, key: str = KEY
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(service, dataset, out, *more), cwd=ROOT, env=environment(key), capture_output=True,
+    return subprocess.run(command(service, dataset, out, *options), cwd=ROOT, env=environment(key), capture_output=True,
                           text=True, timeout=120, stdin=subprocess.DEVNULL)  # fmt: skip
 
 
-def command(service: FineTuning, dataset: Path, out: Path, *more: object) -> list[str]:
+def command(service: FineTuning, dataset: Path, out: Path, *options: object) -> list[str]:
     arguments = ("--dataset", dataset, "--backend", "openai", "--model", MODEL, "--out", out,
-                 "--base-url", service.url, "--poll", 0.05, *more)  # fmt: skip
+                 "--base-url", service.url, "--poll", 0.05, *options)  # fmt: skip
     return [sys.executable, "-m", "tools", "finetune", *map(str, arguments)]
 
 
@@ -86,17 +88,17 @@ def environment(key: str = KEY) -> dict[str, str]:
     return {**os.environ, "COLUMNS": "200", "RAFT_API_KEY": key}
 
 
-def no_key_in(*texts: str, folder: Path) -> None:
+def assert_no_key(*texts: str, folder: Path) -> None:
     files = [path.read_text(encoding="utf-8") for path in folder.rglob("*.json*")]
     assert not [text for text in (*texts, *files) if KEY in text or KEY[:12] in text]
 
 
-def test_a_job_is_submitted_followed_and_its_model_named(
+def test_submits_and_follows_a_job_and_names_its_model(
     service: FineTuning, spec: FineTuneSpec, tmp_path: Path
 ) -> None:
     out, states = tmp_path / "out", []
-    backend_, seen = backend(service, out), states.append
-    record = run_job(backend_, spec, out, poll=0.01, on_status=lambda status: seen(status["state"]))
+    backend = make_backend(service, out)
+    record = run_job(backend, spec, out, poll=0.01, on_status=lambda status: states.append(status["state"]))
     assert list(dict.fromkeys(states)) == ["running", "succeeded"]
     assert record["result"]["model"] == "ft:gpt-4o-mini:acme:raft:9aB1"
     assert record["metrics"] == {"train_loss": 0.5, "valid_loss": 0.625}
@@ -105,14 +107,14 @@ def test_a_job_is_submitted_followed_and_its_model_named(
     )
     assert [line["id"] for line in map(json.loads, (out / "events.jsonl").read_text().splitlines())] == [
         f"ftjob-1-{number}" for number in range(5)
-    ], "each event once, in order, over several pages"
+    ], "each event once, in order, across several pages"
     assert record == read_record(out)
-    no_key_in(folder=out)
+    assert_no_key(folder=out)
 
 
-def test_the_request_is_as_documented(service: FineTuning, dataset: Path) -> None:
+def test_sends_the_documented_request(service: FineTuning, dataset: Path) -> None:
     spec = FineTuneSpec(dataset=dataset, model=MODEL, epochs=2, learning_rate=0.5, batch_size=4)
-    backend(service).submit(spec, print)
+    make_backend(service).submit(spec, print)
     assert service.bodies == [
         {
             "model": MODEL,
@@ -132,64 +134,64 @@ def test_the_request_is_as_documented(service: FineTuning, dataset: Path) -> Non
     assert service.uploads["file-1"] == (dataset / "train.chat.jsonl").read_bytes()
 
 
-def test_azure_openai_gets_the_fields_its_dated_api_has(spec: FineTuneSpec, tmp_path: Path) -> None:
+def test_sends_azure_openai_the_fields_of_its_dated_api(spec: FineTuneSpec, tmp_path: Path) -> None:
     with scripted_finetuning(azure=True) as service:
-        record = run_job(backend(service), spec, tmp_path, poll=0.01)
+        record = run_job(make_backend(service), spec, tmp_path, poll=0.01)
         assert service.bodies[0]["hyperparameters"] == {"n_epochs": 3}
         assert record["state"] == "succeeded"
-        assert backend(service).find(spec) == "ftjob-1", "without metadata, by file and settings"
-        assert backend(service).find(FineTuneSpec(dataset=spec.dataset, model=MODEL, epochs=1)) is None
+        assert make_backend(service).find(spec) == "ftjob-1", "without metadata, found by file and settings"
+        assert make_backend(service).find(FineTuneSpec(dataset=spec.dataset, model=MODEL, epochs=1)) is None
 
 
-def test_a_sweep_uploads_once_and_each_rate_has_its_job(service: FineTuning, dataset: Path) -> None:
+def test_a_sweep_uploads_once_and_submits_one_job_per_rate(service: FineTuning, dataset: Path) -> None:
     specs = [FineTuneSpec(dataset=dataset, model=MODEL, learning_rate=rate) for rate in (0.5, 1.0, 2.0)]
-    jobs = [backend(service).submit(spec, print) for spec in specs]
+    jobs = [make_backend(service).submit(spec, print) for spec in specs]
     assert len(service.files) == 2 and len(set(jobs)) == 3
-    assert [backend(service).find(spec) for spec in specs] == jobs
+    assert [make_backend(service).find(spec) for spec in specs] == jobs
 
 
-def test_a_failed_job_says_why_and_is_submitted_again_on_demand(spec: FineTuneSpec, tmp_path: Path) -> None:
+def test_a_failed_job_reports_its_error_and_is_resubmitted_on_demand(
+    spec: FineTuneSpec, tmp_path: Path
+) -> None:
     with scripted_finetuning(states=("validating_files", "failed"), error=f"row 3 is bad ({KEY})") as service:
-        record = run_job(backend(service), spec, tmp_path, poll=0.01)
+        record = run_job(make_backend(service), spec, tmp_path, poll=0.01)
         assert (record["state"], record["message"]) == ("failed", "row 3 is bad ([key])")
-        run_job(backend(service), spec, tmp_path, poll=0.01)
+        run_job(make_backend(service), spec, tmp_path, poll=0.01)
         assert len(service.jobs) == 2
-        no_key_in(folder=tmp_path)
+        assert_no_key(folder=tmp_path)
 
 
 def test_a_cancelled_job_stays_cancelled(service: FineTuning, spec: FineTuneSpec, tmp_path: Path) -> None:
-    run_job(backend(service), spec, tmp_path, wait=False)
-    backend(service).cancel("ftjob-1")
-    assert run_job(backend(service), spec, tmp_path, wait=False)["state"] == "cancelled"
+    run_job(make_backend(service), spec, tmp_path, wait=False)
+    make_backend(service).cancel("ftjob-1")
+    assert run_job(make_backend(service), spec, tmp_path, wait=False)["state"] == "cancelled"
     assert len(service.jobs) == 1
 
 
-def test_a_lost_connection_is_waited_for_while_a_job_is_followed(
+def test_follows_a_job_across_a_lost_connection(
     service: FineTuning, spec: FineTuneSpec, tmp_path: Path
 ) -> None:
     def lose(status: object) -> None:
         service.faults["lost"] = 5 if service.requests["GET /fine_tuning/jobs/*"] == 1 else 0
 
-    record = run_job(backend(service, tmp_path), spec, tmp_path, poll=0.01, on_status=lose)
+    record = run_job(make_backend(service, tmp_path), spec, tmp_path, poll=0.01, on_status=lose)
     assert record["state"] == "succeeded" and len(service.jobs) == 1
 
 
-def test_an_answer_lost_after_the_request_makes_no_second_job(
-    service: FineTuning, spec: FineTuneSpec
-) -> None:
+def test_a_lost_reply_does_not_create_a_second_job(service: FineTuning, spec: FineTuneSpec) -> None:
     service.faults["dropped"] = 1
-    assert backend(service).submit(spec, print) == "ftjob-1"
+    assert make_backend(service).submit(spec, print) == "ftjob-1"
     assert len(service.jobs) == 1
 
 
-def test_a_service_that_is_away_is_one_line(service: FineTuning, spec: FineTuneSpec) -> None:
+def test_reports_an_unreachable_service(service: FineTuning, spec: FineTuneSpec) -> None:
     service.faults["lost"] = 100
     with pytest.raises(Unreachable, match="run the same command again"):
-        backend(service).find(spec)
+        make_backend(service).find(spec)
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [
         (lambda rows: rows[:9], r"train.chat.jsonl: error: 9 rows; OpenAI and Azure OpenAI take 10"),
         (
@@ -208,46 +210,51 @@ def test_a_service_that_is_away_is_one_line(service: FineTuning, spec: FineTuneS
     ],
     ids=["too few rows", "a missing role", "no answer", "over the context", "leakage"],
 )  # fmt: skip
-def test_a_wrong_dataset_is_refused_before_anything_is_sent(service, dataset, tmp_path, spoil, said) -> None:
-    write(dataset, spoil([chat_row(n) for n in range(12)]), [chat_row(20)])
-    with pytest.raises(UserError, match=said):
-        backend(service).check(FineTuneSpec(dataset=dataset, model=MODEL))
+def test_rejects_an_invalid_dataset_before_anything_is_sent(
+    service, dataset, tmp_path, spoil, message
+) -> None:
+    write_dataset(dataset, spoil([chat_row(n) for n in range(12)]), [chat_row(20)])
+    with pytest.raises(UserError, match=message):
+        make_backend(service).check(FineTuneSpec(dataset=dataset, model=MODEL))
     assert not service.requests
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [({"epochs": 2.5}, "whole epochs"), ({"learning_rate": 1e-5}, "multiplier"), ({"api": "completion"}, "--format completion")],
 )  # fmt: skip
-def test_settings_that_the_service_would_misread_are_refused(service, dataset, change, said) -> None:
-    with pytest.raises(UserError, match=said):
-        backend(service).check(FineTuneSpec(dataset=dataset, model=MODEL, **change))
+def test_rejects_settings_that_the_service_would_misread(service, dataset, change, message) -> None:
+    with pytest.raises(UserError, match=message):
+        make_backend(service).check(FineTuneSpec(dataset=dataset, model=MODEL, **change))
 
 
-def test_the_estimate_names_tokens_price_and_its_source(service: FineTuning, spec: FineTuneSpec) -> None:
-    tokens, dollars, basis = backend(service).estimate(spec)
+def test_the_estimate_gives_tokens_cost_and_price(service: FineTuning, spec: FineTuneSpec) -> None:
+    tokens, dollars, basis = make_backend(service).estimate(spec)
     assert tokens > 12 * 30 and dollars == pytest.approx(tokens * 3 / 1e6)
     assert "$3 per million" in basis
     assert (
-        backend(service).estimate(FineTuneSpec(dataset=spec.dataset, model="somebody/model")).dollars is None
+        make_backend(service).estimate(FineTuneSpec(dataset=spec.dataset, model="somebody/model")).dollars
+        is None
     )
 
 
-def test_the_verb_spends_nothing_without_a_yes(service: FineTuning, dataset: Path, tmp_path: Path) -> None:
+def test_the_verb_spends_nothing_without_confirmation(
+    service: FineTuning, dataset: Path, tmp_path: Path
+) -> None:
     out, rates = tmp_path / "out", ("--learning-rate", 0.5, "--learning-rate", 2)
     done = run(service, dataset, out, *rates)
     assert (done.returncode, service.requests.total()) == (1, 0)
     assert (
         done.stderr
-        == "error: this costs money, and nobody is there to say yes: look at --dry-run, then add --yes\n"
+        == "error: this costs money and there is no terminal to confirm on: see --dry-run, then add --yes\n"
     )
     done = run(service, dataset, out, *rates, "--dry-run")
     assert (done.returncode, service.requests.total()) == (0, 0) and not out.exists()
     assert done.stdout.count("tokens trained, less than $0.01") == 2
 
 
-def test_a_missing_key_is_told_before_a_yes_is_asked_for(dataset: Path, tmp_path: Path) -> None:
-    known = {name: value for name, value in os.environ.items() if "API_KEY" not in name}
+def test_reports_a_missing_key_before_asking_for_confirmation(dataset: Path, tmp_path: Path) -> None:
+    env = {name: value for name, value in os.environ.items() if "API_KEY" not in name}
     arguments = [
         "finetune",
         "--dataset",
@@ -259,49 +266,51 @@ def test_a_missing_key_is_told_before_a_yes_is_asked_for(dataset: Path, tmp_path
         "--out",
         tmp_path / "out",
     ]
-    asked = subprocess.run([sys.executable, "-m", "tools", *map(str, arguments)], cwd=ROOT, env=known, input="y\n",
+    done = subprocess.run([sys.executable, "-m", "tools", *map(str, arguments)], cwd=ROOT, env=env, input="y\n",
                            capture_output=True, text=True, timeout=120)  # fmt: skip
-    assert asked.returncode == 1
-    assert "OPENAI_API_KEY" in asked.stderr
-    assert "Traceback" not in asked.stderr
-    assert "?" not in asked.stdout
+    assert done.returncode == 1
+    assert "OPENAI_API_KEY" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "?" not in done.stdout
 
 
-def test_the_verb_runs_a_sweep_to_its_models_and_curves(
+def test_the_verb_runs_a_sweep_and_plots_its_losses(
     service: FineTuning, dataset: Path, tmp_path: Path
 ) -> None:
     out, rates = tmp_path / "out", ("--learning-rate", 0.5, "--learning-rate", 2)
     done = run(service, dataset, out, *rates, "--yes")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].endswith(
-        f"ask it with --connection {service.url}:ft:gpt-4o-mini:acme:raft:9aB2"
+        f"use it with --connection {service.url}:ft:gpt-4o-mini:acme:raft:9aB2"
     )
     assert (out / "losses.png").read_bytes().startswith(b"\x89PNG")
     assert {read_record(out / f"lr-{rate}")["state"] for rate in ("0.5", "2")} == {"succeeded"}
     done = run(service, dataset, out, *rates)
     assert done.returncode == 0 and len(service.jobs) == 2, (
-        "what has succeeded is neither asked about nor paid again"
+        "a job that succeeded needs no confirmation and is not submitted again"
     )
-    no_key_in(done.stdout, done.stderr, folder=out)
+    assert_no_key(done.stdout, done.stderr, folder=out)
 
 
 @pytest.mark.parametrize(
-    ("faults", "said"),
+    ("faults", "message"),
     [({"quota": 1}, "has no paid quota left"), ({"expired": 9}, "check RAFT_API_KEY")],
 )
-def test_the_verb_refused_ends_in_one_line_and_goes_on_later(
-    service, dataset, tmp_path, faults, said
+def test_the_verb_reports_a_refused_call_and_succeeds_when_run_again(
+    service, dataset, tmp_path, faults, message
 ) -> None:
     service.faults.update(faults)
     done = run(service, dataset, tmp_path / "out", "--yes")
-    assert done.returncode == 1 and said in done.stderr and done.stderr.count("\n") == 1
+    assert done.returncode == 1 and message in done.stderr and done.stderr.count("\n") == 1
     assert (read_record(tmp_path / "out") or {"job": ""})["job"] == "" and not service.jobs
-    no_key_in(done.stdout, done.stderr, folder=tmp_path / "out")
+    assert_no_key(done.stdout, done.stderr, folder=tmp_path / "out")
     service.faults.clear()
     assert run(service, dataset, tmp_path / "out", "--yes").returncode == 0 and len(service.jobs) == 1
 
 
-def test_the_verb_killed_between_request_and_record_submits_nothing_twice(service, dataset, tmp_path) -> None:
+def test_the_verb_killed_before_recording_the_job_does_not_submit_it_twice(
+    service, dataset, tmp_path
+) -> None:
     service.faults["mute"] = 1
     process = subprocess.Popen(command(service, dataset, tmp_path / "out", "--yes"), cwd=ROOT, env=environment(),
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
@@ -318,14 +327,14 @@ def test_the_verb_killed_between_request_and_record_submits_nothing_twice(servic
     assert read_record(tmp_path / "out")["job"] == "ftjob-1"
 
 
-def test_ctrl_c_stops_the_waiting_and_cancel_stops_the_job(dataset: Path, tmp_path: Path) -> None:
+def test_ctrl_c_stops_waiting_and_cancel_stops_the_job(dataset: Path, tmp_path: Path) -> None:
     with scripted_finetuning(states=("queued", "running")) as service:
         process = subprocess.Popen(command(service, dataset, tmp_path / "out", "--yes"), cwd=ROOT, env=environment(),
                                    stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)  # fmt: skip
         wait_for(lambda: service.jobs and service.requests["GET /fine_tuning/jobs/*"] > 3)
         process.send_signal(signal.SIGINT)
-        told = process.communicate(timeout=30)[1]
-        assert process.returncode == 130 and "the jobs go on: run the same command again" in told
+        stderr = process.communicate(timeout=30)[1]
+        assert process.returncode == 130 and "the jobs go on: run the same command again" in stderr
         assert service.jobs["ftjob-1"]["states"] == ["running"]
         done = run(service, dataset, tmp_path / "out", "--cancel")
         assert done.returncode == 0 and "Job ftjob-1: cancelled" in done.stdout, done.stderr
@@ -337,4 +346,4 @@ def wait_for(condition) -> None:
         if condition():
             return
         time.sleep(0.05)
-    raise AssertionError("never came")
+    raise AssertionError("the condition was not met in time")

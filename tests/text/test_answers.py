@@ -1,4 +1,4 @@
-"""Exact match and token F1, held against SQuAD's evaluation as torchmetrics 1.9.0 ships it."""
+"""Exact match and token F1, compared with SQuAD's evaluation in torchmetrics 1.9.0."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tools.raft.text.answers import answer_f1, answer_tokens, answers_agree, exa
 DATA = PROJECT / "data"
 REFERENCE = "1.9.0"  # of torchmetrics.functional.text.squad
 
-# Accents, Cyrillic, Greek, Arabic, Hindi, Turkish dots, symbols: SQuAD's definition covers them as it is.
+# Accents, Cyrillic, Greek, Arabic, Hindi, Turkish dots, symbols: covered by SQuAD's definition as it is.
 UNICODE = [
     "Béatrice l'École", "Ñandú de São Tomé", "улица Ленина, 5", "Η Αθήνα!", "القاهرة", "नई दिल्ली", "İstanbul",
     "Straße 9", "20 °C", "€ 5.50", "$5.50", "naïve café", "Łódź", "x = y + 2", "5 µm", "🦇 bats",
@@ -28,7 +28,7 @@ PLAIN = [
 
 
 def cases() -> list[tuple[str, list[str]]]:
-    """Answers and their golds: of the sample questions, whole and in pieces; empty, Unicode, several golds."""
+    """Build pairs of answer and golds: sample answers, whole and in part; empty, Unicode, several golds."""
     rng = random.Random(5)
     texts = [*PLAIN, *UNICODE]
     for line in (DATA / "questions.jsonl").read_text(encoding="utf-8").splitlines():
@@ -45,14 +45,14 @@ def cases() -> list[tuple[str, list[str]]]:
 def reference(answer: str, golds: Sequence[str]) -> tuple[float, float]:
     from torchmetrics.functional.text import squad
 
-    told = squad(
+    scores = squad(
         [{"prediction_text": answer, "id": "1"}],
         [{"answers": {"answer_start": [0] * len(golds), "text": list(golds)}, "id": "1"}],
     )
-    return float(told["exact_match"]) / 100, float(told["f1"]) / 100
+    return float(scores["exact_match"]) / 100, float(scores["f1"]) / 100
 
 
-def test_they_equal_squad() -> None:
+def test_scores_equal_squad() -> None:
     torchmetrics = pytest.importorskip("torchmetrics")
     assert torchmetrics.__version__ == REFERENCE
     checked = cases()
@@ -60,11 +60,14 @@ def test_they_equal_squad() -> None:
     for answer, golds in checked:
         match, f1 = reference(answer, golds)
         assert exact_match(answer, golds) == match, (answer, golds)
-        assert answer_f1(answer, golds) == pytest.approx(f1, abs=1e-6), (answer, golds)  # theirs is float32
+        assert answer_f1(answer, golds) == pytest.approx(f1, abs=1e-6), (
+            answer,
+            golds,
+        )  # the reference is float32
 
 
-# What SQuAD's script does not see: punctuation beyond ASCII, Unicode forms, scripts without blanks. Each text
-# beside the same in SQuAD's terms: given those, the reference says what we say of the text itself.
+# What SQuAD's script does not handle: punctuation beyond ASCII, Unicode forms, scripts without spaces. Each text
+# is paired with an equivalent that it does handle, for which the reference must give our score of the text.
 BEYOND = [
     ("“Agnes” — 1911", "Agnes 1911"),
     ("青雾一号", "青 雾 一 号"),
@@ -85,7 +88,7 @@ BEYOND = [
 ]
 
 
-def test_beyond_english_they_equal_squad_on_what_is_meant() -> None:
+def test_scores_beyond_ascii_equal_squad_on_an_equivalent_text() -> None:
     pytest.importorskip("torchmetrics")
     for (answer, plain), (gold, plain_gold) in itertools.product(BEYOND, repeat=2):
         match, f1 = reference(plain, [plain_gold])
@@ -93,20 +96,20 @@ def test_beyond_english_they_equal_squad_on_what_is_meant() -> None:
         assert answer_f1(answer, [gold]) == pytest.approx(f1, abs=1e-6), (answer, gold)
 
 
-def test_articles_go_in_english_only() -> None:
+def test_drops_articles_in_english_only() -> None:
     assert answer_tokens("The end of a day") == ["end", "of", "day"]
     assert answer_tokens("an der Mauer", "de") == ["an", "der", "mauer"]
     assert exact_match("a casa", ["casa"], "pt") == 0.0
     assert exact_match("a casa", ["casa"], "en-GB") == 1.0
 
 
-def test_without_a_gold_answer_nothing_matches() -> None:
+def test_nothing_matches_without_a_gold_answer() -> None:
     assert exact_match("", []) == 0.0
     assert answer_f1("bats", []) == 0.0
 
 
 @pytest.mark.parametrize(
-    ("text", "answer", "held"),
+    ("text", "answer", "expected"),
     [
         ("It weighs 12 grams.", "12", True),
         ("It weighs 1200 grams.", "12", False),
@@ -122,11 +125,11 @@ def test_without_a_gold_answer_nothing_matches() -> None:
         ("Anything.", "?!", False),
     ],
 )
-def test_whether_a_text_holds_an_answer(text: str, answer: str, held: bool) -> None:
-    assert holds_answer(text, answer) is held
+def test_finds_an_answer_in_a_text(text: str, answer: str, expected: bool) -> None:
+    assert holds_answer(text, answer) is expected
 
 
-def test_answers_agree_where_one_holds_the_other_and_numbers_do_not_differ() -> None:
+def test_answers_agree_if_one_contains_the_other_and_numbers_match() -> None:
     assert answers_agree("about 15 centimetres", "15 centimetres")
     assert not answers_agree("16 centimetres", "15 centimetres")
     assert answers_agree("十五名法官", "共有十五名法官")

@@ -1,4 +1,4 @@
-"""Sentences in several scripts, abbreviations and all."""
+"""Splitting sentences in several scripts, with abbreviations."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from tools.raft.text.sentences import split_sentences
         ["هل هذا خفاش؟", "نعم هو كذلك."],
     ],
 )
-def test_sentences_with_blanks(sentences: list[str]) -> None:
+def test_splits_scripts_with_spaces(sentences: list[str]) -> None:
     assert split_sentences(" ".join(sentences)) == sentences
 
 
-def test_sentences_without_blanks() -> None:
+def test_splits_scripts_without_spaces() -> None:
     assert split_sentences("吸血蝙蝠吃血。它们住在洞穴里！为什么？“不知道。”") == [
         "吸血蝙蝠吃血。",
         "它们住在洞穴里！",
@@ -31,13 +31,13 @@ def test_sentences_without_blanks() -> None:
     ]
 
 
-def test_headings_and_items_are_their_own() -> None:
+def test_splits_off_headings_and_list_items() -> None:
     text = "# Bats\nThey fly.\nThey sleep\nby day.\n\n- one thing\n- another"
     assert split_sentences(text) == ["# Bats", "They fly.", "They sleep\nby day.", "- one thing", "- another"]
 
 
 @given(st.text())
-def test_nothing_but_white_space_is_lost(text: str) -> None:
+def test_loses_only_white_space(text: str) -> None:
     sentences = split_sentences(text)
     assert "".join("".join(sentences).split()) == "".join(text.split())
     assert all(sentence in text for sentence in sentences)

@@ -1,4 +1,4 @@
-"""Start a Python module as a process that ends when this one does, however that ends."""
+"""Start a Python module as a child process that ends with its parent, even if the parent is killed."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from .files import PROJECT
 def start_child(module: str, *arguments: str, **options: Any) -> subprocess.Popen[str]:
     """Start `python -m module` with a pipe to its standard input, which closes when this process ends.
 
-    The child has to read it, to its end or line by line. `options` are those of Popen.
+    The child must read standard input, to the end or line by line. `options` are passed to Popen.
     """
     return subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
-        cwd=PROJECT,  # so that the project's own `tools` is found, wherever the user stands
+        cwd=PROJECT,  # so that `tools` is found whatever the user's working directory
         stdin=subprocess.PIPE,
         text=True,
         encoding="utf-8",
@@ -27,7 +27,7 @@ def start_child(module: str, *arguments: str, **options: Any) -> subprocess.Pope
 
 
 def exit_with_parent() -> None:
-    """End this process, from a thread, as soon as the one that started it is gone."""
+    """Exit this process, from a background thread, as soon as its parent is gone."""
 
     def wait() -> None:
         sys.stdin.read()

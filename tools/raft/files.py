@@ -1,4 +1,4 @@
-"""Read and write files: whole or not at all, JSON lines, hashes."""
+"""Read and write files: atomic writes, JSON lines, hashes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PROJECT = Path(__file__).resolve().parents[2]  # the checkout: data/, prompts/ a
 
 @contextmanager
 def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
-    """Yield a staging path that replaces `path` when the block succeeds and is removed when it fails.
+    """Yield a staging path that replaces `path` if the block succeeds and is removed if it fails.
 
     shared: several processes may write the file at once, each to a staging path of its own.
     """
@@ -30,18 +30,18 @@ def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file as UTF-8, the whole file or nothing."""
+    """Write a text file as UTF-8, atomically."""
     with replacing(path) as staging:
         staging.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_json(path: Path, value: object, *, indent: int = 2) -> None:
-    """Write a JSON file, the whole file or nothing."""
+    """Write a JSON file, atomically."""
     write_text(path, json.dumps(value, ensure_ascii=False, indent=indent, default=str) + "\n")
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write JSON lines, the whole file or nothing. Raises UserError where the file cannot be written."""
+    """Write JSON lines, atomically. Raises UserError if the file cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as staging, staging.open("w", encoding="utf-8", newline="\n") as file:
@@ -51,15 +51,15 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def json_line(row: Mapping[str, Any]) -> str:
-    """Return a row as one JSON line, characters as they are."""
+    """Return a row as one JSON line, non-ASCII characters unescaped."""
     return json.dumps(row, ensure_ascii=False) + "\n"
 
 
-def read_jsonl(path: Path, *, want: str = "want a JSON object") -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the number and the object of each line, from 1; blank lines and a byte order mark are skipped.
+def read_jsonl(path: Path, *, want: str = "expected a JSON object") -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the 1-based number and the object of each line; skip blank lines and a byte order mark.
 
-    want: ends the message about a line that is no object. Raises UserError for such a line, for a file that
-    cannot be read and for one that is not UTF-8.
+    want: ends the message about a line that is not an object. Raises UserError for such a line, for a file
+    that cannot be read and for one that is not UTF-8.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="\n") as file:
@@ -80,11 +80,12 @@ def read_jsonl(path: Path, *, want: str = "want a JSON object") -> Iterator[tupl
 
 
 def read_log(path: Path | None) -> list[dict[str, Any]]:
-    """Read the JSON lines of a log that may be missing, or cut off by an interruption: what is whole counts."""
+    """Read the complete JSON lines of a log, which may be missing or cut off by an interruption."""
     if path is None or not path.is_file():
         return []
     rows = []
-    for line in path.read_text(encoding="utf-8").split("\n"):  # a text may hold other line separators
+    # Not splitlines(): a text may contain other line separators.
+    for line in path.read_text(encoding="utf-8").split("\n"):
         try:
             row = json.loads(line)
         except ValueError:
@@ -95,7 +96,7 @@ def read_log(path: Path | None) -> list[dict[str, Any]]:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """Read a JSON object that this project wrote; an empty one where the file is missing or damaged."""
+    """Read a JSON object that this project wrote; return an empty one if the file is missing or damaged."""
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
@@ -103,11 +104,11 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def read_questions(path: Path) -> list[dict[str, Any]]:
-    """Read questions: JSON lines, each an object with at least a `question`, whatever else it holds.
+    """Read questions: JSON lines, each an object with at least a `question`.
 
     Raises UserError naming the line that cannot be read.
     """
-    want = 'want a JSON object with a "question", such as {"question": "…"}'
+    want = 'expected a JSON object with a "question", such as {"question": "…"}'
     rows = []
     for number, row in read_jsonl(path, want=want):
         question = row.get("question")
@@ -115,7 +116,7 @@ def read_questions(path: Path) -> list[dict[str, Any]]:
             raise UserError(f"{path}, line {number}: {want}")
         rows.append(row)
     if not rows:
-        raise UserError(f"{path}: no questions in it")
+        raise UserError(f"{path} contains no questions")
     return rows
 
 

@@ -25,15 +25,15 @@ class Message(TypedDict):
 
 
 def prompt_folder() -> Path:
-    """Give the folder of the prompts: `RAFT_PROMPTS` where it is set, else the project's own."""
+    """Return the folder of the prompts: `RAFT_PROMPTS` if it is set, else the project's own."""
     return Path(os.environ.get("RAFT_PROMPTS") or PROMPTS)
 
 
 def render(name: str, **values: object) -> list[Message]:
     """Render one prompt into its messages.
 
-    The template is cut at its role lines before any value is filled in, so a value can never open
-    a message of its own. Raises UserError where the file is missing or broken.
+    The template is split at its role lines before values are filled in, so a value can never start a
+    message of its own. Raises UserError if the file is missing or broken.
     """
     from jinja2 import UndefinedError
 
@@ -47,7 +47,7 @@ def render(name: str, **values: object) -> list[Message]:
 
 
 def prompt_hash(*names: str) -> str:
-    """Hash the text of the prompts: 16 hexadecimal digits that change when any of them does."""
+    """Compute a hash of the prompts' text: 16 hexadecimal digits that change if any prompt does."""
     digest = hashlib.sha256()
     for name in names:
         digest.update(_source(prompt_folder(), name).encode("utf-8") + b"\x00")

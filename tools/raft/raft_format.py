@@ -1,4 +1,4 @@
-"""The format of RAFT rows: documents and question as a model reads them, quotes and final answer as it writes them."""
+"""The RAFT text format: documents and question in the prompt, quotes and final answer in the reply."""
 
 from __future__ import annotations
 
@@ -10,21 +10,23 @@ from enum import Enum
 from .errors import UserError
 from .prompts import render
 
+# Everything below follows from these three; the prompts contain them literally.
 BEGIN_QUOTE, END_QUOTE, ANSWER_TAG = "##begin_quote##", "##end_quote##", "<ANSWER>:"
 
-# The same as models write them.
-TAG = re.compile(r"\**<ANSWER>\**\s*[:：]?\**[ \t]*", re.IGNORECASE)
-_CLOSING_TAG = re.compile(r"</ANSWER>", re.IGNORECASE)
-QUOTE = re.compile(r"##\s*begin_quote\s*##(.*?)##\s*end_quote\s*##", re.DOTALL | re.IGNORECASE)
-MARKER = re.compile(r"##\s*(?:begin|end)_quote\s*##", re.IGNORECASE)
+_BEGIN, _END, _TAG = (re.escape(marker.strip("#<>:")) for marker in (BEGIN_QUOTE, END_QUOTE, ANSWER_TAG))
+# The same markers, in the variants that models write.
+TAG = re.compile(rf"\**<{_TAG}>\**\s*[:：]?\**[ \t]*", re.IGNORECASE)
+_CLOSING_TAG = re.compile(rf"</{_TAG}>", re.IGNORECASE)
+QUOTE = re.compile(rf"##\s*{_BEGIN}\s*##(.*?)##\s*{_END}\s*##", re.DOTALL | re.IGNORECASE)
+MARKER = re.compile(rf"##\s*(?:{_BEGIN}|{_END})\s*##", re.IGNORECASE)
 
-# The first character of what untrusted text must not say: these tags, and markers that chat templates turn into
-# roles. text/sanitize.py defuses them.
+# The first character of what untrusted text must not contain: these tags, and the markers that chat templates
+# turn into roles. text/sanitize.py defuses them.
 RESERVED = re.compile(
-    r"<(?=(?:/\s*)?(?:DOCUMENT|ANSWER|s)\s*>)"
+    rf"<(?=(?:/\s*)?(?:DOCUMENT|{_TAG}|s)\s*>)"
     r"|<(?=\||</?\s*SYS)"
     r"|\[(?=/?INST\s*\])"
-    r"|#(?=#\s*(?:begin|end)_quote)",
+    rf"|#(?=#\s*(?:{_BEGIN}|{_END}))",
     re.IGNORECASE,
 )
 
@@ -32,10 +34,10 @@ REFUSAL = "refusal.jinja2"
 
 
 class FormatError(str, Enum):
-    """Why a reply is not a RAFT answer; the value is what people read in rejected.jsonl and in notes."""
+    """Why a reply is not a RAFT answer; the values appear in rejected.jsonl and in notes."""
 
-    MISSING_TAG = "no <ANSWER> tag"
-    SEVERAL_TAGS = "several <ANSWER> tags"
+    MISSING_TAG = f"no {ANSWER_TAG[:-1]} tag"
+    SEVERAL_TAGS = f"several {ANSWER_TAG[:-1]} tags"
     EMPTY_ANSWER = "empty final answer"
     QUOTE_IN_ANSWER = "quote inside the final answer"
     UNBALANCED_MARKERS = "unbalanced quote markers"
@@ -57,12 +59,12 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """The answer in its one canonical form, the tag on a line of its own."""
+        """Return the answer in canonical form, with the tag on a line of its own."""
         return f"{self.reasoning}\n{ANSWER_TAG} {self.final}"
 
 
 def parse_answer(text: str) -> Answer | FormatError:
-    """Parse a chain-of-thought answer, or return why it cannot be parsed."""
+    """Parse a chain-of-thought answer, or return the reason why it cannot be parsed."""
     parts = TAG.split(text.strip())
     if len(parts) == 1:
         return FormatError.MISSING_TAG
@@ -81,7 +83,7 @@ def parse_answer(text: str) -> Answer | FormatError:
 
 
 def format_documents(documents: Iterable[str]) -> str:
-    """Put each document between its tags, one after the other."""
+    """Wrap each document in its tags and join them."""
     return "".join(f"<DOCUMENT>{document}</DOCUMENT>\n" for document in documents)
 
 
@@ -91,7 +93,7 @@ def format_instruction(documents: Iterable[str], question: str) -> str:
 
 
 def refusal() -> Answer:
-    """Return the label of a row that should be refused, from prompts/refusal.jinja2."""
+    """Return the label of a row whose question should be refused, from prompts/refusal.jinja2."""
     answer = parse_answer(render(REFUSAL)[0]["content"])
     if isinstance(answer, FormatError):
         raise UserError(

@@ -1,4 +1,4 @@
-"""The rows the pipeline passes on: documents, chunks, drafts and RAFT records, each one JSON object."""
+"""The rows of the pipeline: documents, chunks, drafts and RAFT records, each one JSON object."""
 
 from __future__ import annotations
 
@@ -7,21 +7,20 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, TypedDict, get_args, get_origin, get_type_hints, is_typeddict
 
 Kind = Literal["text", "api"]
-Origin = Literal["generated", "given", "drill"]  # asked by the model, by a person, or made by rule
+Origin = Literal["generated", "given", "drill"]  # the question comes from the model, a person or a rule
 Split = Literal["train", "valid", "test"]
-NoOracle = Literal["keep", "refuse"]  # the label of a row without its oracle: its answer, or a refusal
 
 SPLITS: tuple[Split, ...] = get_args(Split)
-DRILLS = "drills"  # a part beside the splits: made by rule from the chunks of train, to practise on
+DRILLS = "drills"  # a part beside the splits: practice rows made by rule from the training chunks
 
 
 class Document(TypedDict):
-    """One source, read in full: its plain text and where each page starts in it."""
+    """One source document: its plain text and the offset of each page."""
 
-    source: str  # path below the folder the user named, with forward slashes
+    source: str  # path relative to the folder the user named, with forward slashes
     title: str
     text: str  # sanitized, see text/sanitize.py
-    page_starts: list[int]  # offset of page i + 1 in text; empty where the format has no pages
+    page_starts: list[int]  # offset of page i + 1 in text; empty if the format has no pages
     kind: Kind
 
 
@@ -40,9 +39,9 @@ class Chunk(TypedDict):
 
 
 class _Hints(TypedDict, total=False):
-    expected: str  # the answer the user gave, or the one the model had in mind when it asked
+    expected: str  # the answer the user gave, or the one the model wrote with its question
     target: str  # the sentence the question was asked about
-    count: int  # rows a rejection stands for, where it is more than one
+    count: int  # rows that a rejection stands for, if more than one
 
 
 class Draft(_Hints):
@@ -51,17 +50,17 @@ class Draft(_Hints):
     question: str
     chunk_id: str
     cot_answer: str  # as the model wrote it; in canonical form once verified
-    finish_reason: str  # of the reply that cot_answer is
+    finish_reason: str  # of the reply that gave cot_answer
     final_answer: str
     reason: str  # why it was rejected; empty when it passed every check
-    failed: bool  # rejected because the endpoint gave no answer: running again may still get it
+    failed: bool  # rejected because the endpoint gave no answer; another run may get one
     origin: Origin
-    model: str  # that wrote the answer
-    prompt_hash: str  # of the prompts it was asked with
+    model: str  # the one that wrote the answer
+    prompt_hash: str  # of the prompts used
 
 
 class Context(TypedDict):
-    """The documents of a record, nested once as in the reference implementation's format."""
+    """The documents of a record, nested one level deep as in the reference implementation."""
 
     title: list[list[str]]
     sentences: list[list[str]]
@@ -103,16 +102,16 @@ class Field(NamedTuple):
 
 
 def _fields(record: type) -> dict[str, Field]:
-    """Derive the fields of a TypedDict, in their order, from its annotations."""
+    """Derive the fields of a TypedDict from its annotations, in order."""
     fields = {}
     for name, hint in get_type_hints(record).items():
         nullable = type(None) in get_args(hint)
-        kind = next(kind for kind in get_args(hint) if kind is not type(None)) if nullable else hint
-        if get_origin(kind) is Literal:
-            kind = type(get_args(kind)[0])
-        elif is_typeddict(kind):
-            kind = dict
-        fields[name] = Field(get_origin(kind) or kind, nullable)
+        base = next(base for base in get_args(hint) if base is not type(None)) if nullable else hint
+        if get_origin(base) is Literal:
+            base = type(get_args(base)[0])
+        elif is_typeddict(base):
+            base = dict
+        fields[name] = Field(get_origin(base) or base, nullable)
     return fields
 
 
@@ -143,12 +142,12 @@ def part_of(record: Mapping[str, Any]) -> str:
 def content_id(*parts: object) -> str:
     """Derive a stable 16-digit hexadecimal id from the parts.
 
-    Any change of a part changes the id; the boundary between parts counts.
+    A change to any part, or to the boundary between parts, changes the id.
     """
     digest = hashlib.sha256("\x1f".join(str(part) for part in parts).encode("utf-8"))
     return digest.hexdigest()[:16]
 
 
 def question_id(chunk_id: str, question: str, *more: object) -> str:
-    """Derive the id of a row from its chunk and question, and what else distinguishes it from others."""
+    """Derive the id of a row from its chunk, its question and anything else that distinguishes it."""
     return content_id("row", chunk_id, question, *more)

@@ -1,4 +1,4 @@
-"""A LoRA adapter does the same in llama.cpp as in PyTorch."""
+"""A LoRA adapter has the same effect in llama.cpp as in PyTorch."""
 
 from __future__ import annotations
 
@@ -63,29 +63,29 @@ def test_weights_keep_their_values_and_rotary_rows_are_reordered(tmp_path: Path)
     assert len(written) == 8
     assert {array.dtype for array in written.values()} == {np.dtype(np.float16)}
 
-    def given(part: str, side: str) -> np.ndarray:
+    def expected(part: str, side: str) -> np.ndarray:
         return tensors[f"base_model.model.model.layers.7.{part}.lora_{side}.weight"].astype(np.float16)
 
-    assert (written["blk.7.attn_v.weight.lora_b"] == given("self_attn.v_proj", "B")).all()
-    assert (written["blk.7.ffn_down.weight.lora_a"] == given("mlp.down_proj", "A")).all()
-    assert (written["blk.7.attn_q.weight.lora_a"] == given("self_attn.q_proj", "A")).all()
-    # Rows 0 1 2 | 3 4 5 of a head, its two rotary halves, become the pairs 0 3 | 1 4 | 2 5.
-    head = [0, 3, 1, 4, 2, 5]
-    spec = [SIZE * h + row for h in range(HEADS) for row in head]
-    assert (written["blk.7.attn_q.weight.lora_b"] == given("self_attn.q_proj", "B")[spec]).all()
+    assert (written["blk.7.attn_v.weight.lora_b"] == expected("self_attn.v_proj", "B")).all()
+    assert (written["blk.7.ffn_down.weight.lora_a"] == expected("mlp.down_proj", "A")).all()
+    assert (written["blk.7.attn_q.weight.lora_a"] == expected("self_attn.q_proj", "A")).all()
+    # The rows 0 1 2 | 3 4 5 of a head, its two rotary halves, become the pairs 0 3 | 1 4 | 2 5.
+    pairs = [0, 3, 1, 4, 2, 5]
+    order = [SIZE * head + row for head in range(HEADS) for row in pairs]
+    assert (written["blk.7.attn_q.weight.lora_b"] == expected("self_attn.q_proj", "B")[order]).all()
     assert (
-        written["blk.7.attn_k.weight.lora_b"] == given("self_attn.k_proj", "B")[spec[: KV_HEADS * SIZE]]
+        written["blk.7.attn_k.weight.lora_b"] == expected("self_attn.k_proj", "B")[order[: KV_HEADS * SIZE]]
     ).all()
 
 
-def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
+def test_rejects_adapters_that_cannot_be_written(tmp_path: Path) -> None:
     base = write_base(tmp_path / "base.gguf")
     good = lora("self_attn.q_proj", HEADS * SIZE, 8)
     with pytest.raises(UserError, match=r"adapter_config\.json is missing"):
         export_adapter(tmp_path, tmp_path / "a.gguf", base=base)
-    with pytest.raises(UserError, match="no plain LoRA"):
+    with pytest.raises(UserError, match="not hold a plain LoRA"):
         export_adapter(write_peft(tmp_path / "dora", good, use_dora=True), tmp_path / "a.gguf", base=base)
-    with pytest.raises(UserError, match=r"no place .*embed_tokens"):
+    with pytest.raises(UserError, match=r"embed_tokens.* has no counterpart"):
         odd = {"base_model.model.model.embed_tokens.lora_A.weight": np.zeros((2, 2), np.float32)}
         export_adapter(write_peft(tmp_path / "odd", odd), tmp_path / "a.gguf", base=base)
     with pytest.raises(UserError, match="mamba"):
@@ -94,7 +94,7 @@ def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not a GGUF"):
         (tmp_path / "text.gguf").write_text("hello", encoding="utf-8")
         export_adapter(tmp_path / "good", tmp_path / "a.gguf", base=tmp_path / "text.gguf")
-    assert not (tmp_path / "a.gguf").exists(), "nothing half-written stays behind"
+    assert not (tmp_path / "a.gguf").exists(), "no partial file is left"
 
 
 def test_llama_cpp_and_pytorch_agree_on_the_next_token(tmp_path: Path) -> None:
@@ -120,10 +120,10 @@ def test_llama_cpp_and_pytorch_agree_on_the_next_token(tmp_path: Path) -> None:
     text = "The lesser horseshoe bat leaves its roost half an hour after"
     ids = tokenizer(text, add_special_tokens=False).input_ids
     with torch.no_grad():
-        ours = torch.log_softmax(model(input_ids=torch.tensor([ids])).logits[0, -1], -1)
+        log_probs = torch.log_softmax(model(input_ids=torch.tensor([ids])).logits[0, -1], -1)
 
     def distance(scale: float) -> float:
-        """Total variation distance over the 50 tokens llama.cpp holds most likely."""
+        """Return the total variation distance over the 50 tokens that llama.cpp ranks first."""
         body = {
             "prompt": ids,
             "n_predict": 1,
@@ -131,27 +131,27 @@ def test_llama_cpp_and_pytorch_agree_on_the_next_token(tmp_path: Path) -> None:
             "n_probs": 50,
             "lora": [{"id": 0, "scale": scale}],
         }
-        answer = httpx.post(base_url.removesuffix("/v1") + "/completion", json=body, timeout=60).json()
-        top = answer["completion_probabilities"][0]["top_logprobs"]
-        return 0.5 * sum(abs(np.exp(t["logprob"]) - ours[t["id"]].exp().item()) for t in top)
+        reply = httpx.post(base_url.removesuffix("/v1") + "/completion", json=body, timeout=60).json()
+        top = reply["completion_probabilities"][0]["top_logprobs"]
+        return 0.5 * sum(abs(np.exp(t["logprob"]) - log_probs[t["id"]].exp().item()) for t in top)
 
     with embedded_server(lora=adapter, slots=1) as base_url:
-        # The served base computes on 8-bit activations; with rows in the wrong spec it is above 0.35.
+        # The served base computes on 8-bit activations; with rows in the wrong order the distance exceeds 0.35.
         assert distance(1.0) < 0.2
-        assert distance(0.0) > 0.3, "the adapter does something"
+        assert distance(0.0) > 0.3, "the adapter has an effect"
 
 
-def test_a_folder_of_transformers_says_its_shape_as_well(tmp_path: Path) -> None:
+def test_exports_for_a_transformers_folder_too(tmp_path: Path) -> None:
     tensors = lora("self_attn.q_proj", HEADS * SIZE, 8) | lora("self_attn.k_proj", KV_HEADS * SIZE, 8)
     peft, base = write_peft(tmp_path / "peft", tensors), tmp_path / "base"
     base.mkdir()
-    shape = {"model_type": "llama", "num_attention_heads": HEADS, "num_key_value_heads": KV_HEADS}
-    (base / "config.json").write_text(json.dumps(shape), encoding="utf-8")
-    theirs = export_adapter(peft, tmp_path / "a.gguf", base=write_base(tmp_path / "base.gguf"))
+    config = {"model_type": "llama", "num_attention_heads": HEADS, "num_key_value_heads": KV_HEADS}
+    (base / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    from_gguf = export_adapter(peft, tmp_path / "a.gguf", base=write_base(tmp_path / "base.gguf"))
     assert can_export(base)
-    assert export_adapter(peft, tmp_path / "b.gguf", base=base).read_bytes() == theirs.read_bytes()
+    assert export_adapter(peft, tmp_path / "b.gguf", base=base).read_bytes() == from_gguf.read_bytes()
 
-    (base / "config.json").write_text(json.dumps({**shape, "model_type": "gpt_neox"}), encoding="utf-8")
+    (base / "config.json").write_text(json.dumps({**config, "model_type": "gpt_neox"}), encoding="utf-8")
     assert not can_export(base)
     with pytest.raises(UserError, match="is a gpt_neox model"):
         export_adapter(peft, tmp_path / "c.gguf", base=base)

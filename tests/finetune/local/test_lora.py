@@ -1,4 +1,4 @@
-"""What of a model learns, and what of it is kept."""
+"""Which weights of a model are trained, and how the adapter is saved."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from tools.raft.errors import UserError
 from tools.raft.finetune.local.lora import add_lora, load_adapter, save_adapter
 
 
-def test_only_the_adapter_learns() -> None:
+def test_only_the_adapter_is_trainable() -> None:
     import torch
 
     model = tiny_model()
     layers = add_lora(model, rank=2)
     assert len(layers) == 2 * 7
-    learning = {name for name, p in model.named_parameters() if p.requires_grad}
-    assert all(".lora_" in name for name in learning)
-    assert len(learning) == 2 * len(layers)
+    trainable = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert all(".lora_" in name for name in trainable)
+    assert len(trainable) == 2 * len(layers)
     ids = torch.tensor([[1, 2, 3]])
     before = model(ids).logits
     with torch.no_grad():
@@ -27,7 +27,7 @@ def test_only_the_adapter_learns() -> None:
     assert not torch.allclose(before, model(ids).logits)
 
 
-def test_a_kept_adapter_is_what_peft_loads(tmp_path: Path) -> None:
+def test_peft_loads_a_saved_adapter(tmp_path: Path) -> None:
     import torch
     from peft import PeftModel
 
@@ -39,17 +39,17 @@ def test_a_kept_adapter_is_what_peft_loads(tmp_path: Path) -> None:
     masters = [p.detach() for layer in layers.values() for p in (layer.lora_a, layer.lora_b)]
     save_adapter(layers, masters, 2, tmp_path)
     ids = torch.tensor([[1, 2, 3]])
-    theirs = PeftModel.from_pretrained(tiny_model(), str(tmp_path))
-    assert torch.allclose(theirs(ids).logits, model(ids).logits, atol=1e-5)
+    peft_model = PeftModel.from_pretrained(tiny_model(), str(tmp_path))
+    assert torch.allclose(peft_model(ids).logits, model(ids).logits, atol=1e-5)
 
-    again = tiny_model()
-    load_adapter(add_lora(again, rank=2), tmp_path)
-    assert torch.allclose(again(ids).logits, model(ids).logits, atol=1e-6)
+    restored = tiny_model()
+    load_adapter(add_lora(restored, rank=2), tmp_path)
+    assert torch.allclose(restored(ids).logits, model(ids).logits, atol=1e-6)
     with pytest.raises(UserError, match="no adapter to start from"):
         load_adapter(layers, tmp_path / "none")
 
 
-def test_models_with_other_layers_are_adapted_too() -> None:
+def test_adapts_models_with_other_layer_names() -> None:
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel, GPTNeoXConfig, GPTNeoXForCausalLM
 

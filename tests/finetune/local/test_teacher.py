@@ -1,4 +1,4 @@
-"""What the embedded teacher is taught, and that packing changes nothing about it."""
+"""The training tasks of the embedded teacher, and that packing does not change them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import BATS
-from tests.tiny import Words, tiny_model
+from tests.tiny import WordTokenizer, tiny_model
 from tools.raft.errors import UserError
 from tools.raft.finetune.local.pack import pack_loss
 from tools.raft.finetune.local.teacher import make_tasks, pack_tasks, vary_layout
@@ -24,22 +24,22 @@ QAS = [
 PARAGRAPH = Paragraph("Bats", BATS, [(question, answer, BATS.index(answer)) for question, answer in QAS])
 
 
-def test_both_tasks_come_out_of_each_question() -> None:
+def test_makes_both_tasks_from_each_question() -> None:
     tasks = make_tasks(PARAGRAPH, random.Random(0))
     assert len(tasks) == 6
-    asked, answered = tasks[0], tasks[1]
-    assert asked.reply == "Answer: between five and nine grams\nQuestion: How much does an adult weigh?"
-    assert asked.messages[-1]["content"].endswith("An adult weighs between five and nine grams.")
-    read = parse_answer(answered.reply)
-    assert not isinstance(read, str)
-    assert read.quotes == ("An adult weighs between five and nine grams.",)
-    assert answered.messages[-1]["content"].endswith("How much does an adult weigh?")
-    begin, end = answered.copied
-    assert answered.reply[:begin].endswith("##An adult weighs betw"), "what decides the choice counts in full"
-    assert answered.reply[end:] == "##end_quote##\n<ANSWER>: between five and nine grams"
+    ask, answer = tasks[0], tasks[1]
+    assert ask.reply == "Answer: between five and nine grams\nQuestion: How much does an adult weigh?"
+    assert ask.messages[-1]["content"].endswith("An adult weighs between five and nine grams.")
+    parsed = parse_answer(answer.reply)
+    assert not isinstance(parsed, str)
+    assert parsed.quotes == ("An adult weighs between five and nine grams.",)
+    assert answer.messages[-1]["content"].endswith("How much does an adult weigh?")
+    begin, end = answer.copied
+    assert answer.reply[:begin].endswith("##An adult weighs betw"), "the start of a quote has full weight"
+    assert answer.reply[end:] == "##end_quote##\n<ANSWER>: between five and nine grams"
 
 
-def test_drills_are_more_questions_to_answer_about_the_same_passage() -> None:
+def test_drills_add_answer_tasks_about_the_same_passage() -> None:
     tasks = make_tasks(PARAGRAPH, random.Random(0), drills=5)
     assert len(tasks) == 11
     for task in tasks[6:]:
@@ -48,12 +48,12 @@ def test_drills_are_more_questions_to_answer_about_the_same_passage() -> None:
         assert task.messages[-1]["content"].startswith(tasks[0].messages[-1]["content"][:200])
 
 
-def test_an_answer_over_two_sentences_is_left_out() -> None:
-    across = "a cave. An adult"
-    assert make_tasks(Paragraph("", BATS, [("What?", across, BATS.index(across))]), random.Random(0)) == []
+def test_skips_an_answer_that_spans_two_sentences() -> None:
+    answer = "a cave. An adult"
+    assert make_tasks(Paragraph("", BATS, [("What?", answer, BATS.index(answer))]), random.Random(0)) == []
 
 
-def test_layouts_differ_and_keep_every_word() -> None:
+def test_layouts_vary_and_keep_every_word() -> None:
     sentences = ["One bat sleeps.", "Two bats fly."] * 10
     layouts = {vary_layout("Bats", sentences, random.Random(seed)) for seed in range(40)}
     assert len(layouts) > 20
@@ -61,21 +61,21 @@ def test_layouts_differ_and_keep_every_word() -> None:
         assert layout.removeprefix("## Bats").split() == " ".join(sentences).split()
 
 
-def test_a_packed_passage_teaches_what_its_tasks_teach_one_by_one() -> None:
-    tokenizer, model = Words(), tiny_model()
+def test_a_packed_passage_has_the_loss_of_its_separate_tasks() -> None:
+    tokenizer, model = WordTokenizer(), tiny_model()
     tasks = make_tasks(PARAGRAPH, random.Random(0))
-    alone = [pack for task in tasks for pack in pack_tasks([task], tokenizer)]
+    separate = [pack for task in tasks for pack in pack_tasks([task], tokenizer)]
     (pack,) = pack_tasks(tasks, tokenizer)
-    together = pack_loss(model, pack).item()
-    assert len(pack.tokens) < 0.7 * sum(len(one.tokens) for one in alone)
-    assert together == pytest.approx(sum(pack_loss(model, one).item() for one in alone), rel=0.01)
-    assert pack.weight == pytest.approx(sum(one.weight for one in alone))
-    split = list(pack_tasks(tasks, tokenizer, limit=len(pack.tokens) - 1))
-    assert len(split) == 2, "what does not fit goes into a second pack"
-    assert sum(pack_loss(model, part).item() for part in split) == pytest.approx(together, rel=0.01)
+    loss = pack_loss(model, pack).item()
+    assert len(pack.tokens) < 0.7 * sum(len(single.tokens) for single in separate)
+    assert loss == pytest.approx(sum(pack_loss(model, single).item() for single in separate), rel=0.01)
+    assert pack.weight == pytest.approx(sum(single.weight for single in separate))
+    split = list(pack_tasks(tasks, tokenizer, max_tokens=len(pack.tokens) - 1))
+    assert len(split) == 2, "tasks that do not fit go into a second pack"
+    assert sum(pack_loss(model, part).item() for part in split) == pytest.approx(loss, rel=0.01)
 
 
-def test_data_of_another_form_is_named(tmp_path: Path) -> None:
+def test_rejects_data_that_is_not_squad(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none\.json: No such file"):
         read_paragraphs(tmp_path / "none.json")
     other = tmp_path / "other.json"

@@ -1,4 +1,4 @@
-"""That training learns, stops, keeps its best, and goes on where it was interrupted."""
+"""Training learns, stops early, keeps the best adapter, and resumes after an interruption."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import Any
 
 import pytest
 
-from tests.tiny import Words, tiny_model
+from tests.tiny import WordTokenizer, tiny_model
 from tools.raft.finetune.local.pack import Pack, pack_examples, tokenise
 from tools.raft.finetune.local.train import LOG, Step, TrainingConfig, mean_loss, train_adapter
 
 COLOURS = ("red", "green", "blue", "white", "black", "brown", "grey", "pink")
-RECIPE = TrainingConfig(epochs=4, learning_rate=0.02, rank=4, batch=2, validations=1, patience=9)
+CONFIG = TrainingConfig(epochs=4, learning_rate=0.02, rank=4, batch=2, validations=1, patience=9)
 
 
 class Killed(Exception):
-    """What stops a training in the middle."""
+    """Stops a training in the middle."""
 
 
-def packs(tokenizer: Words, names: tuple[str, ...] = COLOURS) -> list[Pack]:
+def packs(tokenizer: WordTokenizer, names: tuple[str, ...] = COLOURS) -> list[Pack]:
     chats = [
         [{"role": "user", "content": f"Say {name}."}, {"role": "assistant", "content": f"{name}!"}]
         for name in names
     ]
-    return list(pack_examples([tokenise(chat, tokenizer) for chat in chats], limit=1))
+    return list(pack_examples([tokenise(chat, tokenizer) for chat in chats], max_tokens=1))
 
 
 def steps_of(folder: Path) -> list[Any]:
@@ -38,10 +38,10 @@ def tensors(folder: Path) -> dict[str, Any]:
     return load_file(folder / "adapter_model.safetensors")
 
 
-def test_a_training_learns_and_its_adapter_is_the_best_one(tmp_path: Path) -> None:
-    rows = packs(Words())
+def test_learns_and_keeps_the_best_adapter(tmp_path: Path) -> None:
+    rows = packs(WordTokenizer())
     before = mean_loss(tiny_model(), rows)
-    trained = train_adapter(tiny_model(), rows, rows, tmp_path, RECIPE)
+    trained = train_adapter(tiny_model(), rows, rows, tmp_path, CONFIG)
     assert trained.steps == 16
     assert trained.valid_loss is not None and trained.valid_loss < before - 0.2
     log = steps_of(tmp_path)
@@ -49,38 +49,38 @@ def test_a_training_learns_and_its_adapter_is_the_best_one(tmp_path: Path) -> No
     assert trained.valid_loss == min(line["valid_loss"] for line in log if line["valid_loss"] is not None)
     assert trained.tokens == 4 * sum(len(pack.tokens) for pack in rows)
 
-    again = train_adapter(tiny_model(), rows, rows, tmp_path, RECIPE)
-    assert again.steps == 16 and again.seconds < trained.seconds, "what is finished is not trained again"
+    again = train_adapter(tiny_model(), rows, rows, tmp_path, CONFIG)
+    assert again.steps == 16 and again.seconds < trained.seconds, "a finished training is not repeated"
 
 
-def test_an_interrupted_training_ends_as_one_that_was_not(tmp_path: Path) -> None:
-    rows = packs(Words())
-    train_adapter(tiny_model(), rows, rows[:2], tmp_path / "whole", RECIPE)
+def test_an_interrupted_training_ends_with_the_same_result(tmp_path: Path) -> None:
+    rows = packs(WordTokenizer())
+    train_adapter(tiny_model(), rows, rows[:2], tmp_path / "whole", CONFIG)
 
     def kill(step: Step) -> None:
-        if step["step"] == 10:  # two steps after a checkpoint: those are taken again
+        if step["step"] == 10:  # two steps after a checkpoint, which are repeated
             raise Killed
 
     with pytest.raises(Killed):
-        train_adapter(tiny_model(), rows, rows[:2], tmp_path / "parts", RECIPE, on_step=kill)
+        train_adapter(tiny_model(), rows, rows[:2], tmp_path / "parts", CONFIG, on_step=kill)
     taken: list[int] = []
     train_adapter(
-        tiny_model(), rows, rows[:2], tmp_path / "parts", RECIPE, on_step=lambda s: taken.append(s["step"])
+        tiny_model(), rows, rows[:2], tmp_path / "parts", CONFIG, on_step=lambda s: taken.append(s["step"])
     )
     assert taken == list(range(9, 17))
-    one, two = steps_of(tmp_path / "whole"), steps_of(tmp_path / "parts")
-    assert [(s["step"], s["train_loss"], s["valid_loss"]) for s in one] == [
-        (s["step"], s["train_loss"], s["valid_loss"]) for s in two
+    whole_log, parts_log = steps_of(tmp_path / "whole"), steps_of(tmp_path / "parts")
+    assert [(s["step"], s["train_loss"], s["valid_loss"]) for s in whole_log] == [
+        (s["step"], s["train_loss"], s["valid_loss"]) for s in parts_log
     ]
     whole, parts = tensors(tmp_path / "whole"), tensors(tmp_path / "parts")
     assert whole.keys() == parts.keys()
     assert all((whole[name] == parts[name]).all() for name in whole)
 
 
-def test_another_recipe_or_a_damaged_checkpoint_begins_anew(tmp_path: Path) -> None:
-    rows = packs(Words())
-    train_adapter(tiny_model(), rows, [], tmp_path, RECIPE)
-    other = TrainingConfig(**{**RECIPE.__dict__, "seed": 7})
+def test_another_config_or_a_damaged_checkpoint_starts_over(tmp_path: Path) -> None:
+    rows = packs(WordTokenizer())
+    train_adapter(tiny_model(), rows, [], tmp_path, CONFIG)
+    other = TrainingConfig(**{**CONFIG.__dict__, "seed": 7})
     train_adapter(tiny_model(), rows, [], tmp_path, other)
     assert len(steps_of(tmp_path)) == 16
     (tmp_path / "checkpoint.safetensors").write_bytes(b"no tensors")
@@ -89,11 +89,11 @@ def test_another_recipe_or_a_damaged_checkpoint_begins_anew(tmp_path: Path) -> N
     assert taken[0] == 1
 
 
-def test_it_stops_when_validation_no_longer_improves(tmp_path: Path) -> None:
-    tokenizer = Words()
+def test_stops_when_validation_no_longer_improves(tmp_path: Path) -> None:
+    tokenizer = WordTokenizer()
     rows, other = packs(tokenizer), packs(tokenizer, ("violet", "orange"))
-    recipe = TrainingConfig(epochs=50, learning_rate=0.05, rank=4, batch=2, validations=1, patience=2)
-    trained = train_adapter(tiny_model(), rows, other, tmp_path, recipe)
+    config = TrainingConfig(epochs=50, learning_rate=0.05, rank=4, batch=2, validations=1, patience=2)
+    trained = train_adapter(tiny_model(), rows, other, tmp_path, config)
     assert trained.stopped_early and trained.steps < 100
     losses = [line["valid_loss"] for line in steps_of(tmp_path) if line["valid_loss"] is not None]
-    assert trained.valid_loss == min(losses) == losses[-3], "the two after the best were not better"
+    assert trained.valid_loss == min(losses) == losses[-3], "the two validations after the best are no better"

@@ -1,4 +1,4 @@
-"""What a backend of fine-tuning is given, and what it does."""
+"""The interface of a fine-tuning backend, and the types it exchanges with its callers."""
 
 from __future__ import annotations
 
@@ -9,106 +9,106 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol, TypedDict
 
+from ..choices import Form
 from ..errors import UserError
 from ..files import hash_file
 from ..records import DRILLS, content_id
 
-Api = Literal["chat", "completion", "dsf"]  # which files of a dataset are trained on
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
-
 
 ENDED = ("succeeded", "failed", "cancelled")
 
 
 class Unreachable(UserError):
-    """The service cannot be reached now, or is not well; a job that it has goes on."""
+    """The service cannot be reached or is failing for now; a job that it already has continues."""
 
 
 @dataclass(frozen=True)
 class FineTuneSpec:
-    """What is to be trained: everything that decides the result."""
+    """Everything that determines the result of a fine-tuning job."""
 
-    dataset: Path  # the folder that generate left
-    model: str  # base model, in the backend's terms
-    api: Api = "chat"  # which files of the dataset
+    dataset: Path  # folder written by generate
+    model: str  # base model, as the backend names it
+    api: Form = "chat"
     epochs: float = 3
     learning_rate: float | None = None
     batch_size: int | None = None
     rank: int | None = None  # of the LoRA adapter; local only
     seed: int = 42
-    suffix: str = "raft"  # of the tuned model's name
+    suffix: str = "raft"  # part of the tuned model's name
 
     def file(self, part: str) -> Path:
-        """Give the file of a part of the dataset, a split or the drills, in the form that is trained on."""
+        """Return the path of a part of the dataset (a split or the drills) in the form trained on."""
         return self.dataset / f"{part}.{self.api}.jsonl"
 
     @property
     def key(self) -> str:
-        """Identify the spec by its settings and the content of its files, wherever these stand."""
+        """Derive an id from the settings and the content of the files, independent of their location."""
         settings = {**dataclasses.asdict(self), "dataset": ""}
         paths = [self.file("train"), self.file("valid")]
-        paths += filter(Path.is_file, (self.file(DRILLS), Path(self.model) / WEIGHTS))  # for a training here
-        files = [hash_file(path) if path.is_file() else "" for path in paths]
-        return content_id(json.dumps(settings, sort_keys=True), *files)
+        # Local training only: the drills, and the adapter that training continues from.
+        paths += filter(Path.is_file, (self.file(DRILLS), Path(self.model) / WEIGHTS))
+        hashes = [hash_file(path) if path.is_file() else "" for path in paths]
+        return content_id(json.dumps(settings, sort_keys=True), *hashes)
 
 
 class Estimate(NamedTuple):
-    """What a spec will take: dollars is None where no price is known."""
+    """The expected size and cost of a job; dollars is None if no price is known."""
 
-    tokens: int  # trained on, all epochs
+    tokens: int  # trained on, over all epochs
     dollars: float | None
-    basis: str  # what the amount rests on
+    basis: str  # how the amount was derived
 
 
 class Status(TypedDict):
-    """How a job is doing."""
+    """The state of a job and its latest metrics."""
 
     state: State
-    message: str  # one line, "" for none
+    message: str  # one line, or ""
     step: int | None
     steps: int | None
     metrics: dict[str, float]  # train_loss, valid_loss, …
 
 
 class Result(TypedDict):
-    """What a job left."""
+    """What a successful job produced."""
 
-    model: str  # the name to call it by
-    connection: Path | None  # the YAML written for it
+    model: str  # the name to call the tuned model by
+    connection: Path | None  # its connection's YAML file
     files: list[str]
     metrics: dict[str, float]
 
 
 class Backend(Protocol):
-    """Where jobs run."""
+    """A place where jobs run."""
 
     @property
     def name(self) -> str:
-        """Name the backend, as on the command line."""
+        """Return the name used on the command line."""
 
     def check(self, spec: FineTuneSpec) -> None:
-        """Raise UserError for what cannot be trained here, before anything is uploaded."""
+        """Raise UserError if the spec cannot be trained here; nothing is uploaded."""
 
     def estimate(self, spec: FineTuneSpec) -> Estimate:
-        """Say what the spec will take."""
+        """Estimate tokens and cost."""
 
     def sign_in(self) -> None:
-        """Raise UserError where nobody could be called, for want of a key or a workspace."""
+        """Raise UserError if the service could not be called because a key or a workspace is missing."""
 
     def find(self, spec: FineTuneSpec) -> str | None:
-        """Give the latest job that carries the spec's key, however it ended."""
+        """Return the latest job that carries the spec's key, whatever its state."""
 
     def submit(self, spec: FineTuneSpec, on_step: Callable[[str], None]) -> str:
-        """Upload what is not there yet, create the job unless one is under way, and give its id."""
+        """Upload missing files, create the job unless it exists already, and return its id."""
 
     def status(self, job: str) -> Status:
-        """Look at a job."""
+        """Return the status of a job."""
 
     def cancel(self, job: str) -> None:
         """Cancel a job."""
 
     def result(self, spec: FineTuneSpec, job: str, out: Path) -> Result:
-        """Fetch what a job that succeeded left, into `out` where it is files."""
+        """Return the result of a successful job; its files go into `out`."""
 
 
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"  # PEFT's names
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"  # the file names PEFT uses

@@ -8,30 +8,27 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, TypedDict
 
+from ..choices import BackendName
 from ..errors import UserError
 from ..files import write_json
 from ..models.endpoint import Lookup, resolve_endpoint
 from .backend import ENDED, Backend, FineTuneSpec, Status, Unreachable
 
-BackendName = Literal["local", "azure-ml", "openai"]
-
 RECORD = "job.json"
-PATIENCE = 10  # looks in a row that may find the service unreachable before the waiting ends
+PATIENCE = 10  # consecutive polls that may fail before run_job gives up
 
 
 class JobRecord(TypedDict):
-    """What stands in job.json: no key, token or signed address ever does."""
+    """The content of job.json; it never holds a key, a token or a signed URL."""
 
     backend: str
     key: str
-    order: dict[
-        str, Any
-    ]  # the fields of its FineTuneSpec, under the name that records of earlier versions have
+    order: dict[str, Any]  # the fields of the FineTuneSpec; the key is read from earlier records
     state: str  # submitting, or a State
     job: str
-    steps: list[str]  # what was uploaded or set up on the way
+    steps: list[str]  # what was uploaded or set up before the submission
     message: str
     metrics: dict[str, float]
     result: dict[str, Any]
@@ -46,18 +43,18 @@ def run_job(
     poll: float = 30.0,
     on_status: Callable[[Status], None] = lambda status: None,
 ) -> JobRecord:
-    """Submit a spec and follow it to its end, or go on where an earlier run was interrupted.
+    """Submit a job and follow it to its end, or resume an interrupted run.
 
-    `out`/job.json is written before the submission, after it, and at the end. A run that finds it goes on
-    with the job in it; one that finds "submitting" asks the service first. A spec that failed or was
-    cancelled is submitted again, one that succeeded is not. `poll` is in seconds; without `wait`, one look
-    is taken. Raises UserError where `out` holds another spec, and what the backend raises.
+    `out`/job.json is written before the submission, after it, and at the end. If it exists, the job in it is
+    followed; if its state is "submitting", the service is searched for the job first. A spec that failed or
+    was cancelled is submitted again, one that succeeded is not. `poll` is in seconds; without `wait`, the job
+    is polled once. Raises UserError if `out` holds another spec, and whatever the backend raises.
     """
     record = read_record(out)
     if record and (record["key"], record["backend"]) != (spec.key, backend.name):
         raise UserError(
-            f"{out / RECORD} is of another spec ({record['order'].get('model')}, {record['backend']}): name "
-            "another --out, or remove that file if nothing is to come of it"
+            f"{out / RECORD} belongs to another spec ({record['order'].get('model')}, {record['backend']}): "
+            "use another --out, or remove that file if its job is no longer needed"
         )
     if record and record["state"] == "succeeded" and record["result"]:
         return record
@@ -85,7 +82,7 @@ def run_job(
 
 
 def read_record(out: Path) -> JobRecord | None:
-    """Read `out`/job.json, None where there is none; raises UserError where it is damaged."""
+    """Read `out`/job.json; None if it does not exist. Raises UserError if it is damaged."""
     try:
         text = (out / RECORD).read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -96,35 +93,35 @@ def read_record(out: Path) -> JobRecord | None:
             raise ValueError
     except (ValueError, AttributeError):
         raise UserError(
-            f"{out / RECORD} is damaged: remove it, and the job is looked for by its order"
+            f"{out / RECORD} is damaged: remove it and run again; the job is then found by its spec"
         ) from None
     return record
 
 
 def spec_fields(spec: FineTuneSpec) -> dict[str, Any]:
-    """Give a spec as plain values, the way a record holds it."""
+    """Return a spec as plain values, as a record stores it."""
     return {**dataclasses.asdict(spec), "dataset": str(spec.dataset)}
 
 
 def sweep_folders(out: Path, rates: list[float]) -> dict[float, Path]:
-    """Give each learning rate the folder of its record: `out` itself where there is but one."""
+    """Return the record folder of each learning rate: `out` itself if there is only one."""
     if len(rates) == 1:
         return {rates[0]: out}
     return {rate: out / f"lr-{rate:g}" for rate in rates}
 
 
 def _follow(backend: Backend, job: str, poll: float) -> Iterator[Status]:
-    """Look at a job until it has ended; a service that is away for a while is waited for."""
-    missed = 0
+    """Yield the status of a job until it has ended, tolerating short outages of the service."""
+    failures = 0
     while True:
         try:
             status = backend.status(job)
         except Unreachable:
-            missed += 1
-            if missed >= PATIENCE or not poll:
+            failures += 1
+            if failures >= PATIENCE or not poll:
                 raise
         else:
-            missed = 0
+            failures = 0
             yield status
             if status["state"] in ENDED:
                 return
@@ -146,7 +143,7 @@ def _new_record(backend: Backend, spec: FineTuneSpec) -> JobRecord:
 
 
 def _save(out: Path, record: JobRecord, **changes: Any) -> None:
-    """Change the record and write it, whole or not at all."""
+    """Update the record and write it atomically."""
     record.update(changes)  # type: ignore[typeddict-item]
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / RECORD, record)
@@ -162,23 +159,25 @@ def open_backend(
     deploy: bool = False,
     lookup: Lookup | None = None,
 ) -> Backend:
-    """Open the backend of a job whose record stands in `folder`; nothing is called yet.
+    """Return the backend for a job whose record is in `folder`, without calling it yet.
 
-    `connection`, `base_url` and `lookup` are as in `resolve_endpoint`, for `openai`; `deploy` is for
-    `azure-ml`. Raises UserError for a name that is none.
+    `connection`, `base_url` and `lookup` are for `openai`, as in `resolve_endpoint`; `deploy` is for
+    `azure-ml`. Raises UserError for an unknown name.
     """
     if name == "openai":
         from .openai import OpenAIBackend
 
-        spec = connection or (None if base_url else "openai")
-        resolve = partial(resolve_endpoint, spec, model=model, base_url=base_url or None, lookup=lookup)
+        connection_name = connection or (None if base_url else "openai")
+        resolve = partial(
+            resolve_endpoint, connection_name, model=model, base_url=base_url or None, lookup=lookup
+        )
         return OpenAIBackend(resolve, folder)
     if name == "azure-ml":
         from .azure.backend import AzureMLBackend
 
         return AzureMLBackend(deploy=deploy)
     if name != "local":
-        raise UserError(f"there is no backend {name!r}: take local, azure-ml or openai")
+        raise UserError(f"there is no backend {name!r}: use local, azure-ml or openai")
     from .local.backend import LocalBackend
 
     return LocalBackend(folder)

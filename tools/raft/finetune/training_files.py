@@ -1,4 +1,4 @@
-"""Look at the files a spec trains on: where they are, whether they may be trained on, how long they are."""
+"""Check the files of a spec, and count their tokens."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from .backend import FineTuneSpec
 
 
 def has_rows(path: Path) -> bool:
-    """Tell whether a file is there and holds anything."""
+    """Return whether a file exists and is not empty."""
     return path.is_file() and path.stat().st_size > 0
 
 
 def check_files(spec: FineTuneSpec, *, model: str, hosted: bool) -> None:
-    """Raise UserError for a dataset that must not be trained on, naming its first fault."""
+    """Raise UserError if the dataset must not be trained on, naming its first error."""
     if not spec.file("train").is_file():
         raise UserError(f"{spec.file('train')} is missing: run generate with --format {spec.api}")
     findings = validate_files(spec.dataset, model=model, hosted=hosted)
     errors = [finding for finding in findings if finding.severity == "error"]
     if errors:
         more = f", and {len(errors) - 1} more errors" if len(errors) > 1 else ""
-        raise UserError(f"{spec.dataset} must not be trained on: {errors[0]}{more}; generate it again")
+        raise UserError(f"{spec.dataset} must not be trained on: {errors[0]}{more}; run generate again")
 
 
 def count_tokens(spec: FineTuneSpec, *, parts: Sequence[str] = ("train",)) -> int:
-    """Count the tokens trained on, all epochs, by the embedded tokenizer: an estimate."""
+    """Estimate the tokens trained on, over all epochs, with the embedded tokenizer."""
     count = count_by_document(load_counter())
     total = 0
     for path in filter(has_rows, (spec.file(part) for part in parts)):

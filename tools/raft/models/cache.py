@@ -1,4 +1,4 @@
-"""Keep every paid reply on disk, so that no run pays for it again."""
+"""Cache every paid reply on disk, so that no run pays for it again."""
 
 from __future__ import annotations
 
@@ -16,123 +16,125 @@ from ..errors import UserError
 
 log = logging.getLogger(__name__)
 
-# Another layout of the table or of the keys gets another file; the old one is left alone.
+# A change to the table or to the keys needs a new file name; the old file is left alone.
 FILE = "replies.v2.sqlite"
 
 
 class Stored(NamedTuple):
-    """A reply as it was paid for."""
+    """A reply as stored in the cache."""
 
     text: str
     finish_reason: str
     prompt_tokens: int
     completion_tokens: int
-    logprobs: str = ""  # JSON, where they were asked for
+    logprobs: str = ""  # JSON; empty if they were not requested
 
 
 def cache_directory(out: Path | None, env: Mapping[str, str] = os.environ) -> Path | None:
-    """Say where the cache stands: RAFT_CACHE_DIR, or `.cache` in the output folder; None for neither."""
+    """Return the cache folder: RAFT_CACHE_DIR, or `.cache` in the output folder; None without either."""
     if env.get("RAFT_CACHE_DIR"):
         return Path(env["RAFT_CACHE_DIR"]).expanduser()
     return out / ".cache" if out else None
 
 
 def cache_key(request: Mapping[str, Any]) -> bytes:
-    """Hash everything that decides a reply (SHA-256 of its canonical JSON, 32 bytes)."""
+    """Compute the key of a request: the SHA-256 of its canonical JSON, 32 bytes."""
     text = json.dumps(request, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
 class Cache:
-    """Replies by key in one sqlite file, which several processes may use at a time.
+    """Replies by key in one SQLite file, which several processes may use at the same time.
 
-    A reply is on disk when `put` returns, as far as the death of this process goes: write-ahead log
-    without a sync at each commit, so a power cut may lose the last ones, and never the file.
+    A reply survives the death of this process once `put` has returned. The write-ahead log is not synced
+    at each commit, so a power cut may lose the last replies, but not the file.
     """
 
     def __init__(self, directory: Path) -> None:
-        """Open or create the cache; raises UserError where the folder cannot be written."""
+        """Open or create the cache. Raises UserError if the folder cannot be written."""
         self.file = directory / FILE
         try:
             directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"the cache folder {directory} cannot be made: {error.strerror}") from None
+            raise UserError(f"the cache folder {directory} cannot be created: {error.strerror}") from None
         self._open()
 
     def _open(self) -> None:
         try:
             self._connect()
         except sqlite3.OperationalError as error:
-            raise self._unusable(error) from None
+            raise self._unusable_error(error) from None
         except sqlite3.DatabaseError as error:
             self._move_aside(error)
 
     def _connect(self) -> None:
-        # A flow's node may make it in one thread and use it in another, never in two at once.
-        self._base = sqlite3.connect(self.file, timeout=30, isolation_level=None, check_same_thread=False)
-        self._base.execute("PRAGMA journal_mode=WAL")
-        self._base.execute("PRAGMA synchronous=NORMAL")
-        self._base.execute(
+        # A flow's node may open it in one thread and use it in another, but never in two at once.
+        self._database = sqlite3.connect(self.file, timeout=30, isolation_level=None, check_same_thread=False)
+        self._database.execute("PRAGMA journal_mode=WAL")
+        self._database.execute("PRAGMA synchronous=NORMAL")
+        self._database.execute(
             "CREATE TABLE IF NOT EXISTS reply (key BLOB PRIMARY KEY, text TEXT NOT NULL,"
             " finish_reason TEXT NOT NULL, prompt_tokens INTEGER NOT NULL,"
             " completion_tokens INTEGER NOT NULL, logprobs TEXT NOT NULL) WITHOUT ROWID"
         )
-        self._base.execute("SELECT count(*) FROM (SELECT text FROM reply LIMIT 1)").fetchone()
+        self._database.execute("SELECT count(*) FROM (SELECT text FROM reply LIMIT 1)").fetchone()
 
-    def _unusable(self, error: sqlite3.Error) -> UserError:
+    def _unusable_error(self, error: sqlite3.Error) -> UserError:
         return UserError(
-            f"the cache {self.file} cannot be used ({error}): free the disk or set RAFT_CACHE_DIR elsewhere"
+            f"the cache {self.file} cannot be used ({error}): free disk space or change RAFT_CACHE_DIR"
         )
 
     def _move_aside(self, error: sqlite3.Error) -> None:
-        """Start afresh after damage, and keep the damaged file for whoever wants to mend it."""
+        """Start a new cache after damage; keep the damaged file, in case it can be repaired."""
         self.close()
-        aside = self.file.with_name(f"{FILE}.damaged-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
-        for ending in ("", "-wal", "-shm"):
-            part = self.file.with_name(FILE + ending)
+        damaged = self.file.with_name(f"{FILE}.damaged-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
+        for suffix in ("", "-wal", "-shm"):
+            part = self.file.with_name(FILE + suffix)
             if part.exists():
-                part.replace(aside.with_name(aside.name + ending))
+                part.replace(damaged.with_name(damaged.name + suffix))
         log.warning(
-            "the cache %s is damaged (%s): moved aside as %s, starting a new one",
+            "the cache %s is damaged (%s): moved aside to %s, starting a new one",
             self.file,
             error,
-            aside.name,
+            damaged.name,
         )
         try:
             self._connect()
-        except sqlite3.Error as again:
-            raise self._unusable(again) from None
+        except sqlite3.Error as second_error:
+            raise self._unusable_error(second_error) from None
 
     def get(self, key: bytes) -> Stored | None:
         """Return the reply stored under a key, or None."""
         query = f"SELECT {', '.join(Stored._fields)} FROM reply WHERE key = ?"
         try:
-            row = self._base.execute(query, (key,)).fetchone()
+            row = self._database.execute(query, (key,)).fetchone()
         except sqlite3.OperationalError as error:
-            raise self._unusable(error) from None
+            raise self._unusable_error(error) from None
         except sqlite3.DatabaseError as error:
             self._move_aside(error)
             return None
         return Stored(*row) if row else None
 
     def put(self, key: bytes, reply: Stored) -> None:
-        """Store a reply now; raises UserError where it cannot, since going on would pay for nothing."""
-        for last in (False, True):
+        """Store a reply. Raises UserError on failure, since further paid replies would be lost."""
+        for last_attempt in (False, True):
             try:
-                self._base.execute("INSERT OR REPLACE INTO reply VALUES (?, ?, ?, ?, ?, ?)", (key, *reply))
+                self._database.execute(
+                    "INSERT OR REPLACE INTO reply VALUES (?, ?, ?, ?, ?, ?)", (key, *reply)
+                )
                 return
             except sqlite3.OperationalError as error:
-                raise self._unusable(error) from None
+                raise self._unusable_error(error) from None
             except sqlite3.DatabaseError as error:
-                if last:
-                    raise self._unusable(error) from None
+                if last_attempt:
+                    raise self._unusable_error(error) from None
                 self._move_aside(error)
 
     def count(self) -> int:
-        """Count the replies kept."""
-        return int(self._base.execute("SELECT count(*) FROM reply").fetchone()[0])
+        """Return the number of replies stored."""
+        return int(self._database.execute("SELECT count(*) FROM reply").fetchone()[0])
 
     def close(self) -> None:
-        """Close the file; what was put stays."""
-        if hasattr(self, "_base"):
-            self._base.close()
+        """Close the file; stored replies stay."""
+        if hasattr(self, "_database"):
+            self._database.close()

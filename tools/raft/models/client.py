@@ -1,4 +1,4 @@
-"""Call a model: retries, pacing, cache and accounts around one call of the SDK."""
+"""Call a model: retries, rate limiting, caching and usage counts around one call of the SDK."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ from .rate_limit import RateLimiter, backoff, retry_after
 
 log = logging.getLogger(__name__)
 
-MAX_CONCURRENCY = 1000  # connections the SDK's pool opens
+MAX_CONCURRENCY = 1000  # the size of the SDK's connection pool
 MAX_WAIT = 300.0  # seconds: an endpoint that asks for more has no quota left for today
-PATIENCE = 900.0  # seconds one call may spend on being told to wait
+PATIENCE = 900.0  # seconds one call may spend waiting because of 429s
+RETRY_TEMPERATURE = 0.7  # for a second attempt, which at temperature 0 would repeat the first
 
 
 class CallFailed(Exception):
-    """One call has no usable reply; `reason` says why in one line, without the key."""
+    """A call got no usable reply; `reason` says why in one line, without the key."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -42,21 +43,21 @@ class EndpointRefused(UserError):
 
 @dataclass(frozen=True)
 class Reply:
-    """What the model said. `cached` replies cost nothing now; their tokens are what they once cost."""
+    """What the model returned. A `cached` reply costs nothing now; its tokens are those once paid for."""
 
     text: str
     finish_reason: str  # "stop", "length", ...
     prompt_tokens: int
     completion_tokens: int
     cached: bool
-    # (token, natural logarithm of its probability), where `extra` asked for "logprobs"
+    # (token, natural logarithm of its probability), if `extra` requested "logprobs"
     logprobs: tuple[tuple[str, float], ...] = ()
-    seconds: float | None = None  # that the try took which gave it; not known of a cached one
+    seconds: float | None = None  # duration of the successful attempt; None if cached
 
 
 @dataclass(frozen=True)
 class _Vectors:
-    """What an endpoint for embeddings gave."""
+    """What an embeddings endpoint returned."""
 
     vectors: list[list[float]]
     prompt_tokens: int
@@ -64,12 +65,12 @@ class _Vectors:
     seconds: float | None = None
 
 
-_Paid = TypeVar("_Paid", Reply, _Vectors)
+_Response = TypeVar("_Response", Reply, _Vectors)
 
 
 @dataclass
 class Usage:
-    """What a client's calls came to: paid now, and taken from the cache."""
+    """Totals of a client's calls: those paid for now, and those answered from the cache."""
 
     calls: int = 0  # replies paid for now
     prompt_tokens: int = 0
@@ -78,9 +79,9 @@ class Usage:
     cached_prompt_tokens: int = 0
     cached_completion_tokens: int = 0
     retries: int = 0
-    throttled: int = 0  # 429s, which are among the retries
-    failed: int = 0  # asks that ended in CallFailed
-    unmetered: int = 0  # paid replies whose endpoint told no tokens
+    throttled: int = 0  # 429s, included in the retries
+    failed: int = 0  # calls that ended in CallFailed
+    unmetered: int = 0  # paid replies whose endpoint reported no tokens
 
     def to_dict(self) -> dict[str, int]:
         """Return the counts by name, for a manifest."""
@@ -88,7 +89,7 @@ class Usage:
 
 
 class _Retryable(Exception):
-    """A try that may succeed when repeated."""
+    """A failed attempt that may succeed when repeated."""
 
     def __init__(
         self, reason: str, *, wait: float | None = None, throttled: bool = False, unreachable: bool = False
@@ -98,7 +99,7 @@ class _Retryable(Exception):
 
 
 class Client:
-    """Ask one endpoint, up to `concurrency` calls at a time: `async with Client(...) as client`."""
+    """Call one endpoint, up to `concurrency` calls at a time: `async with Client(...) as client`."""
 
     def __init__(
         self,
@@ -109,16 +110,16 @@ class Client:
         timeout: float = 120.0,
         attempts: int = 6,
     ) -> None:
-        """Set up; nothing is sent yet. `timeout` is seconds a try may take, `attempts` how many there are.
+        """Set up the client; nothing is sent yet. `timeout` is in seconds, for each of the `attempts`.
 
-        Being told to wait (429) is no attempt: such calls go on for up to PATIENCE seconds.
+        A 429 does not count as an attempt: such a call is repeated for up to PATIENCE seconds.
         """
         if concurrency < 1 or attempts < 1 or timeout <= 0:
             raise UserError("concurrency and attempts must be at least 1, and the timeout above 0")
         self.endpoint = endpoint
         self.usage = Usage()
         self.limiter = RateLimiter(min(concurrency, MAX_CONCURRENCY))
-        self.unsupported: dict[str, str] = {}  # parameters this model does not take, and what stands for them
+        self.unsupported: dict[str, str] = {}  # unsupported parameter → its replacement, or ""
         self._timeout = timeout
         self._attempts = attempts
         self._cache = Cache(cache_dir) if cache_dir else None
@@ -147,12 +148,12 @@ class Client:
         attempt: int = 0,
         extra: Mapping[str, Any] | None = None,
     ) -> Reply:
-        """Ask, and wait for the reply: from the cache, from an equal ask in flight, or paid.
+        """Return the model's reply: from the cache, from an identical call in flight, or paid for.
 
-        `attempt` tells a deliberate second ask from the first: it is part of the cache's key and shifts
-        the seed. `extra` goes into the request's body as it is (grammar, lora, …). A reply cut at
-        `max_tokens` is a reply, with finish_reason "length". Raises CallFailed when this call has
-        no usable reply, EndpointRefused when none will.
+        `attempt` distinguishes a deliberate second call from the first: it is part of the cache key and
+        shifts the seed. `extra` is added to the request's body as it is (grammar, lora, …). A reply cut
+        off at `max_tokens` is returned, with finish_reason "length". Raises CallFailed if this call has
+        no usable reply, EndpointRefused if no call will have one.
         """
         body: dict[str, Any] = {"model": self.endpoint.model}
         if chat := self.endpoint.api == "chat":
@@ -167,63 +168,66 @@ class Client:
         body |= extra or {}
         key = cache_key({"endpoint": self.endpoint.identity, "body": body, "attempt": attempt})
 
-        while (flying := self._in_flight.get(key)) is not None:
+        while (pending := self._in_flight.get(key)) is not None:
             try:
-                reply = await asyncio.shield(flying)
+                reply = await asyncio.shield(pending)
             except asyncio.CancelledError:
-                if not flying.cancelled():
+                if not pending.cancelled():
                     raise
-                continue  # whoever was paying was stopped, this ask was not
+                continue  # the paying call was cancelled, this one was not
             self._count_cached(reply)
             return replace(reply, cached=True, seconds=None)
         if self._cache is not None and (stored := self._cache.get(key)):
-            reply = Reply(*stored[:4], cached=True, logprobs=_read_logprobs(stored.logprobs))
+            reply = Reply(*stored[:4], cached=True, logprobs=_parse_logprobs(stored.logprobs))
             self._count_cached(reply)
             return reply
 
-        promise: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self._in_flight[key] = promise
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._in_flight[key] = future
         try:
-            reply = await self._request("/chat/completions" if chat else "/completions", body, self._read)
-            if self._cache is not None:  # before anything else happens to it
+            path = "/chat/completions" if chat else "/completions"
+            reply = await self._request(path, body, self._parse_reply)
+            if self._cache is not None:  # before anything else, so that a paid reply is never lost
                 counts = reply.prompt_tokens, reply.completion_tokens
                 logprobs = json.dumps(reply.logprobs, ensure_ascii=False) if reply.logprobs else ""
                 self._cache.put(key, Stored(reply.text, reply.finish_reason, *counts, logprobs))
-            promise.set_result(reply)
+            future.set_result(reply)
             return reply
         except asyncio.CancelledError:
-            promise.cancel()
+            future.cancel()
             raise
         except BaseException as error:
             self.usage.failed += isinstance(error, CallFailed)
-            promise.set_exception(error)
-            promise.exception()  # read here, so that nobody waiting for it is no warning
+            future.set_exception(error)
+            future.exception()  # retrieved, so that asyncio does not warn if no other call awaits it
             raise
         finally:
             del self._in_flight[key]
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
-        """Embed texts in one call: a vector for each, as long as the model makes them.
+        """Embed texts in one call; return one vector per text, not normalised.
 
-        Raises CallFailed when this call has no usable reply, EndpointRefused when none will.
+        Raises CallFailed if this call has no usable reply, EndpointRefused if no call will have one.
         """
         body = {"model": self.endpoint.model, "input": list(texts), "encoding_format": "float"}
-        return (await self._request("/embeddings", body, partial(_read_vectors, count=len(texts)))).vectors
+        return (await self._request("/embeddings", body, partial(_parse_vectors, count=len(texts)))).vectors
 
     def _count_cached(self, reply: Reply) -> None:
         self.usage.cached_calls += 1
         self.usage.cached_prompt_tokens += reply.prompt_tokens
         self.usage.cached_completion_tokens += reply.completion_tokens
 
-    async def _request(self, path: str, body: dict[str, Any], read: Callable[[bytes], _Paid]) -> _Paid:
-        """Send until there is a reply that can be read."""
+    async def _request(
+        self, path: str, body: dict[str, Any], parse: Callable[[bytes], _Response]
+    ) -> _Response:
+        """Send a request, with retries, until its reply can be parsed."""
         failures = waits = 0
         mark = await self.limiter.acquire()
-        began, served_before = time.monotonic(), self._served
+        started, served_before = time.monotonic(), self._served
         while True:
             try:
                 sent_at = time.monotonic()
-                reply = read(await self._send(path, body))
+                reply = parse(await self._send(path, body))
                 reply = replace(reply, seconds=time.monotonic() - sent_at)
                 self._served += 1
                 self.limiter.succeeded()
@@ -231,128 +235,121 @@ class Client:
                 self.usage.prompt_tokens += reply.prompt_tokens
                 self.usage.completion_tokens += reply.completion_tokens
                 return reply
-            except _Retryable as again:
-                waits, failures = waits + again.throttled, failures + (not again.throttled)
-                # Timers may fire some milliseconds early: what is added keeps all calls from being too soon.
-                wait = (again.wait or backoff(waits if again.throttled else failures)) + 0.01
-                if again.throttled:
+            except _Retryable as error:
+                waits, failures = waits + error.throttled, failures + (not error.throttled)
+                # Timers may fire a few milliseconds early; 10 ms more keep calls from coming too soon.
+                wait = (error.wait or backoff(waits if error.throttled else failures)) + 0.01
+                if error.throttled:
                     self.usage.throttled += 1
                     self.limiter.throttled(mark, wait)
-                elif again.unreachable and failures == 2 and not self._served:
-                    log.warning("no answer yet from %s (%s): trying again", self.endpoint, again.reason)
-                problem = again
+                elif error.unreachable and failures == 2 and not self._served:
+                    log.warning("no answer yet from %s (%s): trying again", self.endpoint, error.reason)
+                failure = error
             finally:
                 self.limiter.release()
             if wait > MAX_WAIT:
                 raise EndpointRefused(
-                    f"{self.endpoint} asks to wait {wait:.0f} s: start again then ({problem.reason})"
+                    f"{self.endpoint} asks to wait {wait:.0f} s ({failure.reason}): run again after that"
                 )
-            spent = time.monotonic() - began + wait
+            spent = time.monotonic() - started + wait
             if failures >= self._attempts or spent > PATIENCE + self._attempts * self._timeout:
-                if (
-                    problem.unreachable and self._served == served_before
-                ):  # nor did any other call get through
-                    where = self.endpoint.base_url
-                    raise EndpointRefused(
-                        f"nothing answers at {where} ({problem.reason}): is the address right?"
-                    )
-                raise CallFailed(f"no usable reply in {failures + waits} tries, the last: {problem.reason}")
+                # Only if no other call got through either is the endpoint at fault.
+                if failure.unreachable and self._served == served_before:
+                    url = self.endpoint.base_url
+                    raise EndpointRefused(f"nothing answers at {url} ({failure.reason}): check the address")
+                raise CallFailed(f"no usable reply in {failures + waits} tries, the last: {failure.reason}")
             self.usage.retries += 1
             await asyncio.sleep(wait)
-            mark = await self.limiter.acquire(again=True)
+            mark = await self.limiter.acquire(retry=True)
 
     async def _send(self, path: str, body: dict[str, Any]) -> bytes:
-        """Send once, or again at once without what this model turns out not to take."""
+        """Send once; repeat at once without a parameter that this model turns out not to support."""
         while True:
-            sent = self._adapted(body)
+            sent = self._drop_unsupported(body)
             try:
-                # `post` with bytes leaves out the SDK's response models: 0.6 ms of CPU a call for 1.3.
+                # `post` with bytes skips the SDK's response models: 0.6 ms of CPU a call instead of 1.3.
                 return await asyncio.wait_for(self._sdk.post(path, cast_to=bytes, body=sent), self._timeout)
             except Exception as error:
-                told = classify_error(error)
-                if told.status in (400, 422) and self._adapt(sent, told.message):
+                failure = classify_error(error)
+                if failure.status in (400, 422) and self._note_unsupported(sent, failure.message):
                     continue
-                problem = self._to_exception(told)
-            raise problem  # out here it has no context, which would hold what the server echoed
+                exception = self._to_exception(failure)
+            raise exception  # outside the handler: its context would hold what the server echoed
 
-    def _adapted(self, body: dict[str, Any]) -> dict[str, Any]:
+    def _drop_unsupported(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Replace or leave out the parameters that this model does not support."""
         if not self.unsupported:
             return body
-        named = ((self.unsupported.get(name, name), value) for name, value in body.items())
-        return {name: value for name, value in named if name}
+        renamed = ((self.unsupported.get(name, name), value) for name, value in body.items())
+        return {name: value for name, value in renamed if name}
 
-    def _adapt(self, sent: dict[str, Any], message: str) -> bool:
-        """Learn from a refusal which parameter the model does not take; False where it says no such thing."""
-        instead = ""
+    def _note_unsupported(self, sent: dict[str, Any], message: str) -> bool:
+        """Record the parameter that a server's message calls unsupported; return whether there is one."""
+        replacement = ""
         if "max_tokens" in sent and "max_completion_tokens" in message:
-            name, instead = "max_tokens", "max_completion_tokens"
+            name, replacement = "max_tokens", "max_completion_tokens"
         elif re.search(
             r"(?i)unsupported|not support|unknown|unrecogni[sz]ed|not permitted|extra_forbidden", message
         ):
-            named = (name for name in ("temperature", "seed", "stop") if re.search(rf"\b{name}\b", message))
-            name = next((name for name in named if name in sent), "")
+            mentioned = (p for p in ("temperature", "seed", "stop") if re.search(rf"\b{p}\b", message))
+            name = next((parameter for parameter in mentioned if parameter in sent), "")
         else:
             return False
-        if name and name not in self.unsupported:  # calls in flight at that moment learn it too
-            self.unsupported[name] = instead
-            log.warning(
-                "%s does not take %s: %s from here on", self.endpoint, name, instead or "it is left out"
-            )
+        if name and name not in self.unsupported:  # calls in flight may report it again
+            self.unsupported[name] = replacement
+            action = f"using {replacement}" if replacement else "leaving it out"
+            log.warning("%s does not support %s: %s from now on", self.endpoint, name, action)
         return bool(name)
 
-    def _to_exception(self, told: ApiError) -> Exception:
-        """Say what a failed try means: try again, this call failed, or every call will."""
-        who, message = self.endpoint, self._clean(told.message)
-        if told.kind == "timeout":
+    def _to_exception(self, error: ApiError) -> Exception:
+        """Return the exception for a failed attempt: retry, this call failed, or every call will fail."""
+        endpoint, message = self.endpoint, self._clean(error.message)
+        if error.kind == "timeout":
             return _Retryable(f"no answer in {self._timeout:g} s", unreachable=True)
-        if told.kind == "connection":
+        if error.kind == "connection":
             return _Retryable(f"no connection: {message}", unreachable=True)
-        if told.kind == "sign-in":
+        if error.kind == "sign-in":
             return EndpointRefused(
-                f"{who} has no key, and signing in to Entra ID failed ({message}): "
-                "`az login`, or set AZURE_OPENAI_API_KEY"
+                f"{endpoint} has no key, and signing in to Entra ID failed ({message}): "
+                "run `az login` or set AZURE_OPENAI_API_KEY"
             )
-        if told.kind == "other":
+        if error.kind == "other":
             return CallFailed(f"the call could not be made: {message}")
-        line = f"HTTP {told.status}: {message}"
-        if told.status == 429 and told.code == "insufficient_quota":
-            return EndpointRefused(f"{who} has no paid quota left ({line}): check plan and billing")
-        if told.status in (408, 409, 429) or told.status >= 500:
-            return _Retryable(line, wait=retry_after(told.headers), throttled=told.status == 429)
-        if told.status == 401 and not who.key:
-            return EndpointRefused(
-                f"{who} wants a key and none is set (HTTP 401: {message}): see .env.example"
-            )
-        if told.status in (401, 403):
-            key = who.key_from or "the key"
-            return EndpointRefused(f"{who} refused the call ({line}): check {key} and what it may use")
-        if told.status == 402:
-            return EndpointRefused(f"{who} wants to be paid first ({line})")
-        if told.status == 404:
-            return EndpointRefused(
-                f"{who} does not exist ({line}): check the address and the name of the model"
-            )
+        line = f"HTTP {error.status}: {message}"
+        if error.status == 429 and error.code == "insufficient_quota":
+            return EndpointRefused(f"{endpoint} has no paid quota left ({line}): check plan and billing")
+        if error.status in (408, 409, 429) or error.status >= 500:
+            return _Retryable(line, wait=retry_after(error.headers), throttled=error.status == 429)
+        if error.status == 401 and not endpoint.key:
+            return EndpointRefused(f"{endpoint} requires a key, but none is set ({line}): see .env.example")
+        if error.status in (401, 403):
+            key = endpoint.key_from or "the key"
+            return EndpointRefused(f"{endpoint} refused the call ({line}): check {key} and its permissions")
+        if error.status == 402:
+            return EndpointRefused(f"{endpoint} requires payment ({line}): check plan and billing")
+        if error.status == 404:
+            return EndpointRefused(f"{endpoint} does not exist ({line}): check address and model name")
         return CallFailed(line)
 
-    def _read(self, raw: bytes) -> Reply:
-        """Read a reply, wherever it comes from; raises _Retryable for what is none."""
+    def _parse_reply(self, raw: bytes) -> Reply:
+        """Parse a reply of either API. Raises _Retryable if it is unusable, CallFailed if it is a refusal."""
         try:
-            answer = json.loads(raw)
-            choice = answer["choices"][0]
-            said = choice["message"] if self.endpoint.api == "chat" else choice
-            text = said["content" if self.endpoint.api == "chat" else "text"]
+            response = json.loads(raw)
+            choice = response["choices"][0]
+            message = choice["message"] if self.endpoint.api == "chat" else choice
+            text = message["content" if self.endpoint.api == "chat" else "text"]
             finish = str(choice.get("finish_reason") or "stop")
-            usage = answer.get("usage") or {}
-            told = (choice.get("logprobs") or {}).get("content") or []
-            logprobs = tuple((str(each["token"]), float(each["logprob"])) for each in told)
+            usage = response.get("usage") or {}
+            tokens = (choice.get("logprobs") or {}).get("content") or []
+            logprobs = tuple((str(token["token"]), float(token["logprob"])) for token in tokens)
             counts = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
         except (ValueError, LookupError, TypeError, AttributeError):
             start = self._clean(raw[:80].decode("utf-8", "replace"))
             raise _Retryable(f"HTTP 200 with no usable reply: {start or 'empty'}") from None
         if finish == "content_filter":
             raise CallFailed("the endpoint's content filter stopped the reply")
-        if isinstance(said, dict) and not text and said.get("refusal"):
-            raise CallFailed(f"the model refused: {self._clean(str(said['refusal']))}")
+        if isinstance(message, dict) and not text and message.get("refusal"):
+            raise CallFailed(f"the model refused: {self._clean(str(message['refusal']))}")
         if not isinstance(text, str | None) or (not text and finish != "length"):
             raise _Retryable("HTTP 200 with an empty reply")
         self.usage.unmetered += not counts[0]
@@ -360,26 +357,23 @@ class Client:
         return Reply(text, finish, *counts, cached=False, logprobs=logprobs)
 
     def _clean(self, text: str) -> str:
-        """Make one short line of what a server said, without the key, whole or in part."""
+        """Return a server's message as one short line, without the key or parts of it."""
         return clean(text, self.endpoint.key)
 
 
-def _read_logprobs(stored: str) -> tuple[tuple[str, float], ...]:
+def _parse_logprobs(stored: str) -> tuple[tuple[str, float], ...]:
     return tuple((token, logprob) for token, logprob in json.loads(stored)) if stored else ()
 
 
-def _read_vectors(raw: bytes, *, count: int) -> _Vectors:
-    """Read `count` vectors of one length; raises _Retryable for what is not that."""
+def _parse_vectors(raw: bytes, *, count: int) -> _Vectors:
+    """Parse `count` vectors of one length. Raises _Retryable if the reply is anything else."""
     try:
-        answer = json.loads(raw)
-        rows = sorted(answer["data"], key=lambda row: row["index"])
+        response = json.loads(raw)
+        rows = sorted(response["data"], key=lambda row: row["index"])
         vectors = [[float(value) for value in row["embedding"]] for row in rows]
-        tokens = int((answer.get("usage") or {}).get("prompt_tokens") or 0)
+        tokens = int((response.get("usage") or {}).get("prompt_tokens") or 0)
     except (ValueError, LookupError, TypeError, AttributeError):
         raise _Retryable("HTTP 200 with no usable embeddings") from None
     if len(vectors) != count or len({len(vector) for vector in vectors}) != 1 or not vectors[0]:
         raise _Retryable(f"HTTP 200 with {len(vectors)} embeddings for {count} texts, or of several lengths")
     return _Vectors(vectors, tokens)
-
-
-RETRY_TEMPERATURE = 0.7  # a second try at temperature 0 would only repeat the first

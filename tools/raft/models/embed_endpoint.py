@@ -1,4 +1,4 @@
-"""Embeddings of an endpoint, in the shape of the local ones."""
+"""Embed texts at an endpoint, with the interface of the local embedder."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _CONCURRENCY = 8
 
 
 def open_embedder(model: str = "", *, lookup: Lookup | None = None) -> Embedder:
-    """Give the embedder that a user named: a model's name or folder, CONNECTION:MODEL, or URL:MODEL.
+    """Return the embedder for a model's name or folder, CONNECTION:MODEL, or URL:MODEL.
 
-    Nothing is loaded or called yet. Without a name it is the embedded default.
+    Nothing is loaded or called yet. The default is the embedded model.
     """
     if ":" in model and not Path(model).exists():
         return EndpointEmbedder(model, lookup=lookup)
@@ -33,10 +33,10 @@ def open_embedder(model: str = "", *, lookup: Lookup | None = None) -> Embedder:
 
 
 class EndpointEmbedder(Embedder):
-    """Embed texts at an endpoint that speaks OpenAI's protocol, Azure's too, with the client's retries.
+    """Embed texts at an OpenAI-compatible endpoint, Azure OpenAI included, with the client's retries.
 
-    `name` is CONNECTION:MODEL or URL:MODEL; it is looked up with the first text, so that an index
-    can be opened where its key is not.
+    `name` is CONNECTION:MODEL or URL:MODEL. It is resolved with the first text, so that an index can be
+    opened without the endpoint's key.
     """
 
     def __init__(self, name: str, *, lookup: Lookup | None = None, batch_size: int = 64) -> None:
@@ -46,22 +46,22 @@ class EndpointEmbedder(Embedder):
 
     @property
     def dimension(self) -> int:
-        """Give the length of a vector, which one call tells."""
+        """Return the length of a vector, determined by one call."""
         return int(self.embed(["dimension"]).shape[1])
 
     @property
     def window(self) -> int | None:
-        """Not known: an endpoint refuses what is too long for it."""
+        """Return None: the window is unknown, and an endpoint refuses texts that are too long."""
         return None
 
     def batches(
         self, texts: Sequence[str], role: Role = "document"
     ) -> Iterator[tuple[Sequence[int], np.ndarray]]:
-        """Embed texts batch by batch, several at a time, in the order in which they come back.
+        """Embed texts batch by batch, several at a time; yield them as they complete.
 
-        Raises UserError where a text cannot be embedded; what was yielded before stays good.
+        Raises UserError if a text cannot be embedded; batches yielded before that remain valid.
         """
-        loop = self._running()
+        loop = self._start_loop()
         starts = range(0, len(texts), self._batch_size)
         calls = {
             asyncio.run_coroutine_threadsafe(
@@ -82,20 +82,20 @@ class EndpointEmbedder(Embedder):
 
         try:
             vectors = np.asarray(await self._client.embed(texts), dtype=np.float32)
-        except CallFailed as failed:
+        except CallFailed as error:
             if len(texts) == 1:
-                told = f"{self.name} did not embed {texts[0][:60]!r}: {failed.reason}"
-                raise UserError(told) from None
-            # Too many or too long for one call, or one text that is refused: smaller calls tell.
+                message = f"{self.name} did not embed {texts[0][:60]!r}: {error.reason}"
+                raise UserError(message) from None
+            # Too many or too long for one call, or one text was refused: halve the batch to find out.
             middle = len(texts) // 2
             return np.concatenate([await self._embed(texts[:middle]), await self._embed(texts[middle:])])
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         return vectors / np.maximum(lengths, 1e-12)
 
-    def _running(self) -> asyncio.AbstractEventLoop:
-        """Give the loop that the calls run in, in a thread of its own: callers may have loops themselves.
+    def _start_loop(self) -> asyncio.AbstractEventLoop:
+        """Return the calls' event loop, in a thread of its own, since callers may run a loop themselves.
 
-        One for each process, as a forked worker has no threads of its parent.
+        It is started once per process: a forked worker does not inherit its parent's threads.
         """
         with self._lock:
             if self._process != os.getpid():

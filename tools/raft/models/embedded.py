@@ -1,7 +1,7 @@
 """Serve the embedded model on loopback, with an OpenAI-compatible interface.
 
-The server runs in a process of its own, `python -m tools.raft.models.embedded`: it can be stopped at once
-whatever it is doing, and it ends when the process that wanted it does, however that ends.
+The server runs in a process of its own, `python -m tools.raft.models.embedded`, so that it can be stopped at
+any moment. It ends with the process that started it, even if that is killed.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from .merge_lora import merged_model
 from .weights import check_gguf, default_model, teacher_adapter
 
 HOST = "127.0.0.1"
-SLOTS = 8  # requests answered at a time while a verb runs
-CONTEXT = 4096  # tokens a slot: a question with ten distractors, and the reply
+SLOTS = 8  # requests served at the same time while a verb runs
+CONTEXT = 4096  # tokens per slot: a question with ten distractors, and the reply
 
 
 @contextmanager
 def serving(endpoint: Endpoint) -> Iterator[Endpoint]:
-    """Serve the embedded model while the block runs, if that is what an endpoint names; any other is there.
+    """Serve the embedded model while the block runs; yield any other endpoint unchanged.
 
-    It is served with the adapter that the endpoint names, as the teacher if that is its model's name, or as it
-    comes. Yields the endpoint with its address, and a revision that identifies these weights.
+    The model is served with the endpoint's adapter, with the teacher's if the endpoint names the teacher, or
+    untuned. Yields the endpoint with its address and a revision that identifies the weights.
     """
     if endpoint.kind != "embedded":
         yield endpoint
@@ -48,7 +48,10 @@ def serving(endpoint: Endpoint) -> Iterator[Endpoint]:
 
 
 def fitting_concurrency(endpoint: Endpoint, concurrency: int) -> int:
-    """Return how many calls to make at a time: the embedded model has SLOTS, and keeps a passage in its own."""
+    """Return the number of calls to make at a time: for the embedded model, at most one per server slot.
+
+    A slot keeps the KV cache of its passage only while no other call takes the slot.
+    """
     return min(concurrency, SLOTS) if endpoint.kind == "embedded" else concurrency
 
 
@@ -64,16 +67,16 @@ def embedded_server(
 ) -> Iterator[str]:
     """Serve a GGUF model until the block ends; yield its base URL, http://127.0.0.1:PORT/v1.
 
-    model: the embedded one where none is given. port: 0 takes a free one. slots: requests answered
-    at a time. threads: all processors where none is given. alias: the name it goes by, else that of its file. Raises UserError where a file is missing
-    or no GGUF, the port is taken or the runtime is not installed.
+    model: the embedded one by default. port: 0 for a free one. slots: requests served at the same time.
+    threads: all processors by default. alias: the model's name in the API, by default that of its file.
+    Raises UserError if a file is missing or not GGUF, the port is taken or the runtime is not installed.
     """
-    with _running(model or default_model(), lora, port, slots, threads, alias) as (_, base_url):
+    with _running_server(model or default_model(), lora, port, slots, threads, alias) as (_, base_url):
         yield base_url
 
 
 @contextmanager
-def _running(
+def _running_server(
     model: Path, lora: Path | None, port: int, slots: int, threads: int | None, alias: str
 ) -> Iterator[tuple[subprocess.Popen[str], str]]:
     for path in (model, lora):
@@ -94,8 +97,8 @@ def _running(
     process = start_child(
         "tools.raft.models.embedded",
         json.dumps(settings),
-        # Threads wait for each other hundreds of times a token. Spinning for ever, they are several times
-        # slower as soon as anything else runs; never spinning costs a third (108 tokens/s for 162).
+        # Threads wait for each other hundreds of times per token. Spinning forever makes them several times
+        # slower as soon as anything else runs; never spinning, a third slower (108 tokens/s instead of 162).
         env={"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "20000", **os.environ},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -104,8 +107,10 @@ def _running(
         assert process.stdout is not None
         address = process.stdout.readline().strip()
         if not address.startswith("http"):
-            what = f"{model.name} with {lora.name}" if lora else model.name
-            raise UserError(f"{what} cannot be served: {address or 'the server ended'}; is the file whole?")
+            served = f"{model.name} with {lora.name}" if lora else model.name
+            raise UserError(
+                f"{served} cannot be served ({address or 'the server exited'}): is the file complete?"
+            )
         yield process, f"{address}/v1"
     finally:
         process.kill()
@@ -120,15 +125,15 @@ def serve(
     slots: int = 4,
     alias: str = "",
 ) -> None:
-    """Serve until Ctrl-C, and print where. Raises UserError where the server ends by itself."""
+    """Serve until Ctrl-C, and print the address. Raises UserError if the server exits."""
     model = model or default_model()
-    with _running(model, lora, port, slots, None, alias) as (process, base_url):
-        print(f"serving {model.name} at {base_url} (Ctrl-C ends it)", flush=True)
+    with _running_server(model, lora, port, slots, None, alias) as (process, base_url):
+        print(f"serving {model.name} at {base_url} (press Ctrl-C to stop)", flush=True)
         try:
             status = process.wait()
         except KeyboardInterrupt:
             return
-        raise UserError(f"the server of {model.name} ended by itself (status {status}); start it again")
+        raise UserError(f"the server of {model.name} exited unexpectedly (status {status}); start it again")
 
 
 def _check_free(port: int) -> None:
@@ -145,8 +150,8 @@ def _processors() -> int:
 
 
 def _run(model: str, lora: str, port: int, slots: int, threads: int, alias: str) -> None:
-    """Start the server, print its address, and end with the process at the other end of stdin."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the other process's to handle
+    """Start the server, print its address, and exit when standard input closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process handles Ctrl-C
     import xllamacpp
 
     params = xllamacpp.CommonParams()

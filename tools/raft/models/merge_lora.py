@@ -1,4 +1,4 @@
-"""Merge a LoRA adapter into its model: one GGUF that answers twice as fast as the two together."""
+"""Merge a LoRA adapter into its base model: one GGUF, twice as fast as model and adapter apart."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from .weights import check_gguf, default_model
 
 
 def merged_model(lora: Path) -> tuple[Path, str]:
-    """Give the embedded model with an adapter as one GGUF, merged when first wanted, and its revision.
+    """Return the embedded model merged with an adapter, as one GGUF file, and its revision.
 
-    It stands in .cache beside the adapter and takes 145 MB. The revision is a hash of model and adapter.
-    Raises UserError where either is missing, they do not fit, or the folder cannot be written.
+    The file is written on first use to .cache beside the adapter and takes 145 MB. The revision is a hash
+    of model and adapter. Raises UserError if either is missing, they do not match, or the folder cannot be
+    written.
     """
     base = default_model()
     check_gguf(lora)
@@ -29,16 +30,16 @@ def merged_model(lora: Path) -> tuple[Path, str]:
             merge_adapter(base, lora, merged)
         except OSError as error:
             raise UserError(
-                f"{merged} cannot be written ({error.strerror}); make room, or the folder writable"
+                f"{merged} cannot be written ({error.strerror}): free disk space or make the folder writable"
             ) from None
     return merged, revision
 
 
 def merge_adapter(base: Path, lora: Path, out: Path) -> None:
-    """Write base + alpha / rank · B·A as GGUF, the merged matrices in 8 bits, everything else as it was.
+    """Write base + alpha / rank · B·A as GGUF, the merged matrices in 8 bits, everything else unchanged.
 
-    The formula is LoRA's (Hu et al. 2021, arXiv 2106.09685); the file appears whole or not at all.
-    Raises UserError for an adapter of another model.
+    The formula is LoRA's (Hu et al. 2021, arXiv 2106.09685). The file is written atomically. Raises
+    UserError for an adapter of another model.
     """
     import numpy as np
     from gguf import GGMLQuantizationType, GGUFReader, GGUFValueType, GGUFWriter
@@ -49,7 +50,7 @@ def merge_adapter(base: Path, lora: Path, out: Path) -> None:
         adapter = GGUFReader(lora)
         scale = float(adapter.fields["adapter.lora.alpha"].contents())
     except (ValueError, IndexError, KeyError) as error:
-        raise UserError(f"{lora} is no adapter, or not whole ({error}); run the training again") from None
+        raise UserError(f"{lora} is not a complete adapter ({error}): run the training again") from None
     halves: dict[str, Any] = {tensor.name: np.asarray(tensor.data, np.float32) for tensor in adapter.tensors}
     pairs = {
         tensor.name: (halves[f"{tensor.name}.lora_a"], halves[f"{tensor.name}.lora_b"])
@@ -60,21 +61,21 @@ def merge_adapter(base: Path, lora: Path, out: Path) -> None:
     if 2 * len(pairs) != len(halves) or any(
         shapes[name] != (len(b), a.shape[1]) for name, (a, b) in pairs.items()
     ):
-        raise UserError(f"{lora} was trained for another model than {base.name}: serve it with that one")
+        raise UserError(f"{lora} was trained for another model than {base.name}: serve it with that model")
     with replacing(out, shared=True) as staging:
         writer = GGUFWriter(staging, str(model.fields["general.architecture"].contents()))
         for name, field in model.fields.items():
             if not name.startswith("GGUF.") and name != "general.architecture":
-                inner = field.types[-1] if field.types[0] == GGUFValueType.ARRAY else None
-                writer.add_key_value(name, field.contents(), field.types[0], inner)
-        eight = GGMLQuantizationType.Q8_0
+                item_type = field.types[-1] if field.types[0] == GGUFValueType.ARRAY else None
+                writer.add_key_value(name, field.contents(), field.types[0], item_type)
+        q8 = GGMLQuantizationType.Q8_0
         for tensor in model.tensors:
             if tensor.name not in pairs:
                 writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
                 continue
             a, b = pairs[tensor.name]
             weights = dequantize(tensor.data, tensor.tensor_type) + (scale / len(a)) * (b @ a)
-            writer.add_tensor(tensor.name, quantize(weights.astype(np.float32), eight), raw_dtype=eight)
+            writer.add_tensor(tensor.name, quantize(weights.astype(np.float32), q8), raw_dtype=q8)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()

@@ -1,4 +1,4 @@
-"""Say what tokens cost, before and after, by the price table in data/prices.json."""
+"""Compute what tokens cost, by the price table in data/prices.json."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from ..errors import UserError
 from ..files import PROJECT
 
 PRICES = PROJECT / "data" / "prices.json"
-PER = 1_000_000  # tokens that a price in the table is for
+PER = 1_000_000  # tokens per price in the table
 
-# What may follow a known name and leave the price as it is: the date of a snapshot (-2024-08-06, -0613).
+# A suffix that does not change the price of a known name: the date of a snapshot (-2024-08-06, -0613).
 _SNAPSHOT = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|\d{4})")
-# A model that a user tuned at OpenAI is called ft:BASE:ORGANISATION:NAME:ID.
+# A model fine-tuned at OpenAI is named ft:BASE:ORGANISATION:NAME:ID.
 _TUNED = re.compile(r"(?:-\d{4}-\d{2}-\d{2})?:.*")
 _NUMBERS = ("input", "output", "training", "training_hour", "hosting_hour", "context", "training_context")
 
 
 @dataclass(frozen=True)
 class Price:
-    """What is known of a model: dollars per 1,000,000 tokens, dollars an hour, tokens of context."""
+    """The prices of a model, in dollars per 1,000,000 tokens or per hour, and its context in tokens."""
 
     name: str
     input: float | None = None
     output: float | None = None
-    training: float | None = None  # a token trained on, once an epoch
+    training: float | None = None  # per token trained on, counted in every epoch
     training_hour: float | None = None
     hosting_hour: float | None = None
     context: int | None = None
-    training_context: int | None = None  # where tuning takes shorter rows than the model reads
+    training_context: int | None = None  # if fine-tuning takes shorter rows than the model reads
     source: str = ""
     as_of: str = ""
 
 
 def load_prices(path: Path | None = None) -> dict[str, Price]:
-    """Load the price table; models in the user's own file replace or join those of the project.
+    """Load the price table; models in the user's own file override or extend the project's.
 
-    Such a file is {"models": {NAME: {"input": dollars, "output": dollars}}} per 1,000,000 tokens.
-    Keys of the result are lower-case names. Raises UserError where a file is missing or wrong.
+    The file has the form {"models": {NAME: {"input": dollars, "output": dollars}}}, per 1,000,000 tokens.
+    The keys of the result are lower-case names. Raises UserError if a file is missing or invalid.
     """
     prices = _read_prices(PRICES)
     if path is not None:
@@ -51,19 +51,19 @@ def load_prices(path: Path | None = None) -> dict[str, Price]:
 
 
 def find_price(model: str, prices: Mapping[str, Price]) -> Price | None:
-    """Find a model in the table, or None rather than one that only looks alike.
+    """Return the price of a model, or None if the table does not have it.
 
-    In this order: the name as it is; the name in lower case; the longest known name before the date
-    of a snapshot (gpt-4o-2024-08-06 → gpt-4o), or, for ft: names, before what the user called it.
-    So neither gpt-4o-audio nor a deployment called gpt-4o-ours is taken for gpt-4o.
+    A name matches if it is equal but for case, or if it is the longest known name followed by the date of
+    a snapshot (gpt-4o-2024-08-06 → gpt-4o) or, for ft: names, by the user's own part. So neither
+    gpt-4o-audio nor a deployment called gpt-4o-ours is taken for gpt-4o.
     """
     wanted = _fold(model)
     if wanted in prices:
         return prices[wanted]
     for name in sorted(prices, key=len, reverse=True):
         rest = wanted[len(name) :]
-        tail = _TUNED if name.startswith("ft:") else _SNAPSHOT
-        if wanted.startswith(name) and tail.fullmatch(rest):
+        suffix = _TUNED if name.startswith("ft:") else _SNAPSHOT
+        if wanted.startswith(name) and suffix.fullmatch(rest):
             return prices[name]
     return None
 
@@ -71,7 +71,7 @@ def find_price(model: str, prices: Mapping[str, Price]) -> Price | None:
 def dollars(
     model: str, prompt_tokens: int, completion_tokens: int, prices: Mapping[str, Price]
 ) -> float | None:
-    """Compute what the tokens cost; None, never 0, for a model that has no price in the table."""
+    """Compute the cost of the tokens; None, never 0, for a model without a price in the table."""
     price = find_price(model, prices)
     if price is None or price.input is None or price.output is None:
         return None
@@ -79,14 +79,14 @@ def dollars(
 
 
 def show_dollars(amount: float | None, model: str = "") -> str:
-    """Write an amount for people; an unknown one says so, and how to make it known."""
+    """Format an amount for people; if it is unknown, name the option that supplies a price."""
     if amount is None:
         return f"unknown (no price for {model or 'this model'}; give one with --prices FILE)"
     return "less than $0.01" if 0 < amount < 0.01 else f"${amount:,.2f}"
 
 
 def context_of(model: str, prices: Mapping[str, Price]) -> int | None:
-    """Find the longest row, in tokens, that a model can be tuned on; None if unknown."""
+    """Return the longest row, in tokens, that a model can be fine-tuned on; None if unknown."""
     price = find_price(model, prices)
     return (price.training_context or price.context) if price else None
 
@@ -101,29 +101,29 @@ def _read_prices(path: Path) -> dict[str, Price]:
     except OSError as error:
         raise UserError(f"cannot read the prices in {path}: {error.strerror}") from None
     except ValueError as error:
-        raise UserError(f"the prices in {path} are no JSON: {error}") from None
+        raise UserError(f"the prices in {path} are not JSON: {error}") from None
     models = table.get("models") if isinstance(table, dict) else None
     if not isinstance(models, dict):
-        raise UserError(f'{path} has no "models"; see data/prices.json for the form')
+        raise UserError(f'{path} has no "models"; see data/prices.json for the format')
     prices: dict[str, Price] = {}
     for name, entry in models.items():
         if _fold(name) in prices:
-            raise UserError(f"{path}: {name} stands there twice")
+            raise UserError(f"{path} lists {name} twice")
         prices[_fold(name)] = _read_price(name, entry, path)
     return prices
 
 
 def _read_price(name: str, entry: Any, path: Path) -> Price:
-    known = Price.__dataclass_fields__.keys() - {"name"} | {"note"}
-    if not isinstance(entry, dict) or not entry.keys() <= known:
-        unknown = ", ".join(sorted(entry.keys() - known)) if isinstance(entry, dict) else entry
-        raise UserError(f"{path}: {name} has {unknown!r}; known are {', '.join(sorted(known))}")
+    allowed = Price.__dataclass_fields__.keys() - {"name"} | {"note"}
+    if not isinstance(entry, dict) or not entry.keys() <= allowed:
+        unknown = ", ".join(sorted(entry.keys() - allowed)) if isinstance(entry, dict) else entry
+        raise UserError(f"{path}: {name} has {unknown!r}; allowed are {', '.join(sorted(allowed))}")
     for field in _NUMBERS:
         value = entry.get(field)
         if value is not None and (
             isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf")
         ):
-            raise UserError(f"{path}: {field} of {name} is {value!r}; give a number from 0")
+            raise UserError(f"{path}: {field} of {name} is {value!r}; expected a number of at least 0")
     if (entry.get("input") is None) != (entry.get("output") is None):
         raise UserError(f"{path}: {name} needs both input and output, in dollars per {PER:,} tokens")
     return Price(name=name, **{key: value for key, value in entry.items() if key != "note"})

@@ -1,4 +1,4 @@
-"""Decide how many calls are in flight, and how long a refused one waits."""
+"""Limit the number of calls in flight, and decide how long a throttled call waits."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ log = logging.getLogger(__name__)
 
 
 class RateLimiter:
-    """How many calls may be in flight: halved when the endpoint throttles, raised while it does not.
+    """Limit on the calls in flight: halved when the endpoint throttles, raised while it does not.
 
-    Additive increase, multiplicative decrease: each success adds 1/limit, so one a round of calls, and a
-    tenth of that from where the last burst came. A burst of 429s halves once: calls that started before
-    the last cut say nothing of the new limit. A single 429 among many successes is no burst (a balancer
-    with one busy machine behind it): it cuts nothing and only its own call waits. In a burst all callers
-    wait as long as Retry-After says.
+    Additive increase, multiplicative decrease: each success adds 1/limit, so 1 per round of calls, and a
+    tenth of that from the limit of the last burst on. A burst of 429s halves the limit once: calls that
+    started before the last cut say nothing about the new limit. A single 429 among many successes is not a
+    burst (a load balancer may have one busy machine): the limit stays and only its own call waits. In a
+    burst, all callers wait as long as Retry-After says.
     """
 
-    BURST = 1 / 8  # share of 429s among recent calls
+    BURST = 1 / 8  # share of 429s among recent calls, above which they are a burst
 
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self.limit = float(most)
+    def __init__(self, maximum: int) -> None:
+        self.maximum = maximum
+        self.limit = float(maximum)
         self.active = 0
         self.cuts = 0
-        self._too_many = float("inf")  # the limit at which the last burst came
-        self._share = 0.0
+        self._burst_limit = float("inf")  # the limit when the last burst came
+        self._throttled_share = 0.0
         self._open_at = 0.0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
-    async def acquire(self, again: bool = False) -> int:
-        """Wait for a slot; a retry goes before new calls. Returns a mark to hand back to `throttled`."""
+    async def acquire(self, retry: bool = False) -> int:
+        """Wait for a slot; a retry goes before new calls. Returns a mark to pass to `throttled`."""
         if self._waiting or self.active >= int(self.limit) or time.monotonic() < self._open_at:
             slot = asyncio.get_running_loop().create_future()
-            (self._waiting.appendleft if again else self._waiting.append)(slot)
+            (self._waiting.appendleft if retry else self._waiting.append)(slot)
             self._wake()
             try:
                 await slot
             except asyncio.CancelledError:
-                if not slot.cancelled():  # given and not taken
+                if not slot.cancelled():  # granted, but not used
                     self.release()
                 elif slot in self._waiting:
                     self._waiting.remove(slot)
@@ -55,26 +55,26 @@ class RateLimiter:
         return self.cuts
 
     def release(self) -> None:
-        """Give the slot back."""
+        """Release a slot."""
         self.active -= 1
         self._wake()
 
     def succeeded(self) -> None:
-        """Note a served call."""
-        self._share -= self._share / max(16.0, self.limit)
-        step = 1.0 if self.limit + 1 < self._too_many else 0.1
-        self.limit = min(float(self.most), self.limit + step / self.limit)
+        """Record a successful call."""
+        self._throttled_share -= self._throttled_share / max(16.0, self.limit)
+        step = 1.0 if self.limit + 1 < self._burst_limit else 0.1
+        self.limit = min(float(self.maximum), self.limit + step / self.limit)
 
     def throttled(self, mark: int, wait: float) -> None:
-        """Note a 429 of the call that entered with `mark`, which asks to wait so many seconds."""
+        """Record a 429 of the call that acquired `mark`; `wait` is the number of seconds it asks for."""
         if mark == self.cuts:
-            self._share += (1 - self._share) / max(16.0, self.limit)
-            if self._share <= self.BURST and self.limit >= 2:
+            self._throttled_share += (1 - self._throttled_share) / max(16.0, self.limit)
+            if self._throttled_share <= self.BURST and self.limit >= 2:
                 return
-            self._too_many = self.limit
-            self.limit, self._share = max(1.0, self.limit / 2), 0.0
+            self._burst_limit = self.limit
+            self.limit, self._throttled_share = max(1.0, self.limit / 2), 0.0
             self.cuts += 1
-            log.info("throttled: %d calls at a time from here on, the next in %.1f s", self.limit, wait)
+            log.info("throttled: %d calls at a time from now on, the next in %.1f s", self.limit, wait)
         self._open_at = max(self._open_at, time.monotonic() + wait)
 
     def _wake(self) -> None:
@@ -95,7 +95,7 @@ class RateLimiter:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Read how many seconds to wait from `retry-after-ms` or `Retry-After` (seconds or an HTTP date)."""
+    """Parse the seconds to wait from `retry-after-ms` or `Retry-After` (seconds or an HTTP date)."""
     for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
         value = headers.get(name, "")
         try:
@@ -111,5 +111,5 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def backoff(failures: int) -> float:
-    """Draw a pause in seconds: exponential with full jitter, at most 30."""
+    """Draw a random pause in seconds: exponential backoff with full jitter, at most 30."""
     return random.uniform(0, min(30.0, 0.5 * 2**failures))

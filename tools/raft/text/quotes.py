@@ -1,4 +1,4 @@
-"""Find quotes in the document they claim to come from."""
+"""Find quotes in the document that they cite."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .normalise import fold
 
 
 def anchor_quotes(answer: Answer, document: str) -> Answer | FormatError:
-    """Replace each quote by the document's own characters, or return why it is not verbatim.
+    """Replace each quote with the document's own characters, or return why one is not verbatim.
 
     Unicode forms, quotation marks, dashes and white space may differ; words and case may not.
     """
@@ -27,7 +27,7 @@ def anchor_quotes(answer: Answer, document: str) -> Answer | FormatError:
 
 
 def find_quote(quote: str, document: str) -> str:
-    """Return the piece of the document that a quote matches, or an empty string.
+    """Return the part of the document that a quote matches, or an empty string.
 
     Unicode forms, quotation marks, dashes and white space may differ; words and case may not.
     """
@@ -39,22 +39,24 @@ def _find(quote: str, document: str) -> str:
         return ""
     if quote in document:
         return quote
-    wanted = fold(quote)
-    folded, origin = _fold_with_origins(document)
-    at = folded.find(wanted) if wanted else -1
-    return document[origin[at] : origin[at + len(wanted) - 1] + 1].strip() if at >= 0 else ""
+    folded_quote = fold(quote)
+    folded, offsets = _fold_with_offsets(document)
+    start = folded.find(folded_quote) if folded_quote else -1
+    if start < 0:
+        return ""
+    return document[offsets[start] : offsets[start + len(folded_quote) - 1] + 1].strip()
 
 
-def _fold_with_origins(document: str) -> tuple[str, list[int]]:
-    """Fold a text and return, for each character of the result, the offset it came from."""
+def _fold_with_offsets(document: str) -> tuple[str, list[int]]:
+    """Fold a text; also return, for each character of the result, its offset in the document."""
     folded: list[str] = []
-    origins: list[int] = []
-    # A letter and its combining marks fold together, anything else by itself.
+    offsets: list[int] = []
+    # A letter folds together with its combining marks, any other character alone.
     for match in re.finditer(r"(?:\w[\u0300-\u036f\u3099\u309a]+)|.", document, re.DOTALL):
         piece = fold(match.group())
         if not piece and match.group().isspace():
             piece = " " if folded and folded[-1] != " " else ""
         folded.extend(piece)
-        # The last character of the piece points at its last character, so that a slice is whole.
-        origins.extend([match.start()] * (len(piece) - 1) + [match.end() - 1] if piece else [])
-    return "".join(folded), origins
+        # The last folded character maps to the last original one, so that a slice ends after all its marks.
+        offsets.extend([match.start()] * (len(piece) - 1) + [match.end() - 1] if piece else [])
+    return "".join(folded), offsets

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-# A sentence ends at a terminal mark with its closing quotes, then a blank; full-width marks need no blank.
+# A sentence ends at a terminal mark with its closing quotes, before white space; full-width marks need none.
 _END = re.compile(r"(?:[.!?…؟۔।॥]+[\"'”’»)\]]*(?=\s)|[。！？｡]+[」』”’）]*)")
-# After these a full stop does not end a sentence. Language by language, the common ones only.
+# A full stop after one of these does not end a sentence; only the common ones of each language.
 _ABBREVIATION = re.compile(
     r"\b(?:[A-ZÀ-Þ]|Mr|Mrs|Ms|Dr|Prof|St|Sr|Jr|vs|etc|cf|ca|approx|No|Nr|Fig|Abb|Vol|pp|ed|eds|al"
     r"|bzw|usw|vgl|z\.B|d\.h|u\.a|e\.g|i\.e|a\.m|p\.m|Mme|art|núm|Sra)\.$"
@@ -18,8 +18,8 @@ _MONTH = re.compile(r"(?:Jan|Feb|März|Apr|Mai|Jun|Jul|Aug|Sep|Okt|Nov|Dez)")  #
 def split_sentences(text: str) -> list[str]:
     """Split text into sentences, each a verbatim, trimmed piece of it, in order.
 
-    A blank line or a Markdown heading line always ends a sentence; a single line end does not.
-    Nothing but white space is lost.
+    A blank line or a Markdown heading always ends a sentence; a single line break does not.
+    Only white space is lost.
     """
     sentences = []
     for block in re.split(r"\n\s*\n|\n(?=\s*#{1,6}\s)|(?<=\n)(?=\s*[-*•|]\s)", text):
@@ -29,7 +29,7 @@ def split_sentences(text: str) -> list[str]:
         for match in _END.finditer(rest):
             piece = rest[start : match.end()]
             following = rest[match.end() : match.end() + 8].lstrip()
-            # "approx. 5" and "No. 7 bus" go on; so does anything followed by a small letter.
+            # "approx. 5" and "No. 7 bus" continue, as does anything before a lower-case letter.
             if match.group().startswith(".") and (
                 _ABBREVIATION.search(piece)
                 or following[:1].islower()
@@ -43,9 +43,9 @@ def split_sentences(text: str) -> list[str]:
 
 
 def sentence_spans(text: str) -> Iterator[tuple[int, int, str]]:
-    """Yield start, end and the text, white space folded, of each sentence."""
-    at = 0
+    """Yield the start, the end and the text of each sentence, its white space folded."""
+    end = 0
     for sentence in split_sentences(text):
-        at = text.index(sentence, at)
-        yield at, at + len(sentence), " ".join(sentence.split())
-        at += len(sentence)
+        start = text.index(sentence, end)
+        end = start + len(sentence)
+        yield start, end, " ".join(sentence.split())

@@ -1,4 +1,4 @@
-"""Compare texts by the words that carry their meaning."""
+"""Compare texts by their content words."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 from .normalise import UNSPACED, normalise
 
-# English, as the default prompts are; in other languages function words count as content: more is refused.
+# English, like the default prompts; in other languages function words count as content, so more is rejected.
 _FUNCTION_WORDS = frozenset(
     re.findall(
         r"\w+",
@@ -19,24 +19,24 @@ _FUNCTION_WORDS = frozenset(
 
 
 def is_function_word(word: str) -> bool:
-    """Tell whether a word only holds a sentence together; no word of a language but English does."""
+    """Return whether a word is an English function word, such as an article or a preposition."""
     return normalise(word) in _FUNCTION_WORDS
 
 
 def content_words(text: str) -> set[str]:
-    """Give the words that carry the meaning; single characters where no blanks are set."""
+    """Return the words that carry the meaning; single characters in scripts without spaces."""
     words = [word for word in normalise(text).split() if word not in _FUNCTION_WORDS]
     return {piece for word in words for piece in (UNSPACED.findall(word) or [word])}
 
 
 def all_words(text: str) -> set[str]:
-    """Give all words of a text, for `matches_any`."""
+    """Return all words of a text, for `matches_any`."""
     return set(normalise(text).split()) | set(UNSPACED.findall(text))
 
 
-def matches_any(word: str, held: set[str]) -> bool:
-    """Tell whether a word is among others, give or take its ending."""
-    return word in held or any(_same_stem(word, other) for other in held)
+def matches_any(word: str, words: set[str]) -> bool:
+    """Return whether a word is among others, ignoring its ending."""
+    return word in words or any(_same_stem(word, other) for other in words)
 
 
 def _same_stem(word: str, other: str) -> bool:

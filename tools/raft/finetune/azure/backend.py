@@ -1,4 +1,4 @@
-"""Fine-tune in an Azure ML workspace: a model of the catalogue, or one of Azure OpenAI."""
+"""Fine-tune in an Azure ML workspace: a model from the catalogue, or one of Azure OpenAI."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _STATES: dict[str, State] = {
     "Failed": "failed",
     "Canceled": "cancelled",
 }
-# What the trainers behind the two providers call their losses.
+# The names under which the trainers of the two providers log their losses.
 _METRICS = {
     "loss": "train_loss",
     "training_loss": "train_loss",
@@ -39,15 +39,15 @@ _METRICS = {
     "validation_loss": "valid_loss",
     "full_validation_loss": "valid_loss",
 }
-# Of the demonstration this project follows: 18,000 rows, 13.7 M tokens, trained in 1.5 hours.
-_TOKENS_AN_HOUR = 13.7e6 / 1.5
+# From the demonstration that this project follows: 18,000 rows, 13.7 M tokens, trained in 1.5 hours.
+_TOKENS_PER_HOUR = 13.7e6 / 1.5
 
 
 @dataclass
 class AzureMLBackend:
-    """The backend `azure-ml`; see `job.Backend` for what each method is for.
+    """The backend `azure-ml`; its methods are documented in `backend.Backend`.
 
-    With `deploy`, a model that was trained gets a serverless endpoint, which costs money until it is deleted.
+    With `deploy`, a tuned model gets a serverless endpoint, which costs money until it is deleted.
     """
 
     name: str = field(default="azure-ml", init=False)
@@ -57,35 +57,35 @@ class AzureMLBackend:
 
     @cached_property
     def workspace(self) -> Workspace:
-        """Sign in when first needed: checks and estimates need no Azure."""
+        """Sign in on first use: checks and estimates do not need Azure."""
         return open_workspace(self.env)
 
     def check(self, spec: FineTuneSpec) -> None:
-        """Refuse what cannot be trained here, before anything is uploaded."""
+        """Raise UserError if the spec cannot be trained here; nothing is uploaded."""
         model = read_model(spec.model)
         if spec.rank is not None:
             raise UserError("--rank is for the backend local: Azure ML chooses the rank of its adapters")
         if model.provider == "azure_open_ai":
             if spec.api == "completion":
-                raise UserError(f"{model.name} of Azure OpenAI is tuned on chats: --api chat")
+                raise UserError(f"{model.name} of Azure OpenAI is tuned on chats: use --api chat")
             if spec.epochs != int(spec.epochs):
                 raise UserError(f"--epochs {spec.epochs:g}: Azure OpenAI takes whole epochs only")
         check_files(spec, model=model.name, hosted=model.provider == "azure_open_ai")
 
     def estimate(self, spec: FineTuneSpec) -> Estimate:
-        """Count the tokens trained, and what they cost where the price list has an hour of training."""
+        """Estimate the tokens, and their cost if the price list has a price for an hour of training."""
         model = read_model(spec.model)
         tokens = count_tokens(spec)
         price = find_training_price(model.name)
         if price is None or price.training_hour is None:
-            return Estimate(tokens, None, f"no price of training for {model.name} in data/prices.json")
-        hours = tokens / _TOKENS_AN_HOUR
+            return Estimate(tokens, None, f"no training price for {model.name} in data/prices.json")
+        hours = tokens / _TOKENS_PER_HOUR
         basis = (
-            f"about {hours:.2g} hours at ${price.training_hour:g} ({price.source}); the speed is that of the "
-            "demonstration, 13.7 M tokens in 1.5 hours, and another model or machine has another"
+            f"about {hours:.2g} hours at ${price.training_hour:g} ({price.source}), at the speed of the "
+            "demonstration, 13.7 M tokens in 1.5 hours; other models and machines differ"
         )
         if self.deploy and price.hosting_hour:
-            basis += f"; its endpoint costs ${price.hosting_hour:g} an hour more, until it is deleted"
+            basis += f"; its endpoint costs ${price.hosting_hour:g} an hour more until it is deleted"
         return Estimate(tokens, hours * price.training_hour, basis)
 
     def sign_in(self) -> None:
@@ -93,21 +93,21 @@ class AzureMLBackend:
         _ = self.workspace
 
     def find(self, spec: FineTuneSpec) -> str | None:
-        """Give the latest job of this spec, whoever submitted it and however it ended."""
+        """Return the latest job of this spec, whoever submitted it and whatever its state."""
         return self._latest(spec)[0]
 
     def submit(self, spec: FineTuneSpec, on_step: Callable[[str], None]) -> str:
-        """Register the data, once for its content, and create the job, once for its name.
+        """Register the data, once per content, and create the job, once per name.
 
-        The name comes from the spec, and Azure ML has each name once: a request that is repeated, by the SDK
-        or by a second run, meets the same job. Only a spec whose job ended badly goes by a further name.
+        The name is derived from the spec and unique in Azure ML, so a request repeated by the SDK or by a
+        second run gets the same job. Only a spec whose job failed or was cancelled gets a new name.
         """
         with plain_errors():
-            latest, state, free = self._latest(spec)
+            latest, state, free_name = self._latest(spec)
             if latest and state not in ("failed", "cancelled"):
                 return latest
-            if told := subscribe(self.workspace, read_model(spec.model)):
-                on_step(told)
+            if message := subscribe(self.workspace, read_model(spec.model)):
+                on_step(message)
             data = {
                 split: self._register(spec.file(split), on_step)
                 for split in ("train", "valid")
@@ -115,34 +115,34 @@ class AzureMLBackend:
             }
             from azure.ai.ml import load_job
 
-            # One description for both ways in: what is submitted here is what `az ml job create` reads.
-            job = load_job(io.StringIO(json.dumps(job_fields(spec, free, data))))
+            # The same fields as in job.yaml, which `az ml job create` reads.
+            job = load_job(io.StringIO(json.dumps(job_fields(spec, free_name, data))))
             return str(self.workspace.client.jobs.create_or_update(job).name)
 
     def status(self, job: str) -> Status:
-        """Look at a job: its state from the jobs of the workspace, its losses from the MLflow store.
+        """Return the status of a job: its state from the workspace, its losses from the MLflow store.
 
-        The reason of a failure stands in the run history alone, which azure-ai-ml reads only when it streams
-        logs, so its own client for it is used.
+        The reason for a failure is only in the run history, which azure-ai-ml reads only while it streams
+        logs; hence the use of its internal client.
         """
         with plain_errors():
             client = self.workspace.client
-            found = _status_of(client.jobs.get(job))
-            state = _STATES.get(found, "queued")
-            message = "" if found in ("Running", "Completed", "Canceled") else found
+            status = _status_of(client.jobs.get(job))
+            state = _STATES.get(status, "queued")
+            message = "" if status in ("Running", "Completed", "Canceled") else status
             if state == "failed":
-                message = self._reason(job)
+                message = self._failure_reason(job)
             step, metrics, problem = (None, {}, "") if state == "queued" else self._metrics(job)
         message = message or problem
         return Status(state=state, message=message, step=step, steps=None, metrics=metrics)
 
     def cancel(self, job: str) -> None:
-        """Cancel a job, and wait until Azure has taken the spec to."""
+        """Cancel a job, and wait until Azure has accepted the request."""
         with plain_errors():
             self.workspace.client.jobs.begin_cancel(job).result()
 
     def result(self, spec: FineTuneSpec, job: str, out: Path) -> Result:
-        """Give the registered model, with `deploy` behind an endpoint, its connection among `connections`."""
+        """Return the registered model; with `deploy`, deploy it and write its connection to `connections`."""
         write_job(spec, out / "job.yaml", name=job)
         with plain_errors():
             client = self.workspace.client
@@ -150,15 +150,15 @@ class AzureMLBackend:
             version = client.models.get(registered, label="latest").version
             _, metrics, _ = self._metrics(job)
         connection = None
-        called = f"{registered}:{version}"
+        model = f"{registered}:{version}"
         if self.deploy and read_model(spec.model).provider == "custom":
             endpoint = deploy_serverless(self.workspace, registered, version, endpoint_name(spec))
             connection = write_connection(endpoint, self.connections)
-            called = endpoint.name
-        return Result(model=called, connection=connection, files=[str(out / "job.yaml")], metrics=metrics)
+            model = endpoint.name
+        return Result(model=model, connection=connection, files=[str(out / "job.yaml")], metrics=metrics)
 
     def _latest(self, spec: FineTuneSpec) -> tuple[str | None, State | None, str]:
-        """Give the latest job of a spec, its state, and the first name that is free."""
+        """Return the latest job of a spec, its state, and the first unused name."""
         from azure.core.exceptions import ResourceNotFoundError
 
         latest: str | None = None
@@ -167,16 +167,16 @@ class AzureMLBackend:
             for attempt in range(1, 100):
                 name = job_name(spec) if attempt == 1 else f"{job_name(spec)}-{attempt}"
                 try:
-                    found = _status_of(self.workspace.client.jobs.get(name))
+                    status = _status_of(self.workspace.client.jobs.get(name))
                 except ResourceNotFoundError:
                     return latest, state, name
-                latest, state = name, _STATES.get(found, "queued")
+                latest, state = name, _STATES.get(status, "queued")
                 if state not in ENDED:
                     break
         return latest, state, f"{job_name(spec)}-100"
 
     def _register(self, path: Path, on_step: Callable[[str], None]) -> str:
-        """Register a file as a data asset named after its content, unless it is there; give its reference."""
+        """Register a file as a data asset versioned by its content, unless it exists; return a reference."""
         from azure.ai.ml.entities import Data
         from azure.core.exceptions import ResourceNotFoundError
 
@@ -186,27 +186,29 @@ class AzureMLBackend:
         try:
             data.get(name, version=version)
         except ResourceNotFoundError:
-            with contextlib.redirect_stderr(io.StringIO()):  # the SDK writes colour codes there
+            with contextlib.redirect_stderr(io.StringIO()):  # the SDK prints colour codes
                 data.create_or_update(Data(name=name, version=version, type="uri_file", path=str(path)))
             on_step(f"uploaded {path.name} as {name}:{version}")
         return f"azureml:{name}:{version}"
 
-    def _reason(self, job: str) -> str:
+    def _failure_reason(self, job: str) -> str:
         run = self.workspace.client.jobs._runs_operations.get_run(job)
         error = run.error.error if run.error else None
-        return redact_line(error.message) if error and error.message else "failed; its logs are in the studio"
+        if error and error.message:
+            return redact_line(error.message)
+        return "failed; see its logs in Azure ML studio"
 
     @cached_property
     def _store(self) -> str:
-        """The address of the workspace's MLflow store; its scheme azureml stands for https."""
-        found = self.workspace.client.workspaces.get(self.workspace.name)
-        return str(found.mlflow_tracking_uri).replace("azureml://", "https://")
+        """The URL of the workspace's MLflow store; its scheme azureml stands for https."""
+        workspace = self.workspace.client.workspaces.get(self.workspace.name)
+        return str(workspace.mlflow_tracking_uri).replace("azureml://", "https://")
 
     def _metrics(self, job: str) -> tuple[int | None, dict[str, float], str]:
-        """Read the last value of each metric, the last step, and why they cannot be read, if so.
+        """Return the last step, the last value of each metric, and a message if they cannot be read.
 
-        https://mlflow.org/docs/latest/rest-api.html, GET 2.0/mlflow/runs/get, at the workspace's tracking
-        URI: what the packages mlflow and azureml-mlflow would ask, without the two.
+        Sends GET 2.0/mlflow/runs/get (https://mlflow.org/docs/latest/rest-api.html) to the workspace's
+        tracking URI, as mlflow and azureml-mlflow would; neither package is needed.
         """
         from azure.core import PipelineClient
         from azure.core.exceptions import HttpResponseError
@@ -218,22 +220,23 @@ class AzureMLBackend:
         with PipelineClient(self._store, policies=policies) as http:
             url = f"{self._store}/api/2.0/mlflow/runs/get"
             reply = http.send_request(HttpRequest("GET", url, params={"run_id": job}))
-            if reply.status_code == 404:  # it has logged nothing yet
+            if reply.status_code == 404:  # nothing logged yet
                 return None, {}, ""
             try:
                 reply.raise_for_status()
-            except HttpResponseError as error:  # a job is followed without its losses, too
-                return None, {}, f"its metrics cannot be read: {redact_line(error)}"
+            except HttpResponseError as error:  # the job can still be followed
+                return None, {}, f"the metrics cannot be read: {redact_line(error)}"
             values = reply.json().get("run", {}).get("data", {}).get("metrics", [])
         metrics = {_METRICS.get(value["key"], value["key"]): float(value["value"]) for value in values}
-        return max((int(value.get("step") or 0) for value in values), default=None), metrics, ""
+        step = max((int(value.get("step") or 0) for value in values), default=None)
+        return step, metrics, ""
 
 
 def find_training_price(model: str) -> Price | None:
-    """Find a price list's entry for tuning a model: what it costs tuned, else under its own name."""
+    """Return the price list's entry for a tuned model, or else for the base model."""
     prices = load_prices()
     return find_price(f"ft:{model}", prices) or find_price(model, prices)
 
 
 def _status_of(job: Any) -> str:
-    return str(getattr(job.status, "value", job.status))  # an enumeration, or a text it does not know
+    return str(getattr(job.status, "value", job.status))  # an enum, or a string the SDK does not know

@@ -1,4 +1,4 @@
-"""Put a tuned model behind a serverless endpoint of Azure ML, and take it away again."""
+"""Deploy a tuned model to a serverless endpoint of Azure ML, and delete the endpoint again."""
 
 from __future__ import annotations
 
@@ -11,52 +11,53 @@ from .workspace import Workspace, plain_errors, redact_line
 if TYPE_CHECKING:
     from .job_spec import BaseModel
 
-# Microsoft's own models need no subscription to another publisher's offer.
-_OWN = ("azureml", "azure-openai", "azureml-msr")
+# Models of these registries are Microsoft's own and need no marketplace subscription.
+_MICROSOFT_REGISTRIES = ("azureml", "azure-openai", "azureml-msr")
 
 
 class ServerlessEndpoint(NamedTuple):
-    """A serverless endpoint: the address is not secret, its key stays with Azure."""
+    """A serverless endpoint; the address is not secret, and the key stays in Azure."""
 
     name: str
     address: str
 
 
 def subscribe(workspace: Workspace, model: BaseModel) -> str:
-    """Subscribe the workspace to another publisher's model, unless it is; give a line on what was done.
+    """Subscribe the workspace to another publisher's model unless it is already; return a message or "".
 
-    Some models are offered without a subscription, which shows only when one is refused: that is said, and is
-    no error.
+    Some models are offered without a subscription, which shows only when the request is refused; the message
+    then says so, and no error is raised.
     """
     from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, ResourceNotFoundError
 
-    if model.registry in _OWN:
+    if model.registry in _MICROSOFT_REGISTRIES:
         return ""
     with plain_errors():
         from azure.ai.ml.entities import MarketplaceSubscription
 
-        offers = workspace.client.marketplace_subscriptions
+        subscriptions = workspace.client.marketplace_subscriptions
         name = model.name.replace(".", "-").replace("_", "-")
         try:
-            offers.get(name)
+            subscriptions.get(name)
             return ""
         except ResourceNotFoundError:
             pass
         try:
-            offers.begin_create_or_update(MarketplaceSubscription(name=name, model_id=model.family)).result()
+            subscription = MarketplaceSubscription(name=name, model_id=model.family)
+            subscriptions.begin_create_or_update(subscription).result()
         except ClientAuthenticationError:
             raise
         except HttpResponseError as error:
-            return (
-                f"no marketplace subscription for {model.name}: {redact_line(error)}; not all models need one"
-            )
+            reason = redact_line(error)
+            return f"no marketplace subscription for {model.name}: {reason}; not every model needs one"
     return f"subscribed to {model.name} in the marketplace"
 
 
 def deploy_serverless(workspace: Workspace, model: str, version: str, name: str) -> ServerlessEndpoint:
-    """Deploy a registered model as a serverless endpoint, unless one of this name is there, and wait for it.
+    """Deploy a registered model as a serverless endpoint, unless it exists, and wait for it.
 
-    It costs by the hour (tuned models) and by the token until `delete_serverless`.
+    It costs money by the hour (tuned models) and by the token until `delete_serverless`. Raises UserError if
+    the endpoint has no address yet.
     """
     from azure.core.exceptions import ResourceNotFoundError
 
@@ -65,23 +66,23 @@ def deploy_serverless(workspace: Workspace, model: str, version: str, name: str)
 
         client = workspace.client
         try:
-            found = client.serverless_endpoints.get(name)
+            endpoint = client.serverless_endpoints.get(name)
         except ResourceNotFoundError:
-            place = client.workspaces.get(workspace.name)
-            where = f"azureml://locations/{place.location}/workspaces/{place._workspace_id}"
-            model_id = f"{where}/models/{model}/versions/{version}"
-            found = client.serverless_endpoints.begin_create_or_update(
+            details = client.workspaces.get(workspace.name)
+            workspace_uri = f"azureml://locations/{details.location}/workspaces/{details._workspace_id}"
+            model_id = f"{workspace_uri}/models/{model}/versions/{version}"
+            endpoint = client.serverless_endpoints.begin_create_or_update(
                 Deployment(name=name, model_id=model_id)
             ).result()
-    if not found.scoring_uri:
+    if not endpoint.scoring_uri:
         raise UserError(
-            f"endpoint {name} is {found.provisioning_state}, without an address: run it again in a while"
+            f"endpoint {name} is {endpoint.provisioning_state} and has no address yet: run again in a while"
         )
-    return ServerlessEndpoint(name, str(found.scoring_uri))
+    return ServerlessEndpoint(name, str(endpoint.scoring_uri))
 
 
 def delete_serverless(workspace: Workspace, name: str) -> bool:
-    """Delete an endpoint and wait until it is gone; False where there was none."""
+    """Delete an endpoint and wait until it is gone; False if it did not exist."""
     from azure.core.exceptions import ResourceNotFoundError
 
     with plain_errors():
@@ -94,12 +95,12 @@ def delete_serverless(workspace: Workspace, name: str) -> bool:
 
 
 def key_variable(name: str) -> str:
-    """Name the variable that holds an endpoint's key."""
+    """Return the name of the environment variable that holds an endpoint's key."""
     return name.upper().replace("-", "_") + "_API_KEY"
 
 
 def write_connection(endpoint: ServerlessEndpoint, folder: Path) -> Path:
-    """Write an endpoint's connection as the others of `connections/`: its address, and where its key goes."""
+    """Write the connection of an endpoint: its address, and the variable that holds its key."""
     path = folder / f"{endpoint.name}.yaml"
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(

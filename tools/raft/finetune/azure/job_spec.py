@@ -1,4 +1,4 @@
-"""Describe a fine-tuning job of Azure ML: its fields, its name, its YAML for the command line `az`."""
+"""Build the definition of an Azure ML fine-tuning job: its fields, its name, its YAML for the `az` CLI."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MODEL = re.compile(
 
 
 class BaseModel(NamedTuple):
-    """A model of a registry, one version of it."""
+    """One version of a model in a registry."""
 
     registry: str
     name: str
@@ -27,41 +27,41 @@ class BaseModel(NamedTuple):
 
     @property
     def uri(self) -> str:
-        """Give it as a job wants it."""
+        """Return the URI of this version, as a job expects it."""
         return f"{self.family}/versions/{self.version}"
 
     @property
     def family(self) -> str:
-        """Give it without its version, as a marketplace subscription wants it."""
+        """Return the URI without the version, as a marketplace subscription expects it."""
         return f"azureml://registries/{self.registry}/models/{self.name}"
 
     @property
     def provider(self) -> str:
-        """Say who trains it: Azure OpenAI its own models, the workspace all others."""
+        """Return who trains it: Azure OpenAI its own models, the workspace all others."""
         return "azure_open_ai" if self.registry == "azure-openai" else "custom"
 
 
 def read_model(model: str) -> BaseModel:
-    """Read REGISTRY/NAME:VERSION, or the asset id that the model catalogue shows.
+    """Parse REGISTRY/NAME:VERSION, or the asset id shown in the model catalogue.
 
-    Raises UserError for anything else: a job wants a version, and "latest" would not be the same tomorrow.
+    Raises UserError for anything else: a job needs a version, and "latest" would change over time.
     """
     match = _MODEL.fullmatch(model.strip())
     if not match:
         raise UserError(
-            f"--model {model}: the backend azure-ml wants REGISTRY/NAME:VERSION, as "
+            f"--model {model}: the backend azure-ml expects REGISTRY/NAME:VERSION, such as "
             "azureml-meta/Meta-Llama-3.1-8B-Instruct:4 or azure-openai/gpt-4o-mini:2024-07-18, or the "
-            "asset id that the model catalogue shows"
+            "asset id shown in the model catalogue"
         )
     return BaseModel(**match.groupdict())
 
 
 def job_fields(spec: FineTuneSpec, name: str, data: Mapping[str, str]) -> dict[str, Any]:
-    """Describe the job in the fields of the CLI's YAML; `data` are paths or references by split.
+    """Build the fields of the job's CLI YAML; `data` maps a split to a path or a reference.
 
-    https://azuremlschemas.azureedge.net has no schema for this type; the fields are those azure-ai-ml 1.35.2
-    reads (FineTuningVerticalSchema) and its examples use. Hyper-parameters that are not set are left to the
-    service, and the seed cannot be set there.
+    https://azuremlschemas.azureedge.net has no schema for this type; the fields are those that azure-ai-ml
+    1.35.2 reads (FineTuningVerticalSchema) and its examples use. Hyper-parameters that are not set are chosen
+    by the service, which does not accept a seed.
     """
     model = read_model(spec.model)
     fields: dict[str, Any] = {
@@ -77,13 +77,13 @@ def job_fields(spec: FineTuneSpec, name: str, data: Mapping[str, str]) -> dict[s
     if "valid" in data:
         fields["validation_data"] = {"type": "uri_file", "path": data["valid"]}
     epochs, rate, batch = spec.epochs, spec.learning_rate, spec.batch_size
-    if model.provider == "custom":  # names of the Hugging Face trainer behind it, all values as text
+    if model.provider == "custom":  # the names of the Hugging Face trainer, all values as strings
         settings = {
             "num_train_epochs": f"{epochs:g}",
             "learning_rate": None if rate is None else f"{Decimal(repr(rate)):f}",
             "per_device_train_batch_size": None if batch is None else str(batch),
         }
-    else:  # here the learning rate multiplies the one that the model was trained with
+    else:  # the learning rate is a multiplier of the one the model was trained with
         settings = {"n_epochs": int(epochs), "learning_rate_multiplier": rate, "batch_size": batch}  # type: ignore[dict-item]
     fields["hyperparameters"] = {key: value for key, value in settings.items() if value is not None}
     fields["tags"] = {"raft_order": spec.key}
@@ -92,17 +92,17 @@ def job_fields(spec: FineTuneSpec, name: str, data: Mapping[str, str]) -> dict[s
 
 
 def write_job(spec: FineTuneSpec, path: Path, *, name: str = "") -> None:
-    """Write the job as YAML for `az ml job create`, its data as paths from where the file stands.
+    """Write the job as YAML for `az ml job create`, with data paths relative to the file.
 
-    To be run from that folder: for jobs of this type, azure-ai-ml 1.35.2 takes paths from the working
-    directory. The job has the same name, so that `finetune` finds it and does not submit it again.
+    `az` has to be run in that folder: for jobs of this type, azure-ai-ml 1.35.2 resolves paths against the
+    working directory. The job has the same name, so `finetune` finds it and does not submit it again.
     """
     import yaml
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    here = path.parent.resolve()
+    folder = path.parent.resolve()
     data = {
-        split: Path(os.path.relpath(spec.file(split).resolve(), here)).as_posix()
+        split: Path(os.path.relpath(spec.file(split).resolve(), folder)).as_posix()
         for split in ("train", "valid")
         if has_rows(spec.file(split))
     }
@@ -111,14 +111,14 @@ def write_job(spec: FineTuneSpec, path: Path, *, name: str = "") -> None:
 
 
 def job_name(spec: FineTuneSpec) -> str:
-    """Name the job, and the model it registers, after the spec: 255 letters, digits, - and _ at most."""
-    return f"{_safe(spec.suffix)}-{spec.key}"
+    """Return the name of the job and of its registered model: at most 255 letters, digits, - and _."""
+    return f"{_sanitize(spec.suffix)}-{spec.key}"
 
 
 def endpoint_name(spec: FineTuneSpec) -> str:
-    """Name an endpoint after the spec: 32 lower-case letters, digits and - at most."""
-    return f"{_safe(spec.suffix).lower().replace('_', '-')[:18].strip('-')}-{spec.key[:12].lower()}"
+    """Return the name of the endpoint: at most 32 lower-case letters, digits and -."""
+    return f"{_sanitize(spec.suffix).lower().replace('_', '-')[:18].strip('-')}-{spec.key[:12].lower()}"
 
 
-def _safe(suffix: str) -> str:
+def _sanitize(suffix: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "-", suffix).strip("-_") or "raft"

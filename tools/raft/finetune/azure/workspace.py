@@ -1,4 +1,4 @@
-"""Meet an Azure ML workspace: sign in, and say in one line what it refuses."""
+"""Sign in to an Azure ML workspace, and turn its errors into one-line messages."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from ..backend import Unreachable
 
 VARIABLES = ("AZURE_SUBSCRIPTION_ID", "AZURE_RESOURCE_GROUP", "AZUREML_WORKSPACE_NAME")
 SCOPE = "https://management.azure.com/.default"
-BACKOFF = 0.8  # seconds; azure-core tries an idempotent request again after this, doubled each time
+BACKOFF = 0.8  # seconds before azure-core retries an idempotent request; doubled each time
 
-# Tokens, signatures and keys, as the services repeat them in their messages.
+# Tokens, signatures and keys, which the services may echo in their messages.
 _SECRET = re.compile(
     r"eyJ[\w-]{8,}\.[\w.-]+|(?i:bearer )\S+|(?i:(?:sig|api-?key|accountkey|client_secret)=)[^&\s\"']+"
 )
@@ -26,7 +26,7 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 @dataclass(frozen=True)
 class Workspace:
-    """A workspace that was signed in to: `client` is azure-ai-ml's MLClient."""
+    """A workspace to which the user has signed in; `client` is an azure-ai-ml MLClient."""
 
     client: Any
     credential: Any
@@ -34,10 +34,10 @@ class Workspace:
 
 
 def open_workspace(env: Mapping[str, str] | None = None) -> Workspace:
-    """Sign in to the workspace named by the environment, or by a config.json as the portal offers it.
+    """Open the workspace named by the environment, or by a config.json downloaded from the portal.
 
-    The credential is what DefaultAzureCredential finds: `az login`, a managed identity, AZURE_CLIENT_ID and
-    its secret, and so on. Nothing is asked of Azure yet. Raises UserError where no workspace is named.
+    The credential is whatever DefaultAzureCredential finds: `az login`, a managed identity, AZURE_CLIENT_ID
+    and its secret, and so on. No request is sent yet. Raises UserError if no workspace is named.
     """
     env = environment() if env is None else env
     missing = [name for name in VARIABLES if not env.get(name, "").strip()]
@@ -49,33 +49,33 @@ def open_workspace(env: Mapping[str, str] | None = None) -> Workspace:
             raise UserError("azure-ai-ml is not installed: pip install -r requirements.txt") from None
         from azure.identity import DefaultAzureCredential
 
-        # Each class that is a preview says so on stderr, eleven lines a job.
+        # Each preview class logs a warning to stderr, eleven lines a job.
         logging.getLogger("azure.ai.ml._utils._experimental").setLevel(logging.ERROR)
-        logging.getLogger("azure.identity").setLevel(logging.CRITICAL)  # what fails comes as an exception
+        logging.getLogger("azure.identity").setLevel(logging.CRITICAL)  # failures are raised as exceptions
         credential = DefaultAzureCredential()
-        how: dict[str, Any] = {
+        options: dict[str, Any] = {
             "enable_telemetry": False,
             "show_progress": False,
             "retry_backoff_factor": BACKOFF,
         }
         if not missing:
-            client = MLClient(credential, *(env[name].strip() for name in VARIABLES), **how)
+            client = MLClient(credential, *(env[name].strip() for name in VARIABLES), **options)
         else:
             try:
-                client = MLClient.from_config(credential, **how)
+                client = MLClient.from_config(credential, **options)
             except ValidationException:
                 raise UserError(
-                    f"which workspace of Azure ML? Set {', '.join(missing)} (or write them into .env, see "
-                    ".env.example), or put the workspace's config.json here"
+                    f"no Azure ML workspace is named: set {', '.join(missing)} (in the environment or "
+                    "in .env, see .env.example), or put the workspace's config.json here"
                 ) from None
     return Workspace(client, credential, str(client.workspace_name))
 
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """Turn what Azure's packages raise into a UserError of one line without secrets.
+    """Turn exceptions of Azure's packages into one-line UserErrors without secrets.
 
-    Unreachable, where trying again later may help.
+    Raises Unreachable if trying again later may help.
     """
     from azure.core import exceptions
 
@@ -83,39 +83,39 @@ def plain_errors() -> Iterator[None]:
         yield
     except exceptions.ClientAuthenticationError as error:
         raise UserError(
-            f"Azure does not take the sign-in: {redact_line(error)}; sign in (`az login`) and run it again"
+            f"Azure rejected the sign-in: {redact_line(error)}; sign in (`az login`) and run again"
         ) from None
     except exceptions.HttpResponseError as error:
-        raise _explained(error) from None
+        raise _to_exception(error) from None
     except (exceptions.ServiceRequestError, exceptions.ServiceResponseError) as error:
         raise Unreachable(
-            f"Azure cannot be reached: {redact_line(error)}; run it again: what was submitted is found"
+            f"Azure cannot be reached: {redact_line(error)}; run again, a submitted job will be found"
         ) from None
-    except exceptions.AzureError as error:  # azure-ai-ml's own checks are of this kind, too
+    except exceptions.AzureError as error:  # includes azure-ai-ml's own validation
         raise UserError(f"Azure ML: {redact_line(error)}") from None
 
 
-def _explained(error: Any) -> UserError:
-    """Say what a refused request means, and what to do about it."""
+def _to_exception(error: Any) -> UserError:
+    """Return a refused request as an exception that says what to do about it."""
     code = str(getattr(error.error, "code", "") or "") if getattr(error, "error", None) else ""
-    told = redact_line(getattr(error.error, "message", "") if code else error)
-    said = f"{code}: {told}" if code else told
-    if "quota" in said.lower():
+    message = redact_line(getattr(error.error, "message", "") if code else error)
+    message = f"{code}: {message}" if code else message
+    if "quota" in message.lower():
         return UserError(
-            f"Azure ML refused it for want of quota: {said}; ask for more, or take another region"
+            f"Azure ML refused the request, not enough quota: {message}; request more or use another region"
         )
     if error.status_code == 403:
-        return UserError(f"Azure ML does not allow this: {said}; it takes the role AzureML Data Scientist")
+        return UserError(f"Azure ML denied access: {message}; the role AzureML Data Scientist is required")
     if error.status_code == 429 or (error.status_code or 0) >= 500:
         return Unreachable(
-            f"Azure ML is not well ({error.status_code}): {said}; run it again, nothing is lost"
+            f"Azure ML is failing ({error.status_code}): {message}; run again, nothing is lost"
         )
-    return UserError(f"Azure ML refused it ({error.status_code}): {said}")
+    return UserError(f"Azure ML refused the request ({error.status_code}): {message}")
 
 
 def redact_line(error: object, limit: int = 300) -> str:
-    """Put a message on one line, without the tokens and signatures that services like to repeat."""
-    text = _COLOUR.sub("", str(error)).split("\nContent:")[0]  # the body again, as JSON
+    """Return a message on one line, without the tokens and signatures that services may echo."""
+    text = _COLOUR.sub("", str(error)).split("\nContent:")[0]  # the rest repeats the body as JSON
     text = " ".join(text.split())
     text = _SECRET.sub("[secret]", text)
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -1,4 +1,4 @@
-"""Attend with plain matrix products, piece by piece: in training on processors, faster than PyTorch does."""
+"""Attention as plain matrix products, by segment: faster than PyTorch's kernel for training on CPU."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     import torch
 
 NAME = "matrix_products"
-LONGEST = 1024  # tokens; beyond, the n x n scores no longer fit the caches and the kernel is faster
+MAX_QUERIES = 1024  # beyond this the n x n scores no longer fit the caches, and PyTorch's kernel is faster
 
 
 def use_matrix_products(model: Any) -> None:
-    """Have a model of transformers attend this way; its attention mask has to be additive."""
+    """Switch a transformers model to this attention; its attention mask has to be additive."""
     from transformers import AttentionInterface
 
     AttentionInterface.register(NAME, attend)
@@ -29,53 +29,58 @@ def attend(
     attention_mask: torch.Tensor,
     scaling: float,
     *,
-    pieces: Sequence[int] = (),
-    **rest: Any,
+    segment_lengths: Sequence[int] = (),
+    **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Compute softmax(q k' * scaling + mask) v, query heads that share a key in one product.
+    """Compute softmax(q k' * scaling + mask) v, with one product for the query heads that share a key.
 
-    query (b, heads, n, d), key and value (b, key heads, n, d), mask (b or 1, 1, n, n); gives
-    (b, n, heads, d). The interface is that of transformers' attention functions. pieces: lengths that
-    sum to n, the first the beginning that all others see, and no other piece sees another; with them
-    nothing is computed that the mask would take out again, and the mask is not looked at.
+    query (b, heads, n, d), key and value (b, key heads, n, d), mask (b or 1, 1, n, n); returns
+    (b, n, heads, d) and None, as transformers' attention functions do. segment_lengths sum to n: the first
+    segment is the prefix that all others attend to, and no other segment attends to another. If they are
+    given, the mask is ignored and scores between those others are not computed.
     """
     import torch
 
-    if not pieces:
+    if not segment_lengths:
         out = _attend(query, key, value, attention_mask, scaling)
         return out.transpose(1, 2).contiguous(), None
-    # Split, not sliced: the gradient of every slice would be as large as the whole.
-    (query, *queries), (key, *keys), (value, *values) = (x.split(pieces, dim=2) for x in (query, key, value))
-    shared = key.shape[2]
-    parts = [_attend(query, key, value, _causal(shared, 0, key.dtype, key.device), scaling)] if shared else []
+    # Split instead of sliced: the gradient of each slice would be as large as the whole tensor.
+    (query, *queries), (key, *keys), (value, *values) = (
+        x.split(segment_lengths, dim=2) for x in (query, key, value)
+    )
+    prefix = key.shape[2]
+    outputs = []
+    if prefix:
+        mask = _causal_mask(prefix, 0, key.dtype, key.device)
+        outputs.append(_attend(query, key, value, mask, scaling))
     for q, k, v in zip(queries, keys, values, strict=True):
-        mask = _causal(q.shape[2], shared, key.dtype, key.device)
-        parts.append(_attend(q, torch.cat([key, k], dim=2), torch.cat([value, v], dim=2), mask, scaling))
-    return torch.cat(parts, dim=2).transpose(1, 2).contiguous(), None
+        mask = _causal_mask(q.shape[2], prefix, key.dtype, key.device)
+        outputs.append(_attend(q, torch.cat([key, k], dim=2), torch.cat([value, v], dim=2), mask, scaling))
+    return torch.cat(outputs, dim=2).transpose(1, 2).contiguous(), None
 
 
 def _attend(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor, scaling: float
 ) -> torch.Tensor:
-    """Attend from m queries to n keys under a mask (…, m, n); gives (b, heads, m, d)."""
+    """Compute attention of m queries over n keys under a mask (…, m, n); returns (b, heads, m, d)."""
     import torch
 
     batch, heads, m, size = query.shape
-    keys, n = key.shape[1:3]
-    if m > LONGEST:
+    key_heads, n = key.shape[1:3]
+    if m > MAX_QUERIES:
         return torch.nn.functional.scaled_dot_product_attention(
             query, key, value, attn_mask=mask, scale=scaling, enable_gqa=True
         )
-    grouped = (query * scaling).reshape(batch, keys, heads // keys * m, size)
+    grouped = (query * scaling).reshape(batch, key_heads, heads // key_heads * m, size)
     scores = (grouped @ key.transpose(2, 3)).view(batch, heads, m, n) + mask
-    shares = torch.softmax(scores, dim=-1).view(batch, keys, heads // keys * m, n)
-    return (shares @ value).view(batch, heads, m, size)
+    weights = torch.softmax(scores, dim=-1).view(batch, key_heads, heads // key_heads * m, n)
+    return (weights @ value).view(batch, heads, m, size)
 
 
 @lru_cache(maxsize=64)
-def _causal(m: int, before: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """Give the additive mask (m, before + m): a query sees all that is before, and its own past."""
+def _causal_mask(m: int, prefix: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """Return an additive mask (m, prefix + m): a query sees the whole prefix and its own past."""
     import torch
 
     mask = torch.full((m, m), -30000.0, dtype=dtype, device=device).triu(1)
-    return torch.nn.functional.pad(mask, (before, 0))
+    return torch.nn.functional.pad(mask, (prefix, 0))

@@ -1,4 +1,4 @@
-"""Turn a LoRA adapter as PEFT saves it into the GGUF form that llama.cpp serves."""
+"""Convert a LoRA adapter in PEFT's format to GGUF, for llama.cpp."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 from ...errors import UserError
 from ..backend import CONFIG, WEIGHTS
 
-_NAME = re.compile(r"layers\.(\d+)\.(?:self_attn|mlp)\.(\w+)\.lora_([AB])(?:\.\w+)?\.weight$")
-_PARTS = {
+_TENSOR_NAME = re.compile(r"layers\.(\d+)\.(?:self_attn|mlp)\.(\w+)\.lora_([AB])(?:\.\w+)?\.weight$")
+_GGUF_NAMES = {
     "q_proj": "attn_q",
     "k_proj": "attn_k",
     "v_proj": "attn_v",
@@ -23,10 +23,10 @@ _PARTS = {
 
 
 def export_adapter(folder: Path, out: Path, *, base: Path) -> Path:
-    """Write a PEFT LoRA adapter as a GGUF file in half precision, to be served with `base`.
+    """Write a PEFT LoRA adapter as a half-precision GGUF file, to be served with `base`.
 
     folder: holds adapter_config.json and adapter_model.safetensors. base: the model it was trained on,
-    a GGUF file or a folder of transformers; its architecture has to be llama. Raises UserError for
+    a GGUF file or a transformers folder; its architecture has to be llama. Raises UserError for
     anything else.
     """
     import numpy as np
@@ -38,25 +38,26 @@ def export_adapter(folder: Path, out: Path, *, base: Path) -> Path:
         tensors = load_file(folder / WEIGHTS)
     except OSError as error:
         raise UserError(
-            f"{error.filename or folder} is missing; name a folder that PEFT saved an adapter in"
+            f"{error.filename or folder} is missing: name a folder with an adapter saved by PEFT"
         ) from None
-    architecture, heads, kv_heads = _shape_of(base)
+    architecture, heads, kv_heads = _architecture_of(base)
     if config.get("peft_type") != "LORA" or config.get("use_rslora") or config.get("use_dora"):
-        raise UserError(f"{folder} holds no plain LoRA adapter; only that can be written as GGUF")
+        raise UserError(f"{folder} does not hold a plain LoRA adapter; only those can be written as GGUF")
 
     writer = GGUFWriter(str(out), architecture)
     writer.add_string("general.type", "adapter")
     writer.add_string("adapter.type", "lora")
     writer.add_float32("adapter.lora.alpha", float(config["lora_alpha"]))
     for name, values in sorted(tensors.items()):
-        found = _NAME.search(name)
-        if not found or found[2] not in _PARTS:
-            raise UserError(f"{folder}: no place in a GGUF adapter for the tensor {name}")
-        layer, part, side = found.groups()
+        match = _TENSOR_NAME.search(name)
+        if not match or match[2] not in _GGUF_NAMES:
+            raise UserError(f"{folder}: the tensor {name} has no counterpart in a GGUF adapter")
+        layer, part, side = match.groups()
         values = values.astype(np.float32)
         if side == "B" and part in ("q_proj", "k_proj"):
             values = _permute(values, heads if part == "q_proj" else kv_heads)
-        writer.add_tensor(f"blk.{layer}.{_PARTS[part]}.weight.lora_{side.lower()}", values.astype(np.float16))
+        gguf_name = f"blk.{layer}.{_GGUF_NAMES[part]}.weight.lora_{side.lower()}"
+        writer.add_tensor(gguf_name, values.astype(np.float16))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -65,15 +66,15 @@ def export_adapter(folder: Path, out: Path, *, base: Path) -> Path:
 
 
 def _permute(rows: Any, heads: int) -> Any:
-    """Reorder output rows from the two halves of a rotary head to its interleaved pairs.
+    """Reorder output rows from the two halves of a rotary head to interleaved pairs.
 
-    rows: (heads * size, rank). llama.cpp stores the query and key weights of Llama that way.
+    rows: (heads * size, rank). llama.cpp stores the query and key weights of Llama models that way.
     """
     return rows.reshape(heads, 2, rows.shape[0] // heads // 2, -1).swapaxes(1, 2).reshape(rows.shape)
 
 
 def can_export(base: Path) -> bool:
-    """Tell whether adapters for a model, a GGUF file or a folder of transformers, can be written as GGUF."""
+    """Return whether adapters for a model (a GGUF file or a transformers folder) can be written as GGUF."""
     return base.suffix == ".gguf" or _read_config(base).get("model_type") == "llama"
 
 
@@ -84,20 +85,20 @@ def _read_config(base: Path) -> dict[str, Any]:
         return {}
 
 
-def _shape_of(base: Path) -> tuple[str, int, int]:
-    """Give architecture, heads, and heads of keys and values."""
+def _architecture_of(base: Path) -> tuple[str, int, int]:
+    """Return the architecture, the number of heads, and the number of key/value heads."""
     if base.is_dir():
         config = _read_config(base)
         architecture, heads = str(config.get("model_type")), config.get("num_attention_heads", 0)
         kv_heads = config.get("num_key_value_heads") or heads
     else:
-        architecture, heads, kv_heads = _read_shape(base)
+        architecture, heads, kv_heads = _read_gguf(base)
     if architecture != "llama":
-        raise UserError(f"{base} is a {architecture} model; adapters can be written for llama models only")
+        raise UserError(f"{base} is a {architecture} model; adapters can be exported for llama models only")
     return architecture, int(heads), int(kv_heads)
 
 
-def _read_shape(base: Path) -> tuple[str, Any, Any]:
+def _read_gguf(base: Path) -> tuple[str, Any, Any]:
     from gguf import GGUFReader
 
     try:

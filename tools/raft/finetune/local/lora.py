@@ -1,4 +1,4 @@
-"""Put LoRA pairs (Hu et al. 2021, arXiv 2106.09685) into a model, and keep them as PEFT does."""
+"""Add LoRA pairs (Hu et al. 2021, arXiv 2106.09685) to a model, and save them in PEFT's format."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 def add_lora(model: Any, rank: int) -> dict[str, Any]:
-    """Freeze the model and put a LoRA pair beside every linear layer of its blocks, whatever they are called.
+    """Freeze the model and add a LoRA pair to every linear layer of its blocks, whatever its name.
 
-    Gives the new layers by name; lora_a is (rank, in), lora_b (out, rank) and zero. The scale is 1.
-    Raises UserError for a model that is not built of linear layers.
+    Returns the new layers by name; lora_a is (rank, in), lora_b is (out, rank) and zero. The scale is 1.
+    Raises UserError for a model without linear layers.
     """
     import torch
 
@@ -33,11 +33,11 @@ def add_lora(model: Any, rank: int) -> dict[str, Any]:
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             linear = torch.nn.functional.linear
-            small = linear(x, self.lora_a).flatten(0, -2)
-            return torch.addmm(self.base(x).flatten(0, -2), small, self.lora_b.t()).view(*x.shape[:-1], -1)
+            hidden = linear(x, self.lora_a).flatten(0, -2)
+            return torch.addmm(self.base(x).flatten(0, -2), hidden, self.lora_b.t()).view(*x.shape[:-1], -1)
 
     model.requires_grad_(False)
-    head = model.get_output_embeddings()  # as large as all the rest in a small model, and no block
+    head = model.get_output_embeddings()  # not part of a block, and in a small model as large as all the rest
     layers = {}
     for name, module in list(model.named_modules()):
         if isinstance(module, torch.nn.Linear) and module is not head:
@@ -45,19 +45,19 @@ def add_lora(model: Any, rank: int) -> dict[str, Any]:
             layers[name] = Lora(module)
             setattr(parent, name.rpartition(".")[2], layers[name])
     if not layers:
-        raise UserError(f"a {model.config.model_type} model has no linear layers to adapt: take another base")
+        raise UserError(f"a {model.config.model_type} model has no linear layers to adapt: use another base")
     return layers
 
 
 def load_adapter(layers: dict[str, Any], folder: Path) -> None:
-    """Take the weights of an adapter that save_adapter wrote, to go on training it."""
+    """Load the weights of an adapter written by save_adapter, to continue its training."""
     import torch
     from safetensors.torch import load_file
 
     try:
         tensors = load_file(str(folder / WEIGHTS))
     except OSError as error:
-        raise UserError(f"{folder} holds no adapter to start from ({error})") from None
+        raise UserError(f"{folder} has no adapter to start from ({error})") from None
     with torch.no_grad():
         for name, layer in layers.items():
             layer.lora_a.copy_(tensors[f"base_model.model.{name}.lora_A.weight"])
@@ -65,12 +65,12 @@ def load_adapter(layers: dict[str, Any], folder: Path) -> None:
 
 
 def save_adapter(layers: dict[str, Any], masters: Sequence[torch.Tensor], rank: int, folder: Path) -> None:
-    """Write the adapter as PEFT does: CONFIG and WEIGHTS in the folder."""
+    """Write the adapter in PEFT's format: CONFIG and WEIGHTS in the folder."""
     from safetensors.torch import save_file
 
-    pairs = iter(masters)
+    weights = iter(masters)
     tensors = {
-        f"base_model.model.{name}.{part}.weight": next(pairs).contiguous()
+        f"base_model.model.{name}.{part}.weight": next(weights).contiguous()
         for name in layers
         for part in ("lora_A", "lora_B")
     }

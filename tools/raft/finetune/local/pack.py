@@ -1,4 +1,4 @@
-"""Pack examples into sequences to learn from: what they have in common is computed once."""
+"""Pack training examples into sequences, so that a prefix they share is computed once."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ...raft_format import END_QUOTE, QUOTE
 if TYPE_CHECKING:
     import torch
 
-PACK_TOKENS = 1500  # in one sequence: no faster with more, and training takes 4 GB at this
-CHOICE = 20  # characters of a quote by which it is chosen; what follows is copying
-NOT_LEARNT = -100  # the label that cross-entropy leaves out
+PACK_TOKENS = 1500  # per sequence: more is not faster, and training takes 4 GB at this size
+QUOTE_PREFIX = 20  # characters at the start of a quote that select it; the rest is copying
+IGNORE_INDEX = -100  # the label that cross-entropy ignores
 
 
 @dataclass(frozen=True)
 class Example:
-    """A prompt and the reply to learn, in tokens; weights of the reply's tokens in the loss."""
+    """Token ids of a prompt and of the reply to learn, and the loss weights of the reply's tokens."""
 
     prompt: list[int]
     reply: list[int]
@@ -27,60 +27,60 @@ class Example:
 
 @dataclass(frozen=True)
 class Pack:
-    """Examples in one sequence: their common beginning once, and none sees another.
+    """Examples in one sequence: their shared prefix once, and no example attends to another.
 
-    Lists of equal length; labels are -100 and weights 0 where nothing is learnt. block: 0 for the
-    shared beginning, 1… for the examples.
+    Lists of equal length; labels are -100 and weights 0 where there is no loss. segment_ids: 0 for the
+    shared prefix, 1… for the examples.
     """
 
     tokens: list[int]
     positions: list[int]
     labels: list[int]
     weights: list[float]
-    block: list[int]
+    segment_ids: list[int]
 
     @property
     def examples(self) -> int:
-        """Count the examples in it."""
-        return self.block[-1]
+        """Return the number of examples."""
+        return self.segment_ids[-1]
 
     @property
-    def pieces(self) -> list[int]:
-        """Count the tokens of the shared beginning, then of each example."""
-        return [self.block.count(number) for number in range(self.examples + 1)]
+    def segment_lengths(self) -> list[int]:
+        """Return the number of tokens of the shared prefix, then of each example."""
+        return [self.segment_ids.count(i) for i in range(self.examples + 1)]
 
     @property
     def weight(self) -> float:
-        """Sum the weights of what is learnt."""
+        """Return the sum of the loss weights."""
         return sum(self.weights)
 
 
 def copied_spans(reply: str) -> list[tuple[int, int]]:
-    """Find the characters of a reply that only copy: its quotes, past the beginning that chooses them."""
-    return [(quote.start(1) + CHOICE, quote.end(1)) for quote in QUOTE.finditer(reply)]
+    """Return the character spans of a reply that only copy: its quotes after their first QUOTE_PREFIX."""
+    return [(quote.start(1) + QUOTE_PREFIX, quote.end(1)) for quote in QUOTE.finditer(reply)]
 
 
 def tokenise(
     messages: Sequence[Any],
     tokenizer: Any,
     copied: Iterable[tuple[int, int]] = (),
-    copying: float = 1.0,
+    copy_weight: float = 1.0,
     *,
     drill: bool = False,
 ) -> Example:
-    """Turn a chat into an example: all but its last message is the prompt, the last one is learnt.
+    """Tokenise a chat: its last message is the reply to learn, the messages before it are the prompt.
 
-    The model's own chat template says how a turn begins and ends, and its end is learnt as well.
-    copied: spans of the reply, in characters, that weigh `copying` in the loss. A drill is learnt up to
-    the end of its quote: what a rule answers with teaches no one to answer.
+    The model's chat template decides how a turn begins and ends; the end of the turn is learnt as well.
+    copied: character spans of the reply that weigh `copy_weight` in the loss. A drill is learnt up to the
+    end of its quote, because its rule-made answer is not an example to follow.
     """
     reply = messages[-1]["content"]
     prompt = tokenizer.apply_chat_template(list(messages[:-1]), tokenize=False, add_generation_prompt=True)
     whole = tokenizer.apply_chat_template(list(messages), tokenize=False)
-    # A template may change what was said before, dropping reasoning, say: then the usual token ends it.
-    kept = isinstance(whole, str) and whole.startswith(prompt + reply)
-    ending = whole[len(prompt) + len(reply) :].rstrip() if kept else ""
-    return tokenise_pair(prompt, reply, tokenizer, copied, copying, ending=ending, drill=drill)
+    # A template may rewrite earlier turns, for example drop their reasoning: then eos_token ends the reply.
+    unchanged = isinstance(whole, str) and whole.startswith(prompt + reply)
+    ending = whole[len(prompt) + len(reply) :].rstrip() if unchanged else ""
+    return tokenise_pair(prompt, reply, tokenizer, copied, copy_weight, ending=ending, drill=drill)
 
 
 def tokenise_pair(
@@ -88,21 +88,21 @@ def tokenise_pair(
     reply: str,
     tokenizer: Any,
     copied: Iterable[tuple[int, int]] = (),
-    copying: float = 1.0,
+    copy_weight: float = 1.0,
     *,
     ending: str = "",
     drill: bool = False,
 ) -> Example:
-    """Turn a prompt and a completion into an example; `ending` closes it, the usual token by default."""
+    """Tokenise a prompt and a completion; `ending` closes the completion, by default the eos_token."""
     spans = list(copied)
-    learnt_to = reply.rindex(END_QUOTE) + len(END_QUOTE) if drill else None
+    end = reply.rindex(END_QUOTE) + len(END_QUOTE) if drill else None
     encoded = tokenizer(
         reply + (ending or tokenizer.eos_token), add_special_tokens=False, return_offsets_mapping=True
     )
     learnt = [
-        (token, copying if any(begin <= at < end for begin, end in spans) else 1.0)
-        for token, (at, _) in zip(encoded.input_ids, encoded.offset_mapping, strict=True)
-        if learnt_to is None or at < learnt_to
+        (token, copy_weight if any(start <= offset < stop for start, stop in spans) else 1.0)
+        for token, (offset, _) in zip(encoded.input_ids, encoded.offset_mapping, strict=True)
+        if end is None or offset < end
     ]
     return Example(
         list(tokenizer(prompt, add_special_tokens=False).input_ids),
@@ -111,25 +111,25 @@ def tokenise_pair(
     )
 
 
-def pack_examples(examples: Sequence[Example], *, limit: int, most: int = 64) -> Iterator[Pack]:
-    """Pack examples in their order: as many together as fit `limit` tokens, `most` at most.
+def pack_examples(examples: Sequence[Example], *, max_tokens: int, max_examples: int = 64) -> Iterator[Pack]:
+    """Pack examples in their order: as many per pack as fit `max_tokens` and `max_examples`.
 
-    Examples that begin alike should stand beside each other: a pack holds their common beginning once,
-    and ends where the next one has less than half of its prompt in common. Runs of more than `most`
-    are cut evenly. One that is longer than the limit stands alone.
+    Examples with a common prefix should be adjacent: a pack holds the prefix once, and ends before an
+    example that shares less than half of its prompt. Runs of more than `max_examples` are divided evenly.
+    An example of more than `max_tokens` gets a pack of its own.
     """
     for run in _runs(examples):
-        packs = -(-len(run) // most)
+        packs = -(-len(run) // max_examples)
         for i in range(packs):
-            yield from _fill(run[i * len(run) // packs : (i + 1) * len(run) // packs], limit)
+            yield from _fill(run[i * len(run) // packs : (i + 1) * len(run) // packs], max_tokens)
 
 
 def _runs(examples: Sequence[Example]) -> Iterator[list[Example]]:
-    """Cut examples where one and the next have too little in common to be computed together."""
+    """Split examples into runs that share enough of their prompts to be packed together."""
     run: list[Example] = []
     for example in examples:
         prompt = example.prompt
-        if run and _common(run[0].prompt, prompt, len(prompt)) < len(prompt) // 2:
+        if run and _common_prefix(run[0].prompt, prompt, len(prompt)) < len(prompt) // 2:
             yield run
             run = []
         run.append(example)
@@ -137,71 +137,74 @@ def _runs(examples: Sequence[Example]) -> Iterator[list[Example]]:
         yield run
 
 
-def _fill(examples: Sequence[Example], limit: int) -> Iterator[Pack]:
-    waiting: list[Example] = []
-    shared = 0
+def _fill(examples: Sequence[Example], max_tokens: int) -> Iterator[Pack]:
+    """Pack a run greedily, in its order."""
+    group: list[Example] = []
+    prefix = 0
     for example in examples:
-        common = _common(waiting[0].prompt, example.prompt, shared) if waiting else len(example.prompt) - 1
-        together = [*waiting, example]
-        if waiting and _size(together, common) > limit:
-            yield _join(waiting, shared)
-            together, common = [example], len(example.prompt) - 1
-        waiting, shared = together, common
-    if waiting:
-        yield _join(waiting, shared)
+        longest = len(example.prompt) - 1
+        common = _common_prefix(group[0].prompt, example.prompt, prefix) if group else longest
+        extended = [*group, example]
+        if group and _packed_size(extended, common) > max_tokens:
+            yield _join(group, prefix)
+            extended, common = [example], longest
+        group, prefix = extended, common
+    if group:
+        yield _join(group, prefix)
 
 
-def _common(first: Sequence[int], other: Sequence[int], longest: int) -> int:
-    """Count the tokens two prompts share at their beginning; the last of a prompt is never shared."""
+def _common_prefix(first: Sequence[int], other: Sequence[int], longest: int) -> int:
+    """Return the length of the common prefix of two prompts; the last token is never shared."""
     end = min(longest, len(first) - 1, len(other) - 1)
     return next((i for i in range(end) if first[i] != other[i]), end)
 
 
-def _size(examples: Sequence[Example], shared: int) -> int:
-    return shared + sum(len(e.prompt) + len(e.reply) - shared for e in examples)
+def _packed_size(examples: Sequence[Example], prefix: int) -> int:
+    return prefix + sum(len(e.prompt) + len(e.reply) - prefix for e in examples)
 
 
-def _join(examples: Sequence[Example], shared: int) -> Pack:
-    beginning = examples[0].prompt[:shared]
-    tokens, positions, block = list(beginning), list(range(shared)), [0] * shared
-    labels, weights = [NOT_LEARNT] * shared, [0.0] * shared
+def _join(examples: Sequence[Example], prefix: int) -> Pack:
+    """Join examples that share the first `prefix` tokens of their prompts into one pack."""
+    tokens, positions, segment_ids = examples[0].prompt[:prefix], list(range(prefix)), [0] * prefix
+    labels, weights = [IGNORE_INDEX] * prefix, [0.0] * prefix
     for number, example in enumerate(examples, start=1):
-        own = example.prompt[shared:] + example.reply
-        tokens += own
-        positions += range(shared, shared + len(own))
-        block += [number] * len(own)
-        # The label stands where its token is predicted: one place earlier.
-        silent = len(example.prompt) - shared - 1
-        labels += [NOT_LEARNT] * silent + example.reply + [NOT_LEARNT]
-        weights += [0.0] * silent + example.weights + [0.0]
-    return Pack(tokens, positions, labels, weights, block)
+        rest = example.prompt[prefix:] + example.reply
+        tokens += rest
+        positions += range(prefix, prefix + len(rest))
+        segment_ids += [number] * len(rest)
+        # A label is at the position that predicts its token: one before the token.
+        unlabelled = len(example.prompt) - prefix - 1
+        labels += [IGNORE_INDEX] * unlabelled + example.reply + [IGNORE_INDEX]
+        weights += [0.0] * unlabelled + example.weights + [0.0]
+    return Pack(tokens, positions, labels, weights, segment_ids)
 
 
-def attention_mask(block: Sequence[int]) -> torch.Tensor:
-    """Give the additive mask (1, 1, n, n): causal, and an example sees the beginning and itself only."""
+def attention_mask(segment_ids: Sequence[int]) -> torch.Tensor:
+    """Return an additive mask (1, 1, n, n): causal, and an example sees only the prefix and itself."""
     import torch
 
-    blocks = torch.tensor(block)
-    seen = (blocks[:, None] == blocks[None, :]) | (blocks[None, :] == 0)
-    seen &= torch.ones(len(block), len(block), dtype=torch.bool).tril()
-    return torch.zeros(seen.shape).masked_fill_(~seen, -30000.0)[None, None]
+    ids = torch.tensor(segment_ids)
+    visible = (ids[:, None] == ids[None, :]) | (ids[None, :] == 0)
+    visible &= torch.ones(len(ids), len(ids), dtype=torch.bool).tril()
+    return torch.zeros(visible.shape).masked_fill_(~visible, -30000.0)[None, None]
 
 
 def pack_loss(model: Any, pack: Pack) -> torch.Tensor:
-    """Compute the weighted cross-entropy summed over a pack; divide by `pack.weight` for the mean."""
+    """Compute the weighted cross-entropy, summed over a pack; divide by `pack.weight` for the mean."""
     import torch
 
     device = next(model.parameters()).device
     hidden = model.model(
         input_ids=torch.tensor([pack.tokens], device=device),
-        attention_mask=attention_mask(pack.block).to(device, model.dtype),
+        attention_mask=attention_mask(pack.segment_ids).to(device, model.dtype),
         position_ids=torch.tensor([pack.positions], device=device),
         use_cache=False,
-        pieces=pack.pieces,
+        segment_lengths=pack.segment_lengths,
     ).last_hidden_state[0]
     labels = torch.tensor(pack.labels, device=device)
     weights = torch.tensor(pack.weights, device=device)
-    kept = labels != NOT_LEARNT
-    # The vocabulary is large: logits only where something is learnt.
-    logits = model.lm_head(hidden[kept]).float()
-    return torch.nn.functional.cross_entropy(logits, labels[kept], reduction="none") @ weights[kept]
+    labelled = labels != IGNORE_INDEX
+    # The vocabulary is large: compute logits only where there is a label.
+    logits = model.lm_head(hidden[labelled]).float()
+    losses = torch.nn.functional.cross_entropy(logits, labels[labelled], reduction="none")
+    return losses @ weights[labelled]

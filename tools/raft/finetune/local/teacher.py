@@ -1,4 +1,4 @@
-"""Train the embedded teacher: a LoRA adapter that writes questions and quoted answers about a passage."""
+"""Train the embedded teacher: a LoRA adapter that writes questions about a passage, and quoted answers."""
 
 from __future__ import annotations
 
@@ -23,31 +23,32 @@ from .export_gguf import export_adapter
 from .pack import PACK_TOKENS, Pack, copied_spans, pack_examples, tokenise
 from .train import Step, TrainingConfig, train_adapter
 
-DRILLS = 6  # made by rule, a passage: to find a sentence and to copy it takes more practice than people asked
-COPYING = 0.1  # weight of a copied token in the loss
+DRILLS = 6  # per passage: people's questions alone are too few to learn finding and copying a sentence
+COPY_WEIGHT = 0.1  # of a copied token in the loss
 
 
 @dataclass(frozen=True)
 class Task:
-    """One thing to learn about a passage: messages and the reply to them."""
+    """One training example about a passage: messages and the reply to them."""
 
     messages: list[Any]
     reply: str
-    copied: tuple[int, int] = (0, 0)  # the part of the reply that only copies, once its beginning is chosen
+    copied: tuple[int, int] = (0, 0)  # span of the reply that only copies, see copied_spans
     drill: bool = False
 
 
 def make_tasks(paragraph: Paragraph, draw: random.Random, *, drills: int = 0) -> list[Task]:
-    """Make both tasks of every question whose answer stands whole in one sentence, and drills to answer."""
+    """Build a question task and an answer task for each question answered in one sentence, and drills."""
     spans = list(sentence_spans(paragraph.text))
     passage = vary_layout(paragraph.title, [sentence for _, _, sentence in spans], draw)
     tasks = []
     for question, answer, start in paragraph.qas:
-        target = next((s for begin, end, s in spans if begin <= start and start + len(answer) <= end), None)
+        end = start + len(answer)
+        target = next((s for first, last, s in spans if first <= start and end <= last), None)
         if target is None or not question.endswith("?"):
             continue
-        asked = list(render("guided_question.jinja2", passage=passage, target=target))
-        tasks.append(Task(asked, question_reply(answer, question)))
+        messages = list(render("guided_question.jinja2", passage=passage, target=target))
+        tasks.append(Task(messages, question_reply(answer, question)))
         tasks.append(_answer_task(passage, question, answer_reply(question, target, answer)))
     chunk = make_chunk(paragraph.text, title=paragraph.title, source="", page=None, kind="text")
     for drill in make_drills(chunk, drills, seed=draw.randrange(2**31)):
@@ -61,27 +62,27 @@ def _answer_task(passage: str, question: str, reply: str, *, drill: bool = False
 
 
 def vary_layout(title: str, sentences: list[str], draw: random.Random) -> str:
-    """Lay a paragraph out as chunks of documents are: some with a heading, paragraphs, hard line ends."""
+    """Lay out a paragraph like chunks of documents: some with a heading, paragraphs or hard line breaks."""
     text = "".join(s + (" " if draw.random() > 0.08 else "\n\n") for s in sentences).strip()
     if draw.random() < 0.15:
         text = "\n\n".join(textwrap.fill(part, draw.randint(60, 100)) for part in text.split("\n\n"))
     return f"## {title}\n\n{text}" if title and draw.random() < 0.35 else text
 
 
-def pack_tasks(tasks: list[Task], tokenizer: Any, *, limit: int = PACK_TOKENS) -> Iterator[Pack]:
-    """Pack the tasks of one passage: their common beginning once, then every task's own end."""
+def pack_tasks(tasks: list[Task], tokenizer: Any, *, max_tokens: int = PACK_TOKENS) -> Iterator[Pack]:
+    """Pack the tasks of one passage: their shared prefix once, then the rest of each task."""
     return pack_examples(
         [
             tokenise(
                 [*task.messages, {"role": "assistant", "content": task.reply}],
                 tokenizer,
                 [task.copied],
-                COPYING,
+                COPY_WEIGHT,
                 drill=task.drill,
             )
             for task in tasks
         ],
-        limit=limit,
+        max_tokens=max_tokens,
     )
 
 
@@ -94,13 +95,13 @@ def train_teacher(
     rank: int = 16,
     seed: int = 42,
     hold_out: int = 20,
-    say: Callable[[str], None] = print,
+    report: Callable[[str], None] = print,
 ) -> Path:
     """Train the teacher's adapter on SQuAD-format data and write `teacher.gguf` into out_dir.
 
-    The base model is frozen in bfloat16, the adapter is float32; loss only on the replies. One
-    optimiser step a passage. `hold_out` paragraphs, drawn by the seed, are kept for validation.
-    About 16 minutes an epoch of XQuAD (240 paragraphs) on one core. Raises UserError for bad data.
+    The base model is frozen in bfloat16, the adapter is float32; the loss covers the replies only. One
+    optimiser step per passage. `hold_out` paragraphs, drawn by the seed, are held out for validation. Takes
+    about 16 minutes per epoch of XQuAD (240 paragraphs) on one core. Raises UserError for bad data.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -108,7 +109,7 @@ def train_teacher(
     draw = random.Random(seed)
     paragraphs = read_paragraphs(qa_path)
     if len(paragraphs) <= hold_out:
-        raise UserError(f"{qa_path} has {len(paragraphs)} paragraphs; more than {hold_out} are needed")
+        raise UserError(f"{qa_path} has {len(paragraphs)} paragraphs; more than {hold_out} are required")
     draw.shuffle(paragraphs)
 
     gguf = default_model()
@@ -117,27 +118,28 @@ def train_teacher(
 
     use_matrix_products(model)
 
-    def packs_of(some: list[Paragraph], drills: int) -> list[Pack]:
+    def make_packs(selected: list[Paragraph], drills: int) -> list[Pack]:
         return [
             pack
-            for paragraph in some
+            for paragraph in selected
             for pack in pack_tasks(make_tasks(paragraph, draw, drills=drills), tokenizer)
         ]
 
-    valid, train = packs_of(paragraphs[:hold_out], 0), packs_of(paragraphs[hold_out:], DRILLS)
-    say(f"{len(train)} packs to learn, {sum(len(p.tokens) for p in train)} tokens; {len(valid)} to validate")
-    recipe = TrainingConfig(
+    valid, train = make_packs(paragraphs[:hold_out], 0), make_packs(paragraphs[hold_out:], DRILLS)
+    tokens = sum(len(pack.tokens) for pack in train)
+    report(f"{len(train)} packs to train on, {tokens} tokens; {len(valid)} for validation")
+    config = TrainingConfig(
         epochs=epochs, learning_rate=learning_rate, rank=rank, batch=1, seed=seed, validations=2
     )
-    train_adapter(model, train, valid, out_dir, recipe, on_step=partial(_tell, say))
+    train_adapter(model, train, valid, out_dir, config, on_step=partial(_report_step, report))
     return export_adapter(out_dir, out_dir / "teacher.gguf", base=gguf)
 
 
-def _tell(say: Callable[[str], None], step: Step) -> None:
+def _report_step(report: Callable[[str], None], step: Step) -> None:
     if step["step"] % 20 == 0 or step["valid_loss"] is not None:
-        left = step["seconds"] / step["step"] * (step["steps"] - step["step"])
-        measured = f", validation loss {step['valid_loss']:.4f}" if step["valid_loss"] is not None else ""
-        say(
-            f"step {step['step']} of {step['steps']}: loss {step['train_loss']:.4f}{measured}, "
-            f"{left / 60:.0f} min left"
+        seconds_left = step["seconds"] / step["step"] * (step["steps"] - step["step"])
+        validation = f", validation loss {step['valid_loss']:.4f}" if step["valid_loss"] is not None else ""
+        report(
+            f"step {step['step']} of {step['steps']}: loss {step['train_loss']:.4f}{validation}, "
+            f"{seconds_left / 60:.0f} min left"
         )

@@ -1,4 +1,4 @@
-"""Train a LoRA adapter, here: examples in, adapter, checkpoint and log out."""
+"""Train a LoRA adapter on this machine: packs in; adapter, checkpoint and log out."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ LOG = "log.jsonl"
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """What decides a training, beside its rows and its model."""
+    """Everything that determines a training run except its rows and its model."""
 
     epochs: float = 3.0
     learning_rate: float = 5e-4
     rank: int = 16
-    batch: int = 4  # examples a step
+    batch: int = 4  # examples per step
     seed: int = 42
-    patience: int = 4  # validations without a better loss, after which it stops
-    validations: int = 4  # an epoch
+    patience: int = 4  # validations without improvement before training stops
+    validations: int = 4  # per epoch
 
 
 class Step(TypedDict):
-    """One line of the log. Losses are means a token; seconds count all sessions of the training."""
+    """One line of the log. Losses are means per token; seconds include the time before a resume."""
 
     step: int
     steps: int
@@ -47,9 +47,9 @@ class Step(TypedDict):
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a training came to."""
+    """The outcome of a training run."""
 
-    folder: Path  # holds adapter_config.json and adapter_model.safetensors, of the best validation
+    folder: Path  # holds adapter_config.json and adapter_model.safetensors of the best validation
     steps: int
     valid_loss: float | None
     tokens: int
@@ -62,75 +62,74 @@ def train_adapter(
     train: Sequence[Pack],
     valid: Sequence[Pack],
     folder: Path,
-    recipe: TrainingConfig,
+    config: TrainingConfig,
     *,
     start: Path | None = None,
     on_step: Callable[[Step], None] = lambda step: None,
 ) -> TrainingResult:
-    """Train LoRA pairs in `model` on packs and leave the best adapter in `folder`, as PEFT saves it.
+    """Train LoRA pairs in `model` on packs, and save the best adapter to `folder` in PEFT's format.
 
-    model: of transformers, in bfloat16 or float32; it is frozen and changed in place. Steps hold about
-    `recipe.batch` examples each; the loss is a step's mean a token. The rate warms up and falls along a
-    half cosine (Loshchilov & Hutter 2017). Validated a few times an epoch; without valid packs the last
-    adapter is kept. Interrupted, it goes on from its last validation, with the same result. start: an
-    adapter to begin from.
+    model: a transformers model in bfloat16 or float32; it is frozen and changed in place. A step takes
+    about `config.batch` examples, and its loss is the mean per token. The learning rate warms up, then
+    decays along a half cosine (Loshchilov & Hutter 2017). The model is validated `config.validations` times
+    per epoch; without validation packs the last adapter is saved. An interrupted run resumes from its last
+    validation with the same result. start: folder of an adapter to start from.
     """
     import torch
 
-    torch.manual_seed(recipe.seed)
-    layers = add_lora(model, recipe.rank)
+    torch.manual_seed(config.seed)
+    layers = add_lora(model, config.rank)
     if start:
         load_adapter(layers, start)
     folder.mkdir(parents=True, exist_ok=True)
-    # Small steps would be lost in bfloat16: the optimiser changes float32, the model computes with a copy.
+    # bfloat16 would round small updates away: the optimiser updates float32 masters, the model uses copies.
     weights = [p for layer in layers.values() for p in (layer.lora_a, layer.lora_b)]
     masters = [p.detach().float().clone() for p in weights]
-    optimiser = torch.optim.AdamW(masters, lr=recipe.learning_rate, weight_decay=0.0, betas=(0.9, 0.98))
-    per_epoch = max(1, sum(1 for _ in _steps(train, recipe, 0)))
-    steps = max(1, math.ceil(recipe.epochs * per_epoch))
-    every = max(1, per_epoch // recipe.validations)
+    optimiser = torch.optim.AdamW(masters, lr=config.learning_rate, weight_decay=0.0, betas=(0.9, 0.98))
+    steps_per_epoch = max(1, sum(1 for _ in _epoch_batches(train, config, 0)))
+    steps = max(1, math.ceil(config.epochs * steps_per_epoch))
+    validate_every = max(1, steps_per_epoch // config.validations)
 
-    done = _resume(folder, masters, optimiser, recipe)
-    step, tokens, seconds, best, without = done.step, done.tokens, done.seconds, done.best, done.without
+    progress = load_checkpoint(folder, masters, optimiser, config)
+    step, tokens, best_loss, stale = progress.step, progress.tokens, progress.best, progress.without
     _copy(masters, weights)
-    begun = time.monotonic() - seconds
+    started = time.monotonic() - progress.seconds
     log = (folder / LOG).open("a" if step else "w", encoding="utf-8")
     with log:
-        batches = islice(_batches(train, recipe), step, None)
-        while step < steps and without < recipe.patience:
+        batches = islice(_all_batches(train, config), step, None)
+        while step < steps and stale < config.patience:
             batch = next(batches)
-            rate = recipe.learning_rate * lr_schedule(step, steps)
+            rate = config.learning_rate * lr_schedule(step, steps)
             loss = training_step(model, batch, weights, masters, optimiser, rate)
             step += 1
             tokens += sum(len(pack.tokens) for pack in batch)
-            measured = None
-            if step % every == 0 or step == steps:
-                measured = mean_loss(model, valid) if valid else None
-                better = measured is None or best is None or measured < best
-                best, without = (measured if better else best), (0 if better else without + 1)
-                if better:
-                    save_adapter(layers, masters, recipe.rank, folder)
-                seconds = time.monotonic() - begun
-                save_checkpoint(
-                    folder, masters, optimiser, recipe, _Done(step, tokens, seconds, best, without)
-                )
+            valid_loss = None
+            if step % validate_every == 0 or step == steps:
+                valid_loss = mean_loss(model, valid) if valid else None
+                if valid_loss is None or best_loss is None or valid_loss < best_loss:
+                    best_loss, stale = valid_loss, 0
+                    save_adapter(layers, masters, config.rank, folder)
+                else:
+                    stale += 1
+                progress = _Progress(step, tokens, time.monotonic() - started, best_loss, stale)
+                save_checkpoint(folder, masters, optimiser, config, progress)
             line: Step = {
                 "step": step,
                 "steps": steps,
                 "train_loss": round(loss, 5),
-                "valid_loss": measured,
+                "valid_loss": valid_loss,
                 "learning_rate": rate,
                 "tokens": tokens,
-                "seconds": round(time.monotonic() - begun, 2),
+                "seconds": round(time.monotonic() - started, 2),
             }
             log.write(json.dumps(line) + "\n")
             log.flush()
             on_step(line)
-    return TrainingResult(folder, step, best, tokens, time.monotonic() - begun, step < steps)
+    return TrainingResult(folder, step, best_loss, tokens, time.monotonic() - started, step < steps)
 
 
 def mean_loss(model: Any, packs: Sequence[Pack]) -> float:
-    """Compute the mean loss a token over packs, without learning."""
+    """Compute the mean loss per token over packs, without gradients."""
     import torch
 
     with torch.no_grad():
@@ -146,12 +145,12 @@ def training_step(
     optimiser: Any,
     rate: float,
 ) -> float:
-    """Take one step on a batch; give its loss."""
+    """Take one optimiser step on a batch; return its mean loss per token."""
     import torch
 
-    learnt, total = sum(pack.weight for pack in batch), 0.0
+    weight_sum, total = sum(pack.weight for pack in batch), 0.0
     for pack in batch:
-        loss = pack_loss(model, pack) / learnt
+        loss = pack_loss(model, pack) / weight_sum
         loss.backward()
         total += loss.item()
     for master, weight in zip(masters, weights, strict=True):
@@ -165,28 +164,28 @@ def training_step(
 
 
 def lr_schedule(step: int, steps: int) -> float:
-    """Give the share of the learning rate at a step: up over a twentieth, then down a half cosine to 5 %."""
-    warm = max(1, steps // 20)
-    return min((step + 1) / warm, 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+    """Return the learning-rate factor at a step: linear warm-up over 5 % of all, half cosine down to 5 %."""
+    warmup = max(1, steps // 20)
+    return min((step + 1) / warmup, 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / steps)))
 
 
-def _steps(train: Sequence[Pack], recipe: TrainingConfig, epoch: int) -> Iterator[list[Pack]]:
-    """Give an epoch's steps: packs in an order of their own, about `recipe.batch` examples each."""
-    order = list(train)
-    random.Random(f"{recipe.seed} epoch {epoch}").shuffle(order)
+def _epoch_batches(train: Sequence[Pack], config: TrainingConfig, epoch: int) -> Iterator[list[Pack]]:
+    """Yield the batches of an epoch: shuffled packs, at least `config.batch` examples each but the last."""
+    shuffled = list(train)
+    random.Random(f"{config.seed} epoch {epoch}").shuffle(shuffled)
     batch: list[Pack] = []
-    for pack in order:
+    for pack in shuffled:
         batch.append(pack)
-        if sum(pack.examples for pack in batch) >= recipe.batch:
+        if sum(pack.examples for pack in batch) >= config.batch:
             yield batch
             batch = []
     if batch:
         yield batch
 
 
-def _batches(train: Sequence[Pack], recipe: TrainingConfig) -> Iterator[list[Pack]]:
+def _all_batches(train: Sequence[Pack], config: TrainingConfig) -> Iterator[list[Pack]]:
     for epoch in count():
-        yield from _steps(train, recipe, epoch)
+        yield from _epoch_batches(train, config, epoch)
 
 
 def _copy(masters: Sequence[Any], weights: Sequence[Any]) -> None:
@@ -198,60 +197,66 @@ def _copy(masters: Sequence[Any], weights: Sequence[Any]) -> None:
 
 
 @dataclass(frozen=True)
-class _Done:
-    """How far a training has come."""
+class _Progress:
+    """The progress of a training run; checkpoints store its fields under these names."""
 
     step: int = 0
     tokens: int = 0
     seconds: float = 0.0
-    best: float | None = None
-    without: int = 0
+    best: float | None = None  # validation loss
+    without: int = 0  # validations since the best one
 
 
 def save_checkpoint(
-    folder: Path, masters: Sequence[Any], optimiser: Any, recipe: TrainingConfig, done: _Done
+    folder: Path, masters: Sequence[Any], optimiser: Any, config: TrainingConfig, progress: _Progress
 ) -> None:
-    """Write a checkpoint, whole or not at all; tensors and JSON, nothing that runs when it is read."""
+    """Write a checkpoint atomically; it is tensors and JSON, so loading it runs no code."""
     from safetensors.torch import save_file
 
     tensors: dict[str, Any] = {}
     for i, master in enumerate(masters):
         state = optimiser.state[master]
         tensors |= {f"{i}": master, f"{i}.mean": state["exp_avg"], f"{i}.square": state["exp_avg_sq"]}
-    about = {"recipe": json.dumps(asdict(recipe)), "done": json.dumps(asdict(done))}
+    metadata = {"recipe": json.dumps(asdict(config)), "done": json.dumps(asdict(progress))}
     with replacing(folder / CHECKPOINT) as staging:
-        save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, str(staging), about)
+        tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+        save_file(tensors, str(staging), metadata)
 
 
-def _resume(folder: Path, masters: Sequence[Any], optimiser: Any, recipe: TrainingConfig) -> _Done:
-    """Take up the checkpoint in the folder, if it is of this recipe."""
+def load_checkpoint(
+    folder: Path, masters: Sequence[Any], optimiser: Any, config: TrainingConfig
+) -> _Progress:
+    """Restore weights and optimiser from the folder's checkpoint; a new _Progress if there is none to use.
+
+    A checkpoint of another config is ignored. Log lines after the checkpoint are removed.
+    """
     import torch
     from safetensors import SafetensorError, safe_open
 
     path = folder / CHECKPOINT
     if not path.exists():
-        return _Done()
+        return _Progress()
     try:
         with safe_open(str(path), framework="pt") as file, torch.no_grad():
-            about = file.metadata() or {}
-            if json.loads(about.get("recipe", "{}")) != asdict(recipe):
-                return _Done()
-            done = _Done(**json.loads(about["done"]))
+            metadata = file.metadata() or {}
+            if json.loads(metadata.get("recipe", "{}")) != asdict(config):
+                return _Progress()
+            progress = _Progress(**json.loads(metadata["done"]))
             for i, master in enumerate(masters):
                 master.copy_(file.get_tensor(f"{i}"))
                 optimiser.state[master] = {
-                    "step": torch.tensor(float(done.step)),
+                    "step": torch.tensor(float(progress.step)),
                     "exp_avg": file.get_tensor(f"{i}.mean").to(master.device),
                     "exp_avg_sq": file.get_tensor(f"{i}.square").to(master.device),
                 }
     except (SafetensorError, OSError, ValueError, KeyError, TypeError):
-        return _Done()  # a damaged checkpoint costs its steps, nothing else
-    _trim_log(folder / LOG, done.step)
-    return done
+        return _Progress()  # a damaged checkpoint costs its steps, nothing else
+    _trim_log(folder / LOG, progress.step)
+    return progress
 
 
 def _trim_log(log: Path, step: int) -> None:
-    """Take the steps after the checkpoint out of the log: they will be taken again."""
+    """Remove the steps after the checkpoint from the log: they will be repeated."""
     if log.exists():
         lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
         log.write_text("".join(lines[:step]), encoding="utf-8")
