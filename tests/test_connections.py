@@ -1,4 +1,4 @@
-"""connections/*.yaml and the environment become promptflow connections that really call."""
+"""connections/*.yaml and the environment become promptflow connections that can be called."""
 
 from __future__ import annotations
 
@@ -34,20 +34,24 @@ ENV = {
 @pytest.mark.parametrize(
     "name", sorted(path.stem for path in CONNECTIONS.glob("*.yaml") if path.stem != "embedded")
 )
-def test_promptflow_takes_every_file_and_it_points_where_the_command_line_points(name: str) -> None:
+def test_promptflow_and_the_command_line_resolve_each_file_to_the_same_endpoint(name: str) -> None:
     connection = load_connection(CONNECTIONS / f"{name}.yaml", ENV)
     assert connection.name == name
-    ours, theirs = resolve_endpoint(f"{name}:m", env=ENV), promptflow_endpoint(connection, "m")
-    assert (theirs.base_url, theirs.kind, theirs.key) == (ours.base_url, ours.kind, ours.key)
-    assert (theirs.api_version, theirs.identity) == (ours.api_version, ours.identity)
-    assert KEY not in f"{theirs} {theirs!r}"
+    expected, endpoint = resolve_endpoint(f"{name}:m", env=ENV), promptflow_endpoint(connection, "m")
+    assert (endpoint.base_url, endpoint.kind, endpoint.key) == (
+        expected.base_url,
+        expected.kind,
+        expected.key,
+    )
+    assert (endpoint.api_version, endpoint.identity) == (expected.api_version, expected.identity)
+    assert KEY not in f"{endpoint} {endpoint!r}"
 
 
-def test_a_connection_called_embedded_is_an_address_like_any_other() -> None:
+def test_a_connection_named_embedded_is_an_ordinary_endpoint() -> None:
     connection = load_connection(CONNECTIONS / "embedded.yaml", ENV)
     endpoint = promptflow_endpoint(connection, "m")
     assert (endpoint.base_url, endpoint.kind) == (EMBEDDED_URL, "compatible")
-    assert not endpoint.constrained, "what it is asked with is decided by its model"
+    assert not endpoint.constrained, "only the name of the model decides this"
     assert promptflow_endpoint(connection, TEACHER_MODEL).constrained
 
 
@@ -65,7 +69,7 @@ def test_azure_without_a_key_signs_in_to_entra_id() -> None:
     assert promptflow_endpoint(connection, "gpt").key == ""
 
 
-def test_a_nodes_connection_is_called() -> None:
+def test_the_connection_of_a_node_can_be_called() -> None:
     with scripted_endpoint(key=KEY) as server:
         for connection, model in (
             (OpenAIConnection(api_key=KEY, base_url=server.url, name="any"), "m"),
@@ -86,7 +90,7 @@ async def ask(endpoint: Endpoint) -> Reply:
         return await client.ask([{"role": "user", "content": content}], max_tokens=100)
 
 
-def test_a_connection_that_cannot_serve_is_one_line() -> None:
+def test_rejects_an_unusable_connection_in_one_line() -> None:
     with pytest.raises(UserError, match="serves no model"):
         promptflow_endpoint(SerpConnection(api_key=KEY, name="search"), "m")
     with pytest.raises(UserError, match="needs a model"):
@@ -97,20 +101,20 @@ def test_a_connection_that_cannot_serve_is_one_line() -> None:
         promptflow_endpoint(CustomConnection(secrets={"api_key": KEY}, configs={}, name="any"), "m")
 
 
-def test_what_promptflow_does_not_take_is_said_without_the_key(tmp_path: Path) -> None:
+def test_a_connection_that_promptflow_rejects_is_reported_without_the_key(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text(
         "name: bad\ntype: serverless\napi_key: ${env:OPENAI_API_KEY}\n", encoding="utf-8"
     )
-    with pytest.raises(UserError, match="not a connection promptflow accepts") as refused:
+    with pytest.raises(UserError, match="not a connection promptflow accepts") as error:
         load_connection(tmp_path / "bad.yaml", ENV)
-    assert KEY not in str(refused.value)
-    assert "\n" not in str(refused.value)
+    assert KEY not in str(error.value)
+    assert "\n" not in str(error.value)
 
 
-def test_a_named_connection_needs_its_variables_before_anything_is_made() -> None:
+def test_a_missing_variable_of_a_named_connection_raises_before_anything_is_created() -> None:
     with pytest.raises(UserError, match="openai needs OPENAI_API_KEY"):
         create_connections(["embedded", "openai"], {})
-    with pytest.raises(UserError, match="known are azure_openai"):
+    with pytest.raises(UserError, match="known connections: azure_openai"):
         create_connections(["nobody"], {})
 
 
@@ -130,7 +134,7 @@ except UserError as error:
 
 
 def create(home: Path, keyring: str) -> object:
-    """Run `create_connections` in a process with a home and a keyring of its own."""
+    """Run `create_connections` in a process with its own home directory and keyring."""
     env = {**os.environ, "HOME": str(home), "PF_HOME_DIRECTORY": str(home / ".promptflow"),
            "PYTHON_KEYRING_BACKEND": keyring}  # fmt: skip
     (home / ".promptflow").mkdir()
@@ -143,8 +147,8 @@ def create(home: Path, keyring: str) -> object:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_promptflow_stores_what_is_created_and_gives_it_back(tmp_path: Path) -> None:
-    first, again, key_is_back, shown, nobody = create(tmp_path, "keyring.backends.null.Keyring")  # type: ignore[misc]
+def test_promptflow_stores_and_returns_created_connections(tmp_path: Path) -> None:
+    first, again, key_matches, shown, unknown = create(tmp_path, "keyring.backends.null.Keyring")  # type: ignore[misc]
     assert [(name, status.split(":")[0]) for name, status in first] == [
         ("azure_openai", "created"),
         ("compatible", "skipped"),
@@ -154,11 +158,11 @@ def test_promptflow_stores_what_is_created_and_gives_it_back(tmp_path: Path) -> 
     ]
     assert "COMPATIBLE_API_KEY and COMPATIBLE_BASE_URL" in dict(first)["compatible"]
     assert again == [["openai", "updated"]]
-    assert key_is_back
+    assert key_matches
     assert shown == "openai (gpt at https://api.openai.com/v1)"
-    assert nobody is None
+    assert unknown is None
 
 
-def test_a_machine_without_keyring_is_told_what_to_install(tmp_path: Path) -> None:
-    said = create(tmp_path, "keyring.backends.fail.Keyring")
-    assert "pip install keyrings.alt" in str(said)
+def test_without_a_keyring_the_error_names_the_package_to_install(tmp_path: Path) -> None:
+    message = create(tmp_path, "keyring.backends.fail.Keyring")
+    assert "pip install keyrings.alt" in str(message)

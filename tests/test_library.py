@@ -1,4 +1,4 @@
-"""The library as others import it."""
+"""Imports of the library: their direction, their cost, and the public names."""
 
 from __future__ import annotations
 
@@ -16,43 +16,43 @@ ROOT = Path(__file__).parent.parent
 LIBRARY = ROOT / "tools" / "raft"
 
 
-# An import points up this list, or stays in its folder: nothing in a folder knows one that comes later.
-FLOORS = ("", "text", "models", "ingest", "dataset", "rag", "generate", "finetune", "evaluate")
+# A folder may import only from itself and from the layers before it in this list.
+LAYERS = ("", "text", "models", "ingest", "dataset", "rag", "generate", "finetune", "evaluate")
 
 
 def imported_modules(file: Path) -> Iterator[tuple[str, ...]]:
-    """Yield the parts, below tools.raft, of every module that a file of the library imports, wherever in it."""
+    """Yield the path below tools.raft, in parts, of each library module that a file imports anywhere in its code."""
     package = file.relative_to(LIBRARY).parts[:-1]
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.level:
-            above = package[: len(package) - node.level + 1]
+            parent = package[: len(package) - node.level + 1]
             module = tuple(node.module.split(".")) if node.module else ()
             for alias in node.names:
-                named = (*above, *module, alias.name)
-                is_module = (LIBRARY.joinpath(*named)).with_suffix(".py").exists()
-                yield named if is_module else (*above, *module)
+                path = (*parent, *module, alias.name)
+                is_module = (LIBRARY.joinpath(*path)).with_suffix(".py").exists()
+                yield path if is_module else (*parent, *module)
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tools."):
             yield tuple(node.module.split("."))[2:]  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("floor", FLOORS)
-def test_imports_between_folders_point_one_way(floor: str) -> None:
-    files = sorted((LIBRARY / floor).rglob("*.py")) if floor else sorted(LIBRARY.glob("*.py"))
+@pytest.mark.parametrize("layer", LAYERS)
+def test_imports_between_folders_follow_the_layers(layer: str) -> None:
+    files = sorted((LIBRARY / layer).rglob("*.py")) if layer else sorted(LIBRARY.glob("*.py"))
     assert files
-    upward = {
+    violations = {
         f"{file.relative_to(LIBRARY)} imports {'.'.join(parts)}"
         for file in files
         for parts in imported_modules(file)
-        if FLOORS.index(parts[0] if len(parts) > 1 or parts[0] in FLOORS else "") > FLOORS.index(floor)
+        if LAYERS.index(parts[0] if len(parts) > 1 or parts[0] in LAYERS else "") > LAYERS.index(layer)
     }
-    assert not upward
+    assert not violations
 
 
-def test_every_folder_has_its_floor() -> None:
-    assert {path.parent.name for path in LIBRARY.glob("*/__init__.py")} == set(FLOORS) - {""}
+def test_every_folder_is_a_layer() -> None:
+    assert {path.parent.name for path in LIBRARY.glob("*/__init__.py")} == set(LAYERS) - {""}
 
 
-def test_no_import_goes_in_a_circle() -> None:
+def test_there_are_no_circular_imports() -> None:
     graph: dict[tuple[str, ...], set[tuple[str, ...]]] = {}
     for file in LIBRARY.rglob("*.py"):
         graph[file.relative_to(LIBRARY).with_suffix("").parts] = set(imported_modules(file))
@@ -69,7 +69,7 @@ def test_no_import_goes_in_a_circle() -> None:
         visit(module, ())
 
 
-def test_a_fresh_process_that_imports_all_of_it_loads_no_promptflow() -> None:
+def test_importing_the_whole_library_does_not_load_promptflow() -> None:
     script = (
         "import importlib, pkgutil, sys, tools.raft as library\n"
         "modules = [each.name for each in pkgutil.walk_packages(library.__path__, 'tools.raft.')]\n"
@@ -85,12 +85,12 @@ def test_a_fresh_process_that_imports_all_of_it_loads_no_promptflow() -> None:
     assert loaded == "[]"
 
 
-def test_every_name_it_promises_is_there() -> None:
+def test_every_public_name_exists() -> None:
     for name in tools.raft.__all__:
         assert getattr(tools.raft, name) is not None
 
 
-def test_importing_it_imports_nothing_heavy() -> None:
+def test_importing_the_library_loads_no_heavy_package() -> None:
     script = (
         "import sys; from tools.raft import Client, DatasetSettings, build_dataset, collect_chunks, run_job;"
         "print([name for name in ('torch', 'openai', 'numpy', 'pyarrow', 'jinja2', 'faiss') if name in sys.modules])"

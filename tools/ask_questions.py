@@ -22,6 +22,6 @@ async def ask_questions(
     questions: int,
     seed: int,
 ) -> list:
-    """Ask for questions that the chunk answers; returns drafts without answers."""
+    """Ask the model for questions that the chunk answers; return drafts without answers."""
     async with node_client(connection, model) as client:
         return await draft.ask_questions(chunk, client, n=questions, seed=seed)

@@ -9,6 +9,6 @@ from tools.raft.generate import assemble
 def assemble_records(
     chunk: dict, drafts: list, distractors: dict, p: float, no_oracle: str, seed: int
 ) -> list:
-    """Assemble one record for each draft, the oracle among its documents with probability p."""
+    """Assemble one record per draft, with the oracle among its documents with probability p."""
     drawn, split = distractors["drawn"], distractors["split"]
     return assemble.assemble_records(drafts, chunk, drawn, p=p, seed=seed, split=split, no_oracle=no_oracle)

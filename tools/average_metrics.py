@@ -1,4 +1,4 @@
-"""Node: the scores of all answers → metrics of the run."""
+"""Node: the scores of all answers → the metrics of the run."""
 
 from promptflow.core import log_metric, tool
 
@@ -7,7 +7,7 @@ from tools.raft.evaluate.metrics import average_metrics as average
 
 @tool
 def average_metrics(scores: list, lines: list) -> dict:
-    """Average and log each metric, with how many answers have it and how many miss it."""
+    """Average and log each metric, with the number of answers that have it and that miss it."""
     metrics = average(scores, max(lines, default=0))
     for name, value in metrics.items():
         log_metric(name, value)

@@ -1,4 +1,4 @@
-"""Node: the scores of all questions → metrics of the run."""
+"""Node: the scores of all questions → the metrics of the run."""
 
 from promptflow.core import log_metric, tool
 
@@ -7,7 +7,7 @@ from tools.raft.evaluate.retrieval_metrics import average_scores as average
 
 @tool
 def average_scores(scores: list, lines: list) -> dict:
-    """Average over the questions and log each metric; lines that failed count as missing."""
+    """Average each metric over the questions and log it; failed lines count as missing."""
     metrics = average(scores, max(lines, default=0))
     for name, value in metrics.items():
         log_metric(name, value)

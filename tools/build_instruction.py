@@ -1,4 +1,4 @@
-"""Node: retrieved documents and a question → the text a model reads, as in the training rows."""
+"""Node: retrieved documents and a question → the instruction, in the form of the training rows."""
 
 from promptflow.core import tool
 
@@ -7,5 +7,5 @@ from tools.raft.rag import answer
 
 @tool
 def build_instruction(documents: list, question: str) -> str:
-    """Put each document between its tags and the question below them; no text gets out of its place."""
+    """Wrap each document in its tags, with the question below; all text is sanitized."""
     return answer.build_instruction(documents, question)

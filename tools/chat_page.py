@@ -1,6 +1,6 @@
-"""Mend the chat page of `pf flow serve`: promptflow 1.18.5 answers 400, for want of an import in its module.
+"""Fix the chat page of `pf flow serve`: promptflow 1.18.5 answers 400, as its module does not import `os`.
 
-Imported by a node, it does so in whatever serves the flow, and nothing anywhere else.
+A node imports this module, so the fix applies wherever the flow is served; elsewhere it does nothing.
 """
 
 import os

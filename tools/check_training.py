@@ -1,4 +1,4 @@
-"""Node: a dataset and settings → the spec of a training, after every check."""
+"""Node: a dataset and settings → a checked fine-tuning spec."""
 
 from pathlib import Path
 
@@ -12,9 +12,9 @@ from tools.raft.finetune.job import open_backend, spec_fields
 def check_training(
     dataset: str, backend: str, model: str, api: str, epochs: float, learning_rate: float, batch_size: int
 ) -> dict:
-    """Check that the backend can train on the dataset; a rate or size of 0 leaves it to the backend."""
+    """Check that the backend can train on the dataset; a rate or batch size of 0 is the backend's default."""
     spec = FineTuneSpec(
-        dataset=Path(__file__).parent.parent / dataset,  # below the flow's folder, unless it is absolute
+        dataset=Path(__file__).parent.parent / dataset,  # relative to the flow's folder, unless absolute
         model=model,
         api=api,
         epochs=epochs,

@@ -1,4 +1,4 @@
-"""Node: names of metrics → which are wanted, and whether a judge is."""
+"""Node: names of metrics → which metrics are selected, and whether a judge is needed."""
 
 from promptflow.core import tool
 
@@ -7,5 +7,5 @@ from tools.raft.evaluate.metrics import choose_metrics as choose
 
 @tool
 def choose_metrics(select_metrics: str) -> dict:
-    """Read the names: `all` that need no judge, `judge` for all that do, or single ones."""
+    """Parse the names: `all` selects those that need no judge, `judge` those that do, a name only itself."""
     return choose(select_metrics)

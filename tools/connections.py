@@ -1,4 +1,4 @@
-"""Where the library meets promptflow's connections: create them, and call what they point at."""
+"""The bridge to promptflow's connections: create them, and resolve them to endpoints of the library."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from tools.raft.models.endpoint import (
     read_connection,
 )
 
-# Of the variables in connections/, the only one that may stay empty: Entra ID takes its place.
+# The only variable in connections/ that may be left empty: Entra ID is used instead.
 OPTIONAL = "AZURE_OPENAI_API_KEY"
 
 
 def create_connections(
     names: Iterable[str] = (), env: Mapping[str, str] | None = None, *, directory: Path = CONNECTIONS
 ) -> list[tuple[str, str]]:
-    """Create or update promptflow connections from the YAML files, their variables filled in.
+    """Create or update promptflow connections from the YAML files, with their variables filled in.
 
-    With names, those, and a missing variable is a UserError before anything is created; without,
-    all whose variables are set. Returns (name, status), status being "created", "updated" or
-    "skipped: …". Raises UserError too where the system has no keyring.
+    If names are given, create those; a missing variable raises UserError before anything is created.
+    Otherwise create all whose variables are set. Return (name, status) pairs, the status being "created",
+    "updated" or "skipped: …". Raise UserError also if the system has no keyring.
     """
     env = environment(directory.parent) if env is None else env
-    wanted = list(names)
+    requested = list(names)
     files = {path.stem: path for path in sorted(directory.glob("*.yaml"))}
-    if unknown := [name for name in wanted if name not in files]:
-        raise UserError(f"there is no {directory / unknown[0]}.yaml: known are {', '.join(files)}")
+    if unknown := [name for name in requested if name not in files]:
+        raise UserError(f"there is no {directory / unknown[0]}.yaml; known connections: {', '.join(files)}")
     ready: dict[str, Any] = {}
     skipped: dict[str, str] = {}
-    for name in wanted or files:
+    for name in requested or files:
         try:
             ready[name] = load_connection(files[name], env)
         except UserError as error:
-            if wanted:
+            if requested:
                 raise
             skipped[name] = f"skipped: {error}"
 
@@ -53,7 +53,7 @@ def create_connections(
     client = PFClient()
     known = {connection.name for connection in client.connections.list(all_results=True)}
     statuses = []
-    for name in wanted or files:
+    for name in requested or files:
         if name in skipped:
             statuses.append((name, skipped[name]))
             continue
@@ -61,25 +61,25 @@ def create_connections(
             client.connections.create_or_update(ready[name])
         except StoreConnectionEncryptionKeyError:
             raise UserError(
-                "this machine has no keyring, where promptflow keeps the key to its connections: "
-                "`pip install keyrings.alt`, then try again"
+                "this machine has no keyring, which promptflow needs to encrypt its connections: "
+                "run `pip install keyrings.alt` and try again"
             ) from None
         statuses.append((name, "updated" if ready[name].name in known else "created"))
     return statuses
 
 
 def load_connection(file: Path, env: Mapping[str, str]) -> Any:
-    """Read a connection's YAML into a promptflow connection, its variables filled in.
+    """Load a promptflow connection from its YAML file, with its variables filled in.
 
-    Raises UserError where a variable is not set or promptflow does not take the result.
+    Raise UserError if a variable is not set or promptflow does not accept the result.
     """
     fields, missing = read_connection(file, env)
     if missing == [OPTIONAL]:
         fields = {**fields, "auth_mode": "meid_token"}
         del fields["api_key"]
-    elif lacking := sorted({name for name in missing if name != OPTIONAL}):
+    elif required := sorted({name for name in missing if name != OPTIONAL}):
         raise UserError(
-            f"{file.stem} needs {' and '.join(lacking)} in the environment or in .env (see .env.example)"
+            f"{file.stem} needs {' and '.join(required)} in the environment or in .env (see .env.example)"
         )
     from promptflow._sdk.entities._connection import _Connection
 
@@ -98,17 +98,17 @@ def _secrets(fields: Mapping[str, Any]) -> list[str]:
 
 
 def promptflow_endpoint(connection: Any, model: str = "") -> Endpoint:
-    """Say where a promptflow connection points, given the object a node gets, or its name.
+    """Resolve a promptflow connection, given as the object a node receives or by name, to an endpoint.
 
-    Takes AzureOpenAI, OpenAI, Serverless and Custom connections (a custom one with `base_url` or
-    `api_base`, perhaps `model`, in its configs and `api_key` in its secrets). Raises UserError for
-    others, and where no model is named.
+    AzureOpenAI, OpenAI, Serverless and Custom connections are supported; a custom one has `base_url` or
+    `api_base` and optionally `model` in its configs, and `api_key` in its secrets. Raise UserError for
+    any other type, and if no model is given.
     """
     if isinstance(connection, str):
         found = lookup(connection, model)
         if found is None:
             raise UserError(
-                f"promptflow has no connection {connection!r}: make it with `python -m tools connect`"
+                f"promptflow has no connection {connection!r}: create it with `python -m tools connect`"
             )
         return found
     name = connection.name or "connection"
@@ -120,12 +120,12 @@ def promptflow_endpoint(connection: Any, model: str = "") -> Endpoint:
     kind = kind_of(connection.type, flat, name)
     endpoint = from_fields(name, flat, kind, model=model, key_from=f"connection {name}")
     if not endpoint.model:
-        raise UserError(f"connection {name} needs a model: name it in the flow's inputs")
+        raise UserError(f"connection {name} needs a model: set it in the inputs of the node")
     return endpoint
 
 
 def lookup(name: str, model: str) -> Endpoint | None:
-    """Find a connection among promptflow's own, for `resolve_endpoint`; None where there is none."""
+    """Look up a connection stored in promptflow, for `resolve_endpoint`; return None if there is none."""
     from promptflow._sdk._errors import ConnectionNotFoundError
     from promptflow.client import PFClient
 
@@ -139,5 +139,5 @@ def lookup(name: str, model: str) -> Endpoint | None:
 
 
 def node_client(connection: Any, model: str) -> Client:
-    """Make the client of one node of a flow; its replies are kept where RAFT_CACHE_DIR says, if anywhere."""
+    """Build the client of a node; its replies are cached in RAFT_CACHE_DIR, if that is set."""
     return Client(promptflow_endpoint(connection, model), cache_dir=cache_directory(None))

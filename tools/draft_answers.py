@@ -1,4 +1,4 @@
-"""Node: questions → chain-of-thought answers from their oracle chunk."""
+"""Node: questions → chain-of-thought answers from the oracle chunk."""
 
 from typing import Union
 
@@ -22,7 +22,7 @@ async def draft_answers(
     drafts: list,
     seed: int,
 ) -> list:
-    """Answer every question that passes its checks; the answers are not verified yet."""
+    """Draft an answer to every question that passes its checks; the answers are not verified yet."""
     async with node_client(connection, model) as client:
         await draft.draft_answers(drafts, chunk, client, seed=seed)
         return drafts

@@ -1,4 +1,4 @@
-"""Node: verified questions → k + 1 distractors for each, out of the corpus."""
+"""Node: verified questions → k + 1 distractors from the corpus for each."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from tools.raft.generate.distractors import open_distractors
 def draw_distractors(
     chunk: dict, drafts: list, chunks_file: str, distractors: int, negatives: str, seed: int
 ) -> dict:
-    """Draw distractors for each draft; gives the chunk's split and, for each draft, a list of chunks."""
-    file = Path(__file__).parent.parent / chunks_file  # below the flow's folder, unless it is absolute
+    """Draw distractors for each draft; return the chunk's split and one list of chunks per draft."""
+    file = Path(__file__).parent.parent / chunks_file  # relative to the flow's folder, unless absolute
     corpus = open_distractors(file, distractors=distractors, negatives=negatives, seed=seed)
     return {"split": corpus.split_of(chunk), "drawn": corpus.draw(drafts, chunk, k=distractors, seed=seed)}

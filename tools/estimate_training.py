@@ -1,4 +1,4 @@
-"""Node: the spec of a training → tokens trained, dollars, and what these rest on."""
+"""Node: a fine-tuning spec → tokens trained, cost in dollars, and the basis of the estimate."""
 
 from pathlib import Path
 
@@ -10,6 +10,6 @@ from tools.raft.finetune.job import open_backend
 
 @tool
 def estimate_training(spec: dict, backend: str) -> dict:
-    """Estimate what a training takes; dollars is null where no price is known."""
-    wanted = FineTuneSpec(**{**spec, "dataset": Path(spec["dataset"])})
-    return open_backend(backend, wanted.model, wanted.dataset).estimate(wanted)._asdict()
+    """Estimate the tokens and the cost of the training; dollars is null if no price is known."""
+    parsed = FineTuneSpec(**{**spec, "dataset": Path(spec["dataset"])})
+    return open_backend(backend, parsed.model, parsed.dataset).estimate(parsed)._asdict()

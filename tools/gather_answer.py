@@ -1,4 +1,4 @@
-"""Node: the inputs of the flow → the answer and what is known of its question."""
+"""Node: the inputs of the flow → the answer, and the gold data of its question."""
 
 from promptflow.core import tool
 
@@ -18,10 +18,10 @@ def gather_answer(
     relevant: list,
     language: str,
 ) -> dict:
-    """Put them into the shape that scores are made from; documents that are not given are not known."""
+    """Arrange the inputs as scoring expects them; an empty list of documents means that they are unknown."""
     row = {"question": question, "answer": answer, "reasoning": reasoning, "citations": citations}
     row |= {"answered": answered, "note": note, "documents": documents or None, "error": ""}
-    known = {"question": question, "relevant": relevant, "language": language, "answerable": answerable}
+    gold_row = {"question": question, "relevant": relevant, "language": language, "answerable": answerable}
     if golds or gold or not answerable:
-        known["answers"] = golds or [gold]
-    return {"row": row, "gold": known}
+        gold_row["answers"] = golds or [gold]
+    return {"row": row, "gold": gold_row}

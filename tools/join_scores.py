@@ -1,13 +1,13 @@
-"""Node: scores of several nodes → the chosen ones together."""
+"""Node: the scores of several nodes → those that were chosen."""
 
 from promptflow.core import tool
 
 
 @tool
 def join_scores(scores: dict, similarity: dict, verdicts: dict, chosen: dict) -> dict:
-    """Join them, and hand on what the judge said; a node that was left out has nothing to add."""
-    told = {f"judge_{name}": verdict["score"] for name, verdict in (verdicts or {}).items()}
-    joined = {**scores, **(similarity or {}), **told}
+    """Join the chosen scores and pass on the judge's verdicts; a skipped node contributes nothing."""
+    judged = {f"judge_{name}": verdict["score"] for name, verdict in (verdicts or {}).items()}
+    joined = {**scores, **(similarity or {}), **judged}
     return {
         "scores": {name: value for name, value in joined.items() if chosen[name]},
         "verdicts": verdicts or {},

@@ -1,4 +1,4 @@
-"""Node: an answer → a judge's scores, 1 to 5."""
+"""Node: an answer → the judge's scores, 1 to 5."""
 
 from typing import Union
 
@@ -24,10 +24,10 @@ async def judge_answer(
     gold: dict,
     chosen: dict,
 ) -> dict:
-    """Have the chosen judgements made; a score that cannot be read is missing, and `error` says why."""
+    """Ask the judge for the chosen judgements; a score that cannot be read is null, `error` says why."""
     async with node_client(connection, model) as client:
         verdicts = await judge_answers([answer], [read_gold(gold)], client, names=chosen_judgements(chosen))
     return {
-        name: {"score": told.score, "said": told.said, "error": told.error}
-        for name, told in verdicts[0].items()
+        name: {"score": verdict.score, "said": verdict.said, "error": verdict.error}
+        for name, verdict in verdicts[0].items()
     }

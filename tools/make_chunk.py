@@ -1,4 +1,4 @@
-"""Node: the inputs of one line → a chunk, its text made safe."""
+"""Node: the inputs of one line → a chunk with sanitized text."""
 
 from promptflow.core import tool
 
@@ -7,5 +7,5 @@ from tools.raft.ingest.chunks import make_chunk as make
 
 @tool
 def make_chunk(id: str, text: str, title: str, source: str, page: int, kind: str) -> dict:
-    """Make a chunk out of its parts; page 0 stands for a document without pages."""
+    """Build a chunk from its parts; page 0 stands for a document without pages."""
     return make(text, title=title, source=source, page=page or None, kind=kind, id=id)

@@ -1,4 +1,4 @@
-"""Node: the model's reply → final answer, reasoning, and quotes with their places."""
+"""Node: the model's reply → final answer, reasoning, and citations with their positions."""
 
 from promptflow.core import tool
 
@@ -7,9 +7,9 @@ from tools.raft.rag import citations
 
 @tool
 def read_reply(text: object, documents: list) -> dict:
-    """Parse a reply and look up its quotes; `reply` is the answer with its sources, for people.
+    """Parse a reply and look up its quotes; `reply` is the answer with its sources, for display.
 
-    Of a reply that is still being streamed only `reply` is given, piece by piece with the sources last.
+    If the reply is being streamed, only `reply` is set: a stream of pieces, with the sources last.
     """
     if text is None or isinstance(text, str):
         answer = citations.read_reply(text or "", documents)

@@ -1,4 +1,4 @@
-"""Node: a question and the turns before it → what to search for, and what to ask."""
+"""Node: a question and the previous turns → the search query, and the question to ask."""
 
 from promptflow.core import tool
 
@@ -8,5 +8,5 @@ from tools.raft.rag import follow_up
 
 @tool
 def resolve_question(question: str, chat_history: list) -> dict:
-    """Make a follow-up question self-contained; returns "query" and "question", both sanitized."""
+    """Make a follow-up question self-contained; return "query" and "question", both sanitized."""
     return follow_up.resolve_question(question, chat_history or [])._asdict()

@@ -1,4 +1,4 @@
-"""Node: an answer and what is known of its question → scores that need no model."""
+"""Node: an answer and its gold data → the scores that need no model."""
 
 from promptflow.core import tool
 
@@ -7,5 +7,5 @@ from tools.raft.evaluate.score import read_gold, score_answer as score
 
 @tool
 def score_answer(answer: dict, gold: dict) -> dict:
-    """Score one answer: exact match, F1, form, quotes, citations, refusals, lengths."""
+    """Score one answer: exact match, F1, format, quotes, citations, refusals, lengths."""
     return score(answer, read_gold(gold))

@@ -1,4 +1,4 @@
-"""Node: hits and what is relevant → recall, reciprocal rank and nDCG of one question."""
+"""Node: hits and relevant chunks → recall, reciprocal rank and nDCG of one question."""
 
 from promptflow.core import tool
 
@@ -7,5 +7,5 @@ from tools.raft.evaluate.retrieval_metrics import score_hits as score
 
 @tool
 def score_hits(hits: list, relevant: list, k: int) -> dict:
-    """Score the hits of one question; empty where nothing is known to be relevant."""
+    """Score the hits of one question; return an empty dict if nothing is known to be relevant."""
     return score(hits, relevant, k)

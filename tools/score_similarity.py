@@ -1,4 +1,4 @@
-"""Node: an answer and its gold answers → how similar they are in meaning."""
+"""Node: an answer and its gold answers → their semantic similarity."""
 
 from promptflow.core import ToolProvider, tool
 
@@ -8,7 +8,7 @@ from tools.raft.models.embed_endpoint import open_embedder
 
 
 class ScoreSimilarity(ToolProvider):
-    """Holds the embedding model, loaded with the first answer: the embedded default where none is named."""
+    """Hold the embedding model, which is loaded with the first answer; by default the embedded one."""
 
     def __init__(self, embedding_model: str = "") -> None:
         super().__init__()
@@ -16,6 +16,8 @@ class ScoreSimilarity(ToolProvider):
 
     @tool
     def score(self, answer: dict, gold: dict) -> dict:
-        """Compute the cosine with the closest gold answer; nothing where no gold answer is known."""
-        known = read_gold(gold)
-        return {"similarity": score_similarity([answer], [known], self._embedder)[0]} if known.answers else {}
+        """Compute the cosine similarity with the closest gold answer; empty if no gold answer is known."""
+        parsed = read_gold(gold)
+        if not parsed.answers:
+            return {}
+        return {"similarity": score_similarity([answer], [parsed], self._embedder)[0]}

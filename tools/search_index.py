@@ -1,4 +1,4 @@
-"""Node: a question → the chunks that match it best, with scores and sources."""
+"""Node: a question → the best-matching chunks, with scores and sources."""
 
 from enum import Enum
 from pathlib import Path
@@ -10,7 +10,7 @@ from tools.raft.rag.index import open_index
 
 
 class Mode(str, Enum):
-    """By words, by meaning, or both fused by reciprocal ranks."""
+    """Lexical, dense, or both fused by reciprocal rank."""
 
     fused = "fused"
     dense = "dense"
@@ -18,15 +18,15 @@ class Mode(str, Enum):
 
 
 class SearchIndex(ToolProvider):
-    """Holds an index, opened once: before a batch forks its workers, and for all calls of an endpoint."""
+    """Hold an index, opened once: before a batch forks its workers, and for all calls of an endpoint."""
 
     def __init__(self, index: str) -> None:
         super().__init__()
-        folder = Path(__file__).parent.parent / index  # below the flow's folder, unless it is absolute
+        folder = Path(__file__).parent.parent / index  # relative to the flow's folder, unless absolute
         self._index = open_index(folder, lookup=lookup)
-        self._index.lexical  # noqa: B018  counted here once, and not in each worker
+        self._index.lexical  # noqa: B018  built here once, not in each worker
 
     @tool
     def search(self, question: str, k: int, mode: Mode = Mode.fused) -> list:
-        """Find the k chunks that match best, each with rank, score, id, text, title, source and page."""
+        """Return the k best-matching chunks, each with rank, score, id, text, title, source and page."""
         return self._index.search([question], k, getattr(mode, "value", mode))[0]

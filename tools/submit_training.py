@@ -1,4 +1,4 @@
-"""Node: the spec of a training and a yes → the record of its job."""
+"""Node: a fine-tuning spec and a confirmation → the record of the job."""
 
 from pathlib import Path
 
@@ -14,12 +14,12 @@ from tools.raft.finetune.job import open_backend, run_job
 def submit_training(
     spec: dict, estimate: dict, backend: str, connection: str, submit: bool, out: str, wait: bool = False
 ) -> dict:
-    """Submit, or look at what was submitted before; without `submit` nothing is sent."""
+    """Submit the job, or poll the one submitted before; if `submit` is false, send nothing."""
     if not submit:
         return {"state": "not submitted", "estimate": estimate}
-    if not Path(out).is_absolute():  # promptflow runs a copy of this folder, and throws it away
-        raise UserError("out: an absolute path, where the record of the job is kept")
-    wanted = FineTuneSpec(**{**spec, "dataset": Path(spec["dataset"])})
+    if not Path(out).is_absolute():  # promptflow runs a temporary copy of the flow's folder
+        raise UserError("out: must be an absolute path, where the record of the job is kept")
+    parsed = FineTuneSpec(**{**spec, "dataset": Path(spec["dataset"])})
     folder = Path(out)
-    service = open_backend(backend, wanted.model, folder, connection=connection, lookup=lookup)
-    return {**run_job(service, wanted, folder, wait=wait)}
+    service = open_backend(backend, parsed.model, folder, connection=connection, lookup=lookup)
+    return {**run_job(service, parsed, folder, wait=wait)}

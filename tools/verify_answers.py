@@ -1,4 +1,4 @@
-"""Node: answers → those that are verified, and those rejected with their reasons."""
+"""Node: drafted answers → those verified, and those rejected with their reasons."""
 
 from typing import Union
 
@@ -22,7 +22,7 @@ async def verify_answers(
     drafts: list,
     seed: int,
 ) -> dict:
-    """Verify every answer and try again what is rejected; returns lists "verified" and "rejected"."""
+    """Verify every answer and retry the rejected ones; return the lists "verified" and "rejected"."""
     async with node_client(connection, model) as client:
         await draft.verify_answers(drafts, chunk, client, seed=seed)
         return {

@@ -1,4 +1,4 @@
-"""Node: the request that is being served → whether its client asked for the reply piece by piece."""
+"""Node: the request being served → whether its client asked for a streamed reply."""
 
 import sys
 
@@ -7,9 +7,9 @@ from promptflow.core import tool
 
 @tool
 def wants_stream() -> bool:
-    """Tell it by `Accept: text/event-stream`; False wherever nothing is served, as in tests and batches.
+    """Return whether the request accepts `text/event-stream`; False outside serving, as in tests and batches.
 
-    promptflow itself turns streaming on only for a model's node that no other node reads.
+    promptflow itself turns on streaming only for an llm node whose output no other node reads.
     """
     flask = sys.modules.get("flask")
     if flask is None or not flask.has_request_context():

@@ -1,4 +1,4 @@
-"""The evaluation flow as promptflow runs it: scores of a line, averages of a batch, a judge only where asked."""
+"""The evaluation flow as promptflow runs it: scores per line, averages per batch, a judge only if chosen."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def merged(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def inputs(metrics: str) -> list[dict[str, Any]]:
-    known = yaml.safe_load((FLOW / "flow.dag.yaml").read_text(encoding="utf-8"))["inputs"]
-    given = [{name: line[name] for name in known if name in line} for line in LINES]
-    return [{**line, "gold": "", "select_metrics": metrics, "lines": len(LINES) + 2} for line in given]
+    names = yaml.safe_load((FLOW / "flow.dag.yaml").read_text(encoding="utf-8"))["inputs"]
+    mapped = [{name: line[name] for name in names if name in line} for line in LINES]
+    return [{**line, "gold": "", "select_metrics": metrics, "lines": len(LINES) + 2} for line in mapped]
 
 
-def executed(merged: Path, url: str, metrics: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def execute(merged: Path, url: str, metrics: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     from promptflow.executor import FlowExecutor
 
     connection = {
@@ -58,7 +58,7 @@ def executed(merged: Path, url: str, metrics: str) -> tuple[list[dict[str, Any]]
 
 def test_lines_are_scored_and_averaged_without_a_judge(merged: Path) -> None:
     with scripted_endpoint() as endpoint:
-        outputs, metrics = executed(merged, endpoint.url, FREE)
+        outputs, metrics = execute(merged, endpoint.url, FREE)
         assert endpoint.stats()["calls"] == 0
     assert outputs[0]["scores"] == {
         "exact_match": 1, "f1": 1, "quoted": 1, "quotes_verbatim": 1, "correct_citation": 1,
@@ -72,64 +72,64 @@ def test_lines_are_scored_and_averaged_without_a_judge(merged: Path) -> None:
     assert (metrics["answers"], metrics["answers.missing"]) == (8, 2)
 
 
-def test_a_judge_is_asked_where_it_is_wanted(merged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_judge_is_called_only_if_chosen(merged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with scripted_endpoint() as endpoint:
-        outputs, metrics = executed(merged, endpoint.url, "judge_groundedness, f1")
+        outputs, metrics = execute(merged, endpoint.url, "judge_groundedness, f1")
         assert endpoint.stats()["calls"] == len(LINES)
     assert outputs[0]["scores"].keys() == {"f1", "judge_groundedness"}
     assert outputs[0]["verdicts"]["groundedness"]["score"] in range(1, 6)
     assert metrics["judge_groundedness.n"] == len(LINES)
 
 
-def test_the_readme_names_every_metric() -> None:
+def test_the_readme_lists_every_metric() -> None:
     text = (FLOW / "README.md").read_text(encoding="utf-8")
-    told = {*METRICS} - {"prompt_tokens", "completion_tokens", "seconds"}  # of `compare`
-    assert all(f"`{name}`" in text for name in told)
+    names = {*METRICS} - {"prompt_tokens", "completion_tokens", "seconds"}  # only in `compare`
+    assert all(f"`{name}`" in text for name in names)
 
 
 def test_metrics_are_chosen_by_name() -> None:
-    everything = choose_metrics("all")
-    assert everything["f1"] and everything["similarity"] and not everything["judge"]
-    assert choose_metrics("") == everything
+    chosen = choose_metrics("all")
+    assert chosen["f1"] and chosen["similarity"] and not chosen["judge"]
+    assert choose_metrics("") == chosen
     judged = choose_metrics("judge")
     assert judged["judge"] and not judged["f1"]
     assert chosen_judgements(judged) == list(JUDGEMENTS)
     assert chosen_judgements(choose_metrics("f1,judge_fluency")) == ["fluency"]
-    with pytest.raises(UserError, match="no metric 'bleu'"):
+    with pytest.raises(UserError, match="unknown metric 'bleu'"):
         choose_metrics("f1, bleu")
 
 
-def test_averages_count_what_is_missing() -> None:
-    told = average_metrics([{"f1": 1.0}, {"f1": None, "quoted": None}, {"f1": 0.5}], lines=5)
-    assert (told["f1"], told["f1.n"], told["f1.missing"]) == (0.75, 2, 3)
-    assert "quoted" not in told
-    assert told["quoted.missing"] == 3
-    assert (told["answers"], told["answers.missing"]) == (3, 2)
+def test_averages_count_missing_scores() -> None:
+    metrics = average_metrics([{"f1": 1.0}, {"f1": None, "quoted": None}, {"f1": 0.5}], lines=5)
+    assert (metrics["f1"], metrics["f1.n"], metrics["f1.missing"]) == (0.75, 2, 3)
+    assert "quoted" not in metrics
+    assert metrics["quoted.missing"] == 3
+    assert (metrics["answers"], metrics["answers.missing"]) == (3, 2)
 
 
-def test_the_data_and_the_number_of_its_lines_agree() -> None:
+def test_run_yml_has_the_number_of_lines_of_the_data() -> None:
     run = yaml.safe_load((FLOW / "run.yml").read_text(encoding="utf-8"))
     assert run["column_mapping"]["lines"] == len(LINES)
 
 
-def test_every_held_out_question_has_every_field_that_the_readme_maps() -> None:
+def test_every_held_out_question_has_all_fields_mapped_in_the_readme() -> None:
     mapped = re.findall(r"\$\{data\.(\w+)\}", (FLOW / "README.md").read_text(encoding="utf-8"))
-    known = yaml.safe_load((FLOW / "flow.dag.yaml").read_text(encoding="utf-8"))["inputs"]
+    names = yaml.safe_load((FLOW / "flow.dag.yaml").read_text(encoding="utf-8"))["inputs"]
     assert {"question", "answers", "answerable", "relevant"} <= set(mapped)
-    assert set(re.findall(r"(\w+)=['\"]", (FLOW / "README.md").read_text(encoding="utf-8"))) <= set(known)
+    assert set(re.findall(r"(\w+)=['\"]", (FLOW / "README.md").read_text(encoding="utf-8"))) <= set(names)
     lines = (ROOT / "data" / "held_out.jsonl").read_text(encoding="utf-8").splitlines()
     assert [line for line in lines if not set(mapped) <= set(json.loads(line))] == []
 
 
-def test_the_editor_can_open_it() -> None:
+def test_the_flow_opens_in_the_editor() -> None:
     from promptflow.client import PFClient
 
-    found = PFClient().flows.validate(str(FLOW))
-    assert found.passed, found.error_messages
+    result = PFClient().flows.validate(str(FLOW))
+    assert result.passed, result.error_messages
     tools, problems = PFClient().flows._generate_tools_meta(FLOW)
     assert not problems
-    kept = json.loads((FLOW / ".promptflow" / "flow.tools.json").read_text(encoding="utf-8"))
-    assert tools["code"] == kept["code"], f"pf flow validate --source flows/{FLOW.name}, and commit"
-    assert "OpenAIConnection" in kept["code"]["tools/judge_answer.py"]["inputs"]["connection"]["type"]
+    stored = json.loads((FLOW / ".promptflow" / "flow.tools.json").read_text(encoding="utf-8"))
+    assert tools["code"] == stored["code"], f"run pf flow validate --source flows/{FLOW.name} and commit"
+    assert "OpenAIConnection" in stored["code"]["tools/judge_answer.py"]["inputs"]["connection"]["type"]
     flow = yaml.safe_load((FLOW / "flow.dag.yaml").read_text(encoding="utf-8"))
     assert all("type" in spec and "default" in spec for spec in flow["inputs"].values())

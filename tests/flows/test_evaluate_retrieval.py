@@ -1,4 +1,4 @@
-"""The retrieval flow as promptflow runs it, and the command line that makes its index."""
+"""The retrieval evaluation flow as promptflow runs it, and the verb that builds its index."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def merged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return merge_flow(FLOW, tmp_path_factory.mktemp("flow"))
 
 
-def test_the_flow_scores_lines_and_averages_them(merged: Path) -> None:
+def test_the_flow_scores_lines_and_averages_the_scores(merged: Path) -> None:
     from promptflow.executor import FlowExecutor
 
     executor = FlowExecutor.create(merged / "flow.dag.yaml", {})
@@ -42,18 +42,20 @@ def test_the_flow_scores_lines_and_averages_them(merged: Path) -> None:
     assert aggregated.metrics["recall@3"] >= 0.75
 
 
-def test_the_editor_is_told_what_the_nodes_take() -> None:
+def test_the_stored_tool_metadata_matches_the_nodes() -> None:
     from promptflow._core.tool_meta_generator import generate_tool_meta_dict_by_file
 
-    told = json.loads((FLOW / ".promptflow" / "flow.tools.json").read_text(encoding="utf-8"))["code"]
-    mode = told["tools/search_index.py"]["inputs"]["mode"]
+    stored = json.loads((FLOW / ".promptflow" / "flow.tools.json").read_text(encoding="utf-8"))["code"]
+    mode = stored["tools/search_index.py"]["inputs"]["mode"]
     assert mode == {"type": ["string"], "default": "fused", "enum": ["fused", "dense", "lexical"]}
-    for path, node in told.items():
-        now = generate_tool_meta_dict_by_file(str(ROOT / path), "python")
-        assert node["inputs"] == now["inputs"], f"{path} changed: pf flow validate --source {FLOW.name}"
+    for path, node in stored.items():
+        current = generate_tool_meta_dict_by_file(str(ROOT / path), "python")
+        assert node["inputs"] == current["inputs"], (
+            f"{path} changed: run pf flow validate --source {FLOW.name}"
+        )
 
 
-def test_the_data_and_the_number_of_its_lines_agree() -> None:
+def test_run_yml_has_the_number_of_lines_of_the_data() -> None:
     run = yaml.safe_load((FLOW / "run.yml").read_text(encoding="utf-8"))
     lines = (FLOW / run["data"]).read_text(encoding="utf-8").splitlines()
     assert run["column_mapping"]["lines"] == len(lines)
@@ -66,7 +68,7 @@ def index(*arguments: object) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-def test_the_command_line_builds_and_extends_an_index(tmp_path: Path) -> None:
+def test_the_verb_builds_and_extends_an_index(tmp_path: Path) -> None:
     documents = ROOT / "data" / "documents"
     done = index("--docs", documents / "caves.md", "--out", tmp_path, "--chunk-size", 160)
     assert done.returncode == 0, done.stderr
@@ -80,7 +82,7 @@ def test_the_command_line_builds_and_extends_an_index(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ([], "--docs PATH… or --chunks F.jsonl"),
         (["--chunks", "nowhere.jsonl"], "nowhere.jsonl"),
@@ -88,8 +90,8 @@ def test_the_command_line_builds_and_extends_an_index(tmp_path: Path) -> None:
         (["--docs", "data/documents/caves.md", "--embedding-model", "nobody:m"], "no connection 'nobody'"),
     ],
 )
-def test_a_mistake_is_one_line(tmp_path: Path, arguments: list[str], told: str) -> None:
+def test_a_user_error_is_one_line(tmp_path: Path, arguments: list[str], message: str) -> None:
     done = index(*arguments, "--out", tmp_path / "out")
     assert (done.returncode, done.stdout.strip()) == (1, "")
-    assert told in done.stderr
+    assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1

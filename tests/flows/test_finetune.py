@@ -1,4 +1,4 @@
-"""The flow finetune, run by promptflow itself, on its sample dataset and against a scripted service."""
+"""The finetune flow, run by promptflow, on its sample dataset and against a scripted service."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def load(folder: Path, connection: str = "openai") -> Any:
     return flow
 
 
-def test_on_its_defaults_it_estimates_and_sends_nothing(merged: Path) -> None:
+def test_by_default_the_flow_estimates_and_sends_nothing(merged: Path) -> None:
     result = load(merged)()
     assert result["estimate"]["tokens"] > 10_000 and 0 < result["estimate"]["dollars"] < 1
     assert result["job"]["state"] == "not submitted"
 
 
-def test_with_a_yes_it_submits_once_and_looks_again(merged: Path, tmp_path: Path, monkeypatch) -> None:
+def test_with_submit_the_flow_submits_once_and_then_polls(merged: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("RAFT_API_KEY", KEY)
     with scripted_finetuning(states=("queued", "running", "succeeded")) as service:
         flow = load(merged, f"{service.url}:gpt-4o-mini")
@@ -48,13 +48,13 @@ def test_with_a_yes_it_submits_once_and_looks_again(merged: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("inputs", "said"),
+    ("inputs", "message"),
     [
         ({"submit": True, "out": "out"}, "an absolute path"),
         ({"api": "completion"}, "run generate with --format completion"),
         ({"backend": "nobody"}, "there is no backend 'nobody'"),
     ],
 )
-def test_what_cannot_be_is_said(merged: Path, inputs: dict[str, Any], said: str) -> None:
-    with pytest.raises(Exception, match=said):
+def test_impossible_inputs_raise_an_error(merged: Path, inputs: dict[str, Any], message: str) -> None:
+    with pytest.raises(Exception, match=message):
         load(merged)(**inputs)

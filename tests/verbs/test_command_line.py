@@ -1,4 +1,4 @@
-"""The command line as a user meets it: exit statuses, one clear line for a mistake, a clear last line."""
+"""The command line as users see it: exit statuses, one-line errors and the last line of the output."""
 
 from __future__ import annotations
 
@@ -49,34 +49,34 @@ def rows(path: Path) -> list[dict[str, object]]:
         "teach",
     ],
 )
-def test_help_is_quick_and_has_an_example(verb: str) -> None:
-    begun = time.monotonic()
+def test_help_is_fast_and_shows_an_example(verb: str) -> None:
+    started = time.monotonic()
     done = run(verb, "--help")
     assert done.returncode == 0
     assert f"python -m tools {verb}" in done.stdout
-    assert time.monotonic() - begun < 2, "0.25 s on a quiet machine; the bound leaves room for a busy one"
+    assert time.monotonic() - started < 2, "0.25 s on an idle machine; the bound allows for a busy one"
 
 
-def test_generate_says_what_it_made_and_where(tmp_path: Path) -> None:
+def test_generate_reports_the_dataset_in_its_last_line(tmp_path: Path) -> None:
     with scripted_endpoint() as endpoint:
         done = run(
             "generate", "--docs", DATA / "caves.md", DATA / "warranty.txt", DATA / "bats.pdf", "--chunk-size", 160,
             "--questions", 2, "--format", "chat", "--format", "eval", "--out", tmp_path, "--connection", f"{endpoint.url}:m",
         )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    written = rows(tmp_path / "raft.jsonl")
-    assert done.stdout.splitlines()[-1] == f"Dataset: {len(written)} rows in {tmp_path}"
-    assert {row["source"] for row in written} == {"caves.md", "warranty.txt", "bats.pdf"}
-    assert any(row["page"] == 2 for row in written), "pages are kept"
+    records = rows(tmp_path / "raft.jsonl")
+    assert done.stdout.splitlines()[-1] == f"Dataset: {len(records)} rows in {tmp_path}"
+    assert {row["source"] for row in records} == {"caves.md", "warranty.txt", "bats.pdf"}
+    assert any(row["page"] == 2 for row in records), "pages are kept"
     manifest = json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))
-    assert manifest["counts"]["rows"] == len(written)
+    assert manifest["counts"]["rows"] == len(records)
     assert manifest["files"]["raft.jsonl"]["sha256"]
     assert manifest["tokens"]["calls"] > 0
     assert "configs:" in (tmp_path / "README.md").read_text(encoding="utf-8")
     assert (tmp_path / "test.eval.jsonl").is_file()
 
 
-def test_a_dry_run_calls_nothing_and_names_the_price(tmp_path: Path) -> None:
+def test_a_dry_run_makes_no_call_and_shows_the_price(tmp_path: Path) -> None:
     with scripted_endpoint() as endpoint:
         done = run(
             "generate",
@@ -97,7 +97,7 @@ def test_a_dry_run_calls_nothing_and_names_the_price(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_missing_rows_are_an_exit_status_of_their_own(tmp_path: Path) -> None:
+def test_missing_rows_give_exit_status_3(tmp_path: Path) -> None:
     with scripted_endpoint(block="Harrow Hole") as endpoint:
         done = run("generate", "--docs", DATA / "caves.md", "--chunk-size", 160, "--distractors", 1, "--out", tmp_path,
                    "--connection", f"{endpoint.url}:m")  # fmt: skip
@@ -107,14 +107,14 @@ def test_missing_rows_are_an_exit_status_of_their_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--docs", "nowhere"], "nowhere: no such file"),
         (["--docs", "data/documents", "--connection", "nobody"], "there is no connection 'nobody'"),
         (["--docs", "data/documents", "--connection", "openai:gpt-4o"], "OPENAI_API_KEY"),
         (
             ["--docs", "data/documents", "--questions-file", "README.md"],
-            "README.md, line 1: want a JSON object",
+            "README.md, line 1: expected a JSON object",
         ),
         (["--docs", "data/documents", "--questions-file", "nowhere.jsonl"], "nowhere.jsonl"),
         (["--docs", "data/documents", "--format", "csv"], "unknown format 'csv'"),
@@ -124,7 +124,7 @@ def test_missing_rows_are_an_exit_status_of_their_own(tmp_path: Path) -> None:
         (["--docs", "data/documents", "--strict", "false"], "false: no such file"),
     ],
 )
-def test_a_mistake_is_one_clear_line(arguments: list[str], said: str, tmp_path: Path) -> None:
+def test_a_user_error_is_one_clear_line(arguments: list[str], message: str, tmp_path: Path) -> None:
     done = run(
         "generate",
         *arguments,
@@ -136,32 +136,32 @@ def test_a_mistake_is_one_clear_line(arguments: list[str], said: str, tmp_path: 
     assert "Traceback" not in done.stderr
     lines = done.stderr.strip().splitlines()
     assert len(lines) == 1, done.stderr
-    assert any(part in lines[0] for part in said.split("|")), lines[0]
+    assert any(part in lines[0] for part in message.split("|")), lines[0]
     assert not (tmp_path / "out" / "raft.jsonl").exists()
 
 
-def test_a_wrong_key_is_one_clear_line_without_the_key(tmp_path: Path) -> None:
+def test_a_wrong_key_is_one_clear_line_that_does_not_show_the_key(tmp_path: Path) -> None:
     with scripted_endpoint(key="right-key-123456") as endpoint:
         done = run("generate", "--docs", DATA / "caves.md", "--out", tmp_path, "--distractors", 0,
                    "--connection", f"{endpoint.url}:m", RAFT_API_KEY="wrong-key-654321")  # fmt: skip
     assert done.returncode == 1
     assert "RAFT_API_KEY" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
-    everything = (
+    output = (
         done.stdout
         + done.stderr
         + "".join(
             file.read_bytes().decode("utf-8", "replace") for file in tmp_path.rglob("*") if file.is_file()
         )
     )
-    assert "wrong-key-654321" not in everything
+    assert "wrong-key-654321" not in output
 
 
-def test_broken_documents_are_named_counted_and_skipped(tmp_path: Path) -> None:
+def test_broken_documents_are_reported_and_skipped(tmp_path: Path) -> None:
     docs = tmp_path / "docs"
     docs.mkdir()
     (docs / "good.md").write_text((DATA / "caves.md").read_text(encoding="utf-8"), encoding="utf-8")
-    (docs / "broken.pdf").write_bytes(b"%PDF-1.7 and then nothing of the kind")
+    (docs / "broken.pdf").write_bytes(b"%PDF-1.7 and then no valid PDF")
     (docs / "empty.txt").write_bytes(b"")
     (docs / "noise.txt").write_bytes(bytes(range(256)) * 20)
     with scripted_endpoint() as endpoint:
@@ -178,18 +178,18 @@ def test_broken_documents_are_named_counted_and_skipped(tmp_path: Path) -> None:
         done = run("generate", *options, "--out", tmp_path / "out")
         strict = run("generate", *options, "--out", tmp_path / "strict", "--strict")
     assert done.returncode == 0
-    refused = {
+    reasons = {
         row["source"]: row["reason"]
         for row in rows(tmp_path / "out" / "rejected.jsonl")
         if row["stage"] == "document"
     }
-    assert set(refused) == {"broken.pdf", "empty.txt", "noise.txt"}
-    assert all(name in done.stdout for name in refused)
+    assert set(reasons) == {"broken.pdf", "empty.txt", "noise.txt"}
+    assert all(name in done.stdout for name in reasons)
     assert strict.returncode == 1
     assert "--strict" in strict.stderr
 
 
-def test_german_and_chinese_go_through_whole(tmp_path: Path) -> None:
+def test_german_and_chinese_documents_are_processed_unchanged(tmp_path: Path) -> None:
     with scripted_endpoint() as endpoint:
         done = run("generate", "--docs", DATA / "multilingual", "--chunk-size", 128, "--distractors", 2, "--questions", 3,
                    "--valid", 0, "--test", 0, "--out", tmp_path, "--connection", f"{endpoint.url}:m")  # fmt: skip
@@ -205,7 +205,7 @@ def test_german_and_chinese_go_through_whole(tmp_path: Path) -> None:
     assert len(by_source) == 2
 
 
-def test_a_completion_model_serves_as_well(tmp_path: Path) -> None:
+def test_a_completion_model_works_as_well(tmp_path: Path) -> None:
     with scripted_endpoint() as endpoint:
         done = run("generate", "--docs", DATA / "warranty.txt", "--chunk-size", 160, "--distractors", 1, "--api", "completion",
                    "--valid", 0, "--test", 0, "--out", tmp_path, "--connection", f"{endpoint.url}:m")  # fmt: skip
@@ -213,7 +213,7 @@ def test_a_completion_model_serves_as_well(tmp_path: Path) -> None:
     assert rows(tmp_path / "raft.jsonl")
 
 
-def test_answer_says_how_many_it_got_and_does_not_pay_twice(tmp_path: Path) -> None:
+def test_answer_reports_its_count_and_pays_for_no_reply_twice(tmp_path: Path) -> None:
     out = tmp_path / "answers.jsonl"
     command = ["answer", "--questions", ROOT / "data" / "questions.jsonl", "--index", ROOT / "index", "--mode", "lexical",
                "--out", out]  # fmt: skip

@@ -1,4 +1,4 @@
-"""The verbs of `python -m tools`, one a module; what they do stands in tools/raft."""
+"""The verbs of `python -m tools`, one module each; the library in tools/raft does the work."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ for verb in (generate, finetune, index, answer, compare, judge_check, serve, con
 
 
 def main() -> None:
-    """Run the command line; a user's mistake ends in one line and exit status 1."""
+    """Run the command line; a UserError is printed in one line and exits with status 1."""
     try:
         app()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
-        print("interrupted: what was paid for is kept; run the same command again to go on", file=sys.stderr)
+        print("interrupted: paid replies are kept; run the same command again to resume", file=sys.stderr)
         sys.exit(130)

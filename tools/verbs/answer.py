@@ -1,4 +1,4 @@
-"""answer: questions and an index → answers with their sources."""
+"""answer: questions and an index → answers with sources."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tools.raft.rag.answer import Prompt
-from tools.raft.rag.search import Mode
+from tools.raft.choices import Mode, Prompt
 from tools.verbs.options import (
     INCOMPLETE,
     ApiKind,
@@ -30,18 +29,19 @@ if TYPE_CHECKING:
 
 def answer(
     questions: Annotated[
-        Path, typer.Option(help='JSON lines with "question", perhaps "chat_history".', metavar="F.jsonl")
+        Path,
+        typer.Option(help='JSON lines: "question", optionally "chat_history".', metavar="F.jsonl"),
     ],
-    index: Annotated[Path, typer.Option(help="Folder that `index` made.", metavar="DIR")],
-    out: Annotated[Path, typer.Option(help="File for the answers.", metavar="F.jsonl")],
+    index: Annotated[Path, typer.Option(help="Folder that `index` wrote.", metavar="DIR")],
+    out: Annotated[Path, typer.Option(help="Output file for the answers.", metavar="F.jsonl")],
     connection: Connection = "",
     model: Model = "",
     base_url: BaseUrl = "",
     api: ApiKind = None,
-    k: Annotated[int, typer.Option(min=0, max=100, help="Documents given to the model.")] = 4,
-    mode: Annotated[Mode, typer.Option(help="How documents are found.")] = "fused",
-    prompt: Annotated[Prompt, typer.Option(help="What the model is told.")] = "chain_of_thought",
-    workers: Annotated[int, typer.Option(min=1, max=1000, help="Calls at a time.")] = 32,
+    k: Annotated[int, typer.Option(min=0, max=100, help="Documents retrieved per question.")] = 4,
+    mode: Annotated[Mode, typer.Option(help="Retrieval mode.")] = "fused",
+    prompt: Annotated[Prompt, typer.Option(help="Prompt template.")] = "chain_of_thought",
+    workers: Annotated[int, typer.Option(min=1, max=1000, help="Maximum concurrent calls.")] = 32,
     timeout: Timeout = 120.0,
 ) -> None:
     """Answer many questions from an index, as the chat flows do.
@@ -51,8 +51,8 @@ def answer(
       python -m tools answer --questions data/questions.jsonl --index index --out out/answers.jsonl
       python -m tools answer --questions q.jsonl --index index --out rag.jsonl --connection openai:gpt-4o
 
-    Run it again after an interruption: replies that were paid for are not paid for twice.
-    Exit status: 0 all well, 1 a mistake, 3 the endpoint failed on some calls (run again), 130 interrupted.
+    Run it again after an interruption to resume: no reply is paid for twice.
+    Exit status: 0 success, 1 user error, 3 some endpoint calls failed (run again), 130 interrupted.
     """
     from rich.console import Console
 
@@ -66,7 +66,7 @@ def answer(
     endpoint = named_endpoint(connection, model, base_url, api)
     rows = read_chat_questions(questions)
     opened = open_index(index, lookup=lookup)
-    begun = time.monotonic()
+    started = time.monotonic()
     with serving(endpoint) as live:
         answers, usage = produce(
             rows, opened, live, cache_directory(out.parent), k=k, mode=mode, prompt=prompt,
@@ -76,13 +76,14 @@ def answer(
     console = Console(highlight=False)
     refused = sum(not row["answered"] and not row["error"] for row in answers.rows)
     console.print(
-        f"{usage.calls} calls paid now, {usage.cached_calls} out of the cache, {usage.retries} retries; "
-        f"{refused} questions not answered; {time.monotonic() - begun:.1f} s"
+        f"{usage.calls} calls paid, {usage.cached_calls} cache hits, {usage.retries} retries; "
+        f"{refused} questions not answered; {time.monotonic() - started:.1f} s"
     )
     if answers.failed:
-        why = next(row["error"] for row in answers.rows if row["error"])
+        first_error = next(row["error"] for row in answers.rows if row["error"])
         console.print(
-            f"{answers.failed} of {len(rows)} calls failed, the first: {why}; run the same command again",
+            f"{answers.failed} of {len(rows)} calls failed, the first: {first_error}; "
+            "run the same command again",
             style="red",
             markup=False,
         )
@@ -99,9 +100,9 @@ def produce(
     *,
     workers: int,
     timeout: float,
-    **how: Any,
+    **options: Any,
 ) -> tuple[Answers, Usage]:
-    """Answer with a bar that shows how far it is."""
+    """Answer the questions behind a progress bar."""
     from tools.raft.models.client import Client
     from tools.raft.rag.answer import answer_questions
     from tools.verbs.progress import bar
@@ -110,7 +111,9 @@ def produce(
         client = Client(endpoint, cache_dir=cache, concurrency=workers, timeout=timeout)
         async with client:
             with bar("answering", len(rows)) as on_answer:
-                answers = await answer_questions(rows, index, client, on_answer=lambda: on_answer(1), **how)
+                answers = await answer_questions(
+                    rows, index, client, on_answer=lambda: on_answer(1), **options
+                )
         return answers, client.usage
 
     return asyncio.run(run())

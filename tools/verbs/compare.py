@@ -1,4 +1,4 @@
-"""compare: the same questions through several arms → scores, paired differences, costs, a report."""
+"""compare: the same questions through several arms → scores, paired differences, costs and a report."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tools.raft.rag.search import Mode
+from tools.raft.choices import Mode
 from tools.verbs.options import INCOMPLETE
 
 if TYPE_CHECKING:
@@ -22,45 +22,50 @@ def compare(
             metavar="F.jsonl",
         ),
     ],
-    index: Annotated[Path, typer.Option(help="Folder that `index` made.", metavar="DIR")],
+    index: Annotated[Path, typer.Option(help="Folder that `index` wrote.", metavar="DIR")],
     baseline: Annotated[str, typer.Option(help="Base model: CONNECTION[:MODEL] or URL:MODEL.")],
     out: Annotated[Path, typer.Option(help="Folder for answers, scores and comparison.", metavar="DIR")],
     raft: Annotated[
-        str, typer.Option(help="Model tuned on RAFT rows: CONNECTION[:MODEL] or URL:MODEL.")
+        str, typer.Option(help="Model fine-tuned on RAFT rows: CONNECTION[:MODEL] or URL:MODEL.")
     ] = "",
-    dsf: Annotated[str, typer.Option(help="Model tuned without documents.")] = "",
-    judge: Annotated[str, typer.Option(help="Model that judges, 1 to 5; none if left out.")] = "",
+    dsf: Annotated[str, typer.Option(help="Model fine-tuned without documents.")] = "",
+    judge: Annotated[str, typer.Option(help="Judge model, scores 1 to 5; no judge if omitted.")] = "",
     arms: Annotated[
         str,
-        typer.Option(help="Of closed_book, few_shot, rag, dsf, dsf_rag, raft; the first is compared with."),
+        typer.Option(help="Of closed_book, few_shot, rag, dsf, dsf_rag, raft; the first is the baseline."),
     ] = "rag,raft",
-    k: Annotated[int, typer.Option(min=1, max=16, help="Documents given to the model.")] = 4,
-    mode: Annotated[Mode, typer.Option(help="How documents are found.")] = "fused",
+    k: Annotated[int, typer.Option(min=1, max=16, help="Documents retrieved per question.")] = 4,
+    mode: Annotated[Mode, typer.Option(help="Retrieval mode.")] = "fused",
     distractor_questions: Annotated[
-        int, typer.Option(min=0, help="Questions asked again with 0 to 10 distractors; 0 for none.")
+        int, typer.Option(min=0, help="Questions repeated with 0 to 10 distractors; 0 skips this.")
     ] = 100,
     without_oracle: Annotated[
         bool,
-        typer.Option("--without-oracle", help="Ask all again with the oracle taken out of the documents."),
+        typer.Option(
+            "--without-oracle", help="Repeat all questions with the oracle removed from the documents."
+        ),
     ] = False,
     similarity: Annotated[
-        bool, typer.Option("--similarity/--no-similarity", help="Embed answers, and compare their meaning.")
+        bool,
+        typer.Option(
+            "--similarity/--no-similarity", help="Score semantic similarity with an embedding model."
+        ),
     ] = True,
     dataset: Annotated[
         Path | None,
         typer.Option(
-            help="Dataset that was trained on: its cost, and whether it holds the questions.", metavar="DIR"
+            help="The training dataset, for its cost and to detect leaked questions.", metavar="DIR"
         ),
     ] = None,
     training_cost: Annotated[
-        float | None, typer.Option(min=0, help="Dollars that the training cost.")
+        float | None, typer.Option(min=0, help="Cost of the training in dollars.")
     ] = None,
     prices: Annotated[Path | None, typer.Option(help="Your own price table.", metavar="F.json")] = None,
-    baseline_price: Annotated[str, typer.Option(help="Name in the price table, if not the model's.")] = "",
-    raft_price: Annotated[str, typer.Option(help="Name in the price table, if not the model's.")] = "",
-    workers: Annotated[int, typer.Option(min=1, max=1000, help="Calls at a time.")] = 32,
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds before a call is tried again.")] = 120.0,
-    seed: Annotated[int, typer.Option(help="Of the intervals and the sample.")] = 42,
+    baseline_price: Annotated[str, typer.Option(help="Name in the price table, if not the model name.")] = "",
+    raft_price: Annotated[str, typer.Option(help="Name in the price table, if not the model name.")] = "",
+    workers: Annotated[int, typer.Option(min=1, max=1000, help="Maximum concurrent calls.")] = 32,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds before a call is retried.")] = 120.0,
+    seed: Annotated[int, typer.Option(help="Seed of the intervals and of the sample.")] = 42,
 ) -> None:
     """Compare models on the same questions, with the same documents, prompts and decoding.
 
@@ -69,9 +74,9 @@ def compare(
       python -m tools compare --questions q.jsonl --index index --out out --baseline openai:gpt-4o --raft mine
       python -m tools compare … --arms rag,closed_book,few_shot,raft --judge azure_openai:gpt-4o
 
-    The report is report.html, which needs nothing beside it, and report.md; all figures: comparison.json.
-    Run it again after an interruption, or to score anew: replies that were paid for are not paid for twice.
-    Exit status: 0 all well, 1 a mistake, 3 calls failed and rows are missing (run again), 130 interrupted.
+    Writes report.html (self-contained), report.md and, with all figures, comparison.json.
+    Run it again to resume after an interruption, or to rescore: no reply is paid for twice.
+    Exit status: 0 success, 1 user error, 3 calls failed, rows are missing (run again), 130 interrupted.
     """
     from tools.connections import lookup
     from tools.raft.evaluate.arms import choose_arms
@@ -81,13 +86,13 @@ def compare(
     from tools.verbs.progress import bar
     from tools.verbs.show_comparison import show_comparison
 
-    named: dict[Role, str] = {"baseline": baseline, "dsf": dsf, "raft": raft}
+    models: dict[Role, str] = {"baseline": baseline, "dsf": dsf, "raft": raft}
     chosen = choose_arms([name.strip() for name in arms.split(",") if name.strip()],
-                         [role for role, spec in named.items() if spec])  # fmt: skip
+                         [role for role, model in models.items() if model])  # fmt: skip
     roles = sorted({arm.role for arm in chosen})
     plan = ComparisonPlan(
         questions, index, out, chosen,
-        {role: resolve_endpoint(named[role], lookup=lookup) for role in roles},
+        {role: resolve_endpoint(models[role], lookup=lookup) for role in roles},
         load_prices(prices),
         judge=resolve_endpoint(judge, lookup=lookup) if judge else None,
         k=k, mode=mode, distractor_questions=distractor_questions, without_oracle=without_oracle,

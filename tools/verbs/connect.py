@@ -10,10 +10,12 @@ import typer
 def connect(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME]…", help="Connections; all whose variables are set, if none is named."),
+        typer.Argument(
+            metavar="[NAME]…", help="Connections to create; by default all whose variables are set."
+        ),
     ] = None,
 ) -> None:
-    """Create promptflow connections out of connections/*.yaml and the environment or .env.
+    """Create promptflow connections from connections/*.yaml and the environment or .env.
 
     [bold]Examples[/bold]
 
@@ -31,7 +33,8 @@ def connect(
         table.add_row(name, status)
     console = Console(highlight=False)
     console.print(table)
-    made = sum(not status.startswith("skipped") for _, status in statuses)
+    created = sum(not status.startswith("skipped") for _, status in statuses)
     console.print(
-        f"Connections: {made} made, {len(statuses) - made} skipped; see them with: pf connection list"
+        f"Connections: {created} created or updated, {len(statuses) - created} skipped; "
+        "list them with: pf connection list"
     )

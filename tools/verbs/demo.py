@@ -1,4 +1,4 @@
-"""demo: the whole story on the project's own documents, with the embedded model."""
+"""demo: the whole pipeline on the project's own documents, with the embedded model."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from tools.raft.models.endpoint import Endpoint
 
 DATA = PROJECT / "data"
-EPOCHS = 4  # of training: about five minutes on two cores
-SWEEP_QUESTIONS = 4  # asked again with 0 to 10 distractors: enough for a picture, not for a claim
-ASKED = (
+EPOCHS = 4  # about five minutes of training on two cores
+SWEEP_QUESTIONS = 4  # repeated with 0 to 10 distractors: enough for an illustration, not for a claim
+QUESTIONS = (
     "How far apart are the bars of the gate at Harrow Hole?",
     "What does it cost to rent a bodyboard for a whole day?",
     "What is the rating of the main fuse of the S1?",
@@ -24,9 +24,11 @@ ASKED = (
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for what the demo makes.", metavar="DIR")] = Path("demo"),
+    out: Annotated[Path, typer.Option(help="Folder for the output of the demo.", metavar="DIR")] = Path(
+        "demo"
+    ),
 ) -> None:
-    """Make a RAFT dataset from data/, fine-tune on it, answer, compare: no key, no network, 15 minutes.
+    """Build a RAFT dataset from data/, fine-tune on it, answer, compare: no key, no network, 15 minutes.
 
     [bold]Example[/bold]
 
@@ -36,7 +38,7 @@ def demo(
     from tools.raft.models.endpoint import TEACHER_MODEL, resolve_endpoint
     from tools.verbs.generate import produce
 
-    # Passages of this size are what the embedded teacher was trained on; one question each takes minutes.
+    # The embedded teacher was trained on passages of this size; one question each takes minutes.
     settings = DatasetSettings(questions=1, chunk_size=160, formats=("chat", "eval"))
     produce(
         [str(DATA / "documents")],
@@ -51,7 +53,7 @@ def demo(
 
 
 def train_on(out: Path) -> Path:
-    """Fine-tune the embedded model on the dataset, here; give the adapter."""
+    """Fine-tune the embedded model on the dataset, on this machine; return the path of the adapter."""
     from tools.raft.finetune.backend import FineTuneSpec
     from tools.raft.finetune.job import run_job
     from tools.raft.finetune.local.backend import LocalBackend
@@ -66,7 +68,7 @@ def train_on(out: Path) -> Path:
 
 
 def answer_from(out: Path, adapter: Path) -> None:
-    """Index the chunks of the dataset, and answer three questions as both chat flows do."""
+    """Index the chunks of the dataset and answer three questions as both chat flows do."""
     from tools.raft.ingest.chunks import read_chunks
     from tools.raft.models.embed import Embedder
     from tools.raft.models.embedded import serving
@@ -79,17 +81,17 @@ def answer_from(out: Path, adapter: Path) -> None:
     with progress.embedding() as on_batch:
         manifest = build_index(list(read_chunks(out / "chunks.jsonl")), folder, Embedder(), on_batch=on_batch)
     show.index(manifest, folder)
-    rows = [{"question": question} for question in ASKED]
-    index, told = open_index(folder), []
+    rows = [{"question": question} for question in QUESTIONS]
+    index, rows_by_model = open_index(folder), []
     for model in ("embedded", str(adapter)):
         with serving(resolve_endpoint(model)) as live:
             answers, _ = answer(rows, index, live, out / ".cache", workers=4, timeout=120.0)
-        told.append(answers.rows)
-    show.answers(*told)
+        rows_by_model.append(answers.rows)
+    show.answers(*rows_by_model)
 
 
 def compare_on(out: Path, adapter: Path) -> None:
-    """Compare base and tuned model on questions that were kept out of training; the report comes last."""
+    """Compare the base and the tuned model on held-out questions and write the report."""
     from tools.raft.evaluate.arms import choose_arms
     from tools.raft.evaluate.run import ComparisonPlan, run_comparison
     from tools.raft.models.endpoint import resolve_endpoint

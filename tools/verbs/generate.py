@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tools.raft.generate.distractors import Negatives
-from tools.raft.ingest.split import Chunking
-from tools.raft.records import NoOracle
+from tools.raft.choices import Chunking, Negatives, NoOracle
 from tools.verbs.options import (
     INCOMPLETE,
     ApiKind,
@@ -39,45 +37,45 @@ def generate(
     model: Model = "",
     base_url: BaseUrl = "",
     api: ApiKind = None,
-    questions: Annotated[int, typer.Option(min=1, max=50, help="Questions a chunk.")] = 5,
-    distractors: Annotated[int, typer.Option(min=0, max=50, help="Distractors a question.")] = 3,
+    questions: Annotated[int, typer.Option(min=1, max=50, help="Questions per chunk.")] = 5,
+    distractors: Annotated[int, typer.Option(min=0, max=50, help="Distractors per question.")] = 3,
     p: Annotated[
         float, typer.Option(min=0, max=1, help="Probability that the oracle is among the documents.")
     ] = 0.8,
-    negatives: Annotated[Negatives, typer.Option(help="Distractors by retrieval, or at random.")] = "lexical",
+    negatives: Annotated[Negatives, typer.Option(help="Distractors by retrieval or at random.")] = "lexical",
     no_oracle: Annotated[
-        NoOracle, typer.Option(help="Rows without oracle: keep the oracle's answer, or make it a refusal.")
+        NoOracle, typer.Option(help="Rows without the oracle: keep its answer, or refuse.")
     ] = "keep",
     chunk_size: ChunkSize = 512,
     chunking: Annotated[
-        Chunking, typer.Option(help="Cut at headings and sentences, or where the topic changes.")
+        Chunking, typer.Option(help="Split at headings and sentences, or where the topic changes.")
     ] = "text",
-    tokenizer: Annotated[Path | None, typer.Option(help="tokenizer.json that counts the tokens.")] = None,
+    tokenizer: Annotated[Path | None, typer.Option(help="tokenizer.json used to count tokens.")] = None,
     questions_file: Annotated[
         Path | None,
         typer.Option(help="Your own questions: JSONL with question and, if known, answer, source, chunk_id."),
     ] = None,
     drills: Annotated[
         int,
-        typer.Option(min=0, max=100, help="Made by rule, a chunk, to practise on in a training here."),
+        typer.Option(min=0, max=100, help="Rule-based cloze drills per chunk, for a local training."),
     ] = 0,
     format: Annotated[
         list[str], typer.Option(help="hf, chat, completion, dsf, eval or parquet; may be repeated.")
     ] = ["chat"],  # noqa: B006
     valid: Annotated[float, typer.Option(min=0, max=1, help="Share of chunks for validation.")] = 0.1,
-    test: Annotated[float, typer.Option(min=0, max=1, help="Share of chunks for the test.")] = 0.1,
-    seed: Annotated[int, typer.Option(help="Decides splits, distractors and places.")] = 42,
+    test: Annotated[float, typer.Option(min=0, max=1, help="Share of chunks for testing.")] = 0.1,
+    seed: Annotated[int, typer.Option(help="Seed of splits, distractors and document order.")] = 42,
     workers: Annotated[
-        int, typer.Option(min=1, help="Calls at a time, at most; 0.5 s calls and slow limits adapt.")
+        int, typer.Option(min=1, help="Maximum concurrent calls; adapts to rate limits.")
     ] = 32,
     timeout: Timeout = 120.0,
     prices: Annotated[Path | None, typer.Option(help="Your own price table; see data/prices.json.")] = None,
     strict: Strict = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print chunks, calls, tokens and dollars; call nothing.")
+        bool, typer.Option("--dry-run", help="Print chunks, calls, tokens and dollars; make no call.")
     ] = False,
 ) -> None:
-    """Make a verified RAFT dataset out of documents.
+    """Build a verified RAFT dataset from documents.
 
     [bold]Examples[/bold]
 
@@ -85,8 +83,8 @@ def generate(
       python -m tools generate --docs manuals/*.pdf --out out --connection azure_openai:gpt-4o --dry-run
       python -m tools generate --docs manuals --out out --base-url http://localhost:8000/v1 --model llama-3
 
-    Run it again after an interruption: replies that were paid for are not paid for twice.
-    Exit status: 0 all well, 1 a mistake, 3 the endpoint failed on some calls (run again), 130 interrupted.
+    Run it again after an interruption to resume: no reply is paid for twice.
+    Exit status: 0 success, 1 user error, 3 some endpoint calls failed (run again), 130 interrupted.
     """
     from tools.raft.generate.pipeline import DatasetSettings
     from tools.raft.models.endpoint import TEACHER_MODEL
@@ -135,7 +133,7 @@ def produce(
     strict: bool = False,
     dry_run: bool = False,
 ) -> None:
-    """Generate with everything shown; exits with status 3 where rows are missing."""
+    """Generate a dataset with its progress shown; exit with status 3 if rows are missing."""
     from tools.raft.dataset.export import check_formats
     from tools.raft.generate.draft import choose_teacher
     from tools.raft.generate.given_questions import read_given_questions
@@ -145,7 +143,7 @@ def produce(
     from tools.raft.models.pricing import load_prices
     from tools.verbs import progress, show
 
-    # Whatever can be wrong is found before anything is read or paid for.
+    # Mistakes in the options are found before anything is read or paid for.
     check_formats(settings.formats)
     choose_teacher(endpoint)
     table = load_prices(prices)

@@ -25,13 +25,13 @@ def index(
         str,
         typer.Option(
             help="A sentence-transformers model by name or folder, CONNECTION:MODEL, or URL:MODEL with its "
-            "key in RAFT_API_KEY; the embedded one if not given."
+            "key in RAFT_API_KEY; by default the embedded one."
         ),
     ] = "",
     chunk_size: ChunkSize = 512,
     strict: Strict = False,
 ) -> None:
-    """Index documents, or the chunks of a dataset, for retrieval.
+    """Build an index of documents, or of the chunks of a dataset, for retrieval.
 
     [bold]Examples[/bold]
 
@@ -39,8 +39,8 @@ def index(
       python -m tools index --chunks out/chunks.jsonl --out index
       python -m tools index --docs manuals --out index --embedding-model azure_openai:text-embedding-3-small
 
-    The index holds what is named, and nothing else. Run it again with more documents, or after an
-    interruption: only texts that are new are embedded, and what is no longer named goes.
+    The index holds exactly the given documents. Run it again with more documents, or after an
+    interruption: only new texts are embedded, and documents no longer given are removed.
     """
     from tools.connections import lookup
     from tools.raft.ingest.chunks import read_chunks
@@ -52,15 +52,15 @@ def index(
 
     paths = [*(docs or []), *(more or [])]
     if bool(paths) == bool(chunks):
-        raise UserError("say what to index: --docs PATH… or --chunks F.jsonl, one of the two")
-    read_manifest(out)  # a folder that holds something else is found before anything is read
+        raise UserError("nothing to index: give either --docs PATH… or --chunks F.jsonl")
+    read_manifest(out)  # fails early if the folder holds something else
     embedder = open_embedder(embedding_model, lookup=lookup)
     if chunks:
         rows = list(read_chunks(chunks))
     else:
         with progress.reading() as on_document:
             corpus = collect_chunks(paths, chunk_size=chunk_size, strict=strict, on_document=on_document)
-        show.left_out(corpus)
+        show.skipped_documents(corpus)
         rows = corpus.chunks
     with progress.embedding() as on_batch:
         manifest = build_index(rows, out, embedder, on_batch=on_batch)

@@ -1,4 +1,4 @@
-"""judge-check: a judge and labelled answers → how far they agree."""
+"""judge-check: a judge and labelled answers → their agreement."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ import typer
 
 
 def judge_check(
-    judge: Annotated[str, typer.Option(help="Model that judges: CONNECTION[:MODEL] or URL:MODEL.")],
+    judge: Annotated[str, typer.Option(help="Judge model: CONNECTION[:MODEL] or URL:MODEL.")],
     out: Annotated[Path, typer.Option(help="Folder for the result.", metavar="DIR")],
     pairs: Annotated[
-        Path | None, typer.Option(help="Labelled answers, if not those of data/judge.", metavar="F.jsonl")
+        Path | None, typer.Option(help="Labelled answers; by default those in data/judge.", metavar="F.jsonl")
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, max=1000, help="Calls at a time.")] = 32,
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds before a call is tried again.")] = 120.0,
+    workers: Annotated[int, typer.Option(min=1, max=1000, help="Maximum concurrent calls.")] = 32,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds before a call is retried.")] = 120.0,
 ) -> None:
-    """Say how far a judge agrees with labels, and whether length or position sway it.
+    """Measure how well a judge agrees with labels, and whether it is biased by length or position.
 
     [bold]Example[/bold]
 
       python -m tools judge-check --judge azure_openai:gpt-4o --out out/judge
 
-    Do this before you believe the judge's scores in `compare`. What it said is in DIR/judge.json.
+    Run this before trusting the judge's scores in `compare`. Its replies are in DIR/judge.json.
     """
     from rich.console import Console
 
@@ -50,45 +50,53 @@ def judge_check(
             return await judge_pairs(labelled, client)
 
     with serving(endpoint) as live:
-        verdicts, turned = asyncio.run(run(live))
-    told = measure_agreement(labelled, verdicts, turned)
-    told |= {"judge": endpoint.model, "pairs": len(labelled), "prompt_hash": judge_hash(tuple(JUDGEMENTS))}
+        verdicts, reversed_verdicts = asyncio.run(run(live))
+    agreement = measure_agreement(labelled, verdicts, reversed_verdicts)
+    agreement |= {
+        "judge": endpoint.model,
+        "pairs": len(labelled),
+        "prompt_hash": judge_hash(tuple(JUDGEMENTS)),
+    }
     out.mkdir(parents=True, exist_ok=True)
     path = out / "judge.json"
-    said = [
-        {"id": pair["id"], **{name: vars(one) for name, one in of.items()}}
-        for pair, of in zip(labelled, verdicts, strict=True)
+    replies = [
+        {"id": pair["id"], **{name: vars(verdict) for name, verdict in by_name.items()}}
+        for pair, by_name in zip(labelled, verdicts, strict=True)
     ]
-    path.write_text(json.dumps({**told, "said": said}, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    text = json.dumps({**agreement, "said": replies}, ensure_ascii=False, indent=1)
+    path.write_text(text + "\n", encoding="utf-8")
     console = Console(highlight=False)
-    _show(told, console)
+    _show(agreement, console)
     console.print(f"Judge: {endpoint.model} on {len(labelled)} labelled answers, in {path}", soft_wrap=True)
 
 
-def _show(told: Mapping[str, Any], console: Any) -> None:
+def _show(agreement: Mapping[str, Any], console: Any) -> None:
     from rich.table import Table
 
     from tools.raft.evaluate.report.text import show_interval
 
     table = Table(
-        "judgement", "n", "missing", "exact", "within one", "judge less label", "correlation", "kappa"
+        "judgement", "n", "missing", "exact", "within one", "judge minus label", "correlation", "kappa"
     )
-    for name, of in told["judgements"].items():
-        if not of["n"]:
-            table.add_row(name, "0", str(of["missing"]), *["–"] * 5)
+    for name, result in agreement["judgements"].items():
+        if not result["n"]:
+            table.add_row(name, "0", str(result["missing"]), *["–"] * 5)
             continue
-        numbers = [of["within_one"], of["error"], of["correlation"], of["kappa"]]
+        numbers = [result["within_one"], result["error"], result["correlation"], result["kappa"]]
         shown = ["–" if number is None else f"{number:.2f}" for number in numbers]
         table.add_row(
-            name, str(of["n"]), str(of["missing"]), show_interval(of["exact"]["mean"], of["exact"]), *shown
+            name,
+            str(result["n"]),
+            str(result["missing"]),
+            show_interval(result["exact"]["mean"], result["exact"]),
+            *shown,
         )
     console.print(table)
     for name, meaning in (
-        ("length", "the longer of two answers that say the same is scored higher by"),
-        ("position", "with the documents turned round, groundedness is scored higher by"),
-        ("moved", "share of the answers whose groundedness changes with them"),
+        ("length", "the longer of two equivalent answers is scored higher by"),
+        ("position", "with the documents in reverse order, groundedness is scored higher by"),
+        ("moved", "share of the answers whose groundedness changes with the order"),
     ):
-        if told[name]["mean"] is not None:
-            console.print(
-                f"{name}: {meaning} {show_interval(told[name]['mean'], told[name])}, n {told[name]['n']}"
-            )
+        bias = agreement[name]
+        if bias["mean"] is not None:
+            console.print(f"{name}: {meaning} {show_interval(bias['mean'], bias)}, n {bias['n']}")

@@ -1,4 +1,4 @@
-"""Show how far something is: a bar on a terminal, nothing that comes and goes in a file."""
+"""Progress displays: a bar on a terminal, no transient output in a file."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ console = Console(highlight=False)
 
 
 @contextmanager
-def bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show how many of `total` steps are done, on a terminal."""
-    # In a file a bar that came and went would leave an empty line.
+def bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show on a terminal how many of `total` steps are done."""
+    # In a file, a transient bar would leave an empty line.
     with Progress(transient=True, refresh_per_second=4, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=total)
+        task = bar.add_task(description, total=total)
         yield lambda count: bar.advance(task, count)
 
 
@@ -44,7 +44,7 @@ def reading() -> Iterator[Callable[[str], None]]:
 
 @contextmanager
 def generating() -> Iterator[Callable[[int, int, Counts], None]]:
-    """Show how far a generation is, with the rows accepted and refused so far."""
+    """Show the progress of a generation, with the rows accepted and rejected so far."""
     columns = (
         TextColumn("generating"),
         BarColumn(),
@@ -59,7 +59,7 @@ def generating() -> Iterator[Callable[[int, int, Counts], None]]:
         def on_progress(done: int, total: int, counts: Counts) -> None:
             nonlocal shown
             now = time.monotonic()
-            # Ten thousand updates a second are for nobody's eyes.
+            # Thousands of updates a second would only cost time.
             if now - shown < 0.2 and done < total:
                 return
             shown = now
@@ -71,7 +71,7 @@ def generating() -> Iterator[Callable[[int, int, Counts], None]]:
 
 @contextmanager
 def embedding() -> Iterator[Callable[[int, int], None]]:
-    """Show how many texts are embedded."""
+    """Show how many texts have been embedded."""
     columns = (TextColumn("embedding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, refresh_per_second=4, transient=True) as bar:
         task = bar.add_task("", total=None)
@@ -80,7 +80,7 @@ def embedding() -> Iterator[Callable[[int, int], None]]:
 
 @contextmanager
 def training() -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """Show how far a training here is, with its losses."""
+    """Show the progress of a local training, with its losses."""
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, refresh_per_second=2) as bar:
         task = bar.add_task("training", total=None)

@@ -1,4 +1,4 @@
-"""serve: the embedded model as an OpenAI-compatible endpoint on loopback."""
+"""serve: the embedded model as an OpenAI-compatible endpoint on localhost."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ import typer
 
 
 def serve(
-    model: Annotated[
-        Path | None, typer.Option(help="GGUF model; the embedded one, if none is named.")
-    ] = None,
-    lora: Annotated[Path | None, typer.Option(help="GGUF LoRA adapter on top of it.")] = None,
+    model: Annotated[Path | None, typer.Option(help="GGUF model; by default the embedded one.")] = None,
+    lora: Annotated[Path | None, typer.Option(help="GGUF LoRA adapter for it.")] = None,
     teacher: Annotated[
-        bool, typer.Option("--teacher", help="Serve the teacher: embedded model and shipped adapter.")
+        bool,
+        typer.Option("--teacher", help="Serve the teacher: the embedded model with its shipped adapter."),
     ] = False,
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")
+        int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 picks a free one.")
     ] = 8081,
-    slots: Annotated[int, typer.Option(min=1, max=64, help="Requests answered at a time.")] = 4,
+    slots: Annotated[
+        int, typer.Option(min=1, max=64, help="Server slots: requests answered concurrently.")
+    ] = 4,
 ) -> None:
-    """Serve the embedded model, OpenAI-compatible, on loopback; Ctrl-C ends it.
+    """Serve the embedded model on localhost with an OpenAI-compatible API; stop it with Ctrl-C.
 
     [bold]Examples[/bold]
 
@@ -35,7 +36,7 @@ def serve(
     from tools.raft.models.weights import teacher_adapter
 
     if teacher and (model or lora):
-        raise UserError("--teacher is a model of its own: leave out --model and --lora")
+        raise UserError("--teacher cannot be combined with --model or --lora: leave them out")
     if teacher:
         run(model=merged_model(teacher_adapter())[0], port=port, slots=slots, alias=TEACHER_MODEL)
     else:

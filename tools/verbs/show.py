@@ -1,4 +1,4 @@
-"""Show people what is going on: progress, tables, and a last line that says what was made and where."""
+"""Terminal output of the verbs: tables, notes, and a last line with what was written and where."""
 
 from __future__ import annotations
 
@@ -23,43 +23,43 @@ console = Console(highlight=False)
 
 
 def corpus(corpus: Corpus, endpoint: Endpoint, given: Sequence[object]) -> None:
-    """Say what was read, what was left out, and which model will be asked."""
+    """Print what was read, what was skipped, and which model will be called."""
     tokens = sum(chunk["tokens"] for chunk in corpus.chunks)
     console.print(f"{corpus.documents} documents, {len(corpus.chunks)} chunks, {tokens:,} tokens")
-    left_out(corpus)
+    skipped_documents(corpus)
     if given:
         console.print(f"{len(given)} questions of your own")
     if endpoint.constrained:
         console.print(
-            "Model: the embedded teacher, small and trained to ask and quote; many of its rows are refused.\n"
-            "  For a dataset of your own, name a large one: --connection or --base-url."
+            "Model: the embedded teacher: small, trained to ask and quote; many of its rows are rejected.\n"
+            "  For a dataset of your own, choose a large model with --connection or --base-url."
         )
     else:
         console.print(f"Model: {escape(str(endpoint))}")
 
 
-def left_out(corpus: Corpus) -> None:
-    """Say which documents were left out, and why."""
+def skipped_documents(corpus: Corpus) -> None:
+    """Print which documents were skipped, and why."""
     for row in corpus.rejected:
         if row["stage"] == "document":
             console.print(
-                f"  [yellow]left out[/yellow] {escape(str(row['source']))}: {escape(str(row['reason']))}"
+                f"  [yellow]skipped[/yellow] {escape(str(row['source']))}: {escape(str(row['reason']))}"
             )
 
 
 def index(manifest: IndexManifest, out: Path) -> None:
-    """Say what changed in an index; the last line says where it is."""
+    """Print what changed in an index; the last line says where it is."""
     changes = manifest["changes"]
     console.print(", ".join(f"{count:,} {name}" for name, count in changes.items()), style="dim")
     if manifest["cut"]:
         console.print(
-            f"[yellow]note[/yellow] {manifest['cut']:,} chunks are longer than {escape(manifest['model'])} "
-            "reads, their vectors are of their beginning: a smaller --chunk-size avoids that",
+            f"[yellow]note[/yellow] {manifest['cut']:,} chunks are longer than the input of "
+            f"{escape(manifest['model'])}, which truncates them: a smaller --chunk-size avoids that",
             soft_wrap=True,
         )
     search = "exact search" if manifest["kind"] == "exact" else "approximate search"
     console.print(
-        f"Index: {manifest['chunks']:,} chunks of {manifest['sources']:,} sources in {out} "
+        f"Index: {manifest['chunks']:,} chunks from {manifest['sources']:,} sources in {out} "
         f"({escape(manifest['model'])}, {manifest['dimensions']} dimensions, {search})",
         soft_wrap=True,
     )
@@ -68,7 +68,7 @@ def index(manifest: IndexManifest, out: Path) -> None:
 def estimate(
     corpus: Corpus, endpoint: Endpoint, settings: DatasetSettings, *, given: int, prices: Mapping[str, Price]
 ) -> None:
-    """Print what a generation would take: chunks, calls, tokens and dollars."""
+    """Print the estimate of a generation: chunks, calls, tokens and dollars."""
     result = estimate_generation(
         (chunk["tokens"] for chunk in corpus.chunks),
         questions=settings.questions,
@@ -77,17 +77,17 @@ def estimate(
         model=endpoint.model,
         prices=prices,
     )
-    table = Table(title="Dry run: nothing was called", show_header=False)
+    table = Table(title="Dry run: no calls were made", show_header=False)
     table.add_row("chunks", f"{len(corpus.chunks):,}")
     table.add_row("calls", f"{result.calls:,}")
-    table.add_row("tokens in, about", f"{result.prompt_tokens:,}")
-    table.add_row("tokens out, about", f"{result.completion_tokens:,}")
-    table.add_row("cost, about", show_dollars(result.dollars, endpoint.model))
+    table.add_row("tokens in, estimated", f"{result.prompt_tokens:,}")
+    table.add_row("tokens out, estimated", f"{result.completion_tokens:,}")
+    table.add_row("cost, estimated", show_dollars(result.dollars, endpoint.model))
     console.print(table)
 
 
 def dataset(result: BuildResult, manifest: Mapping[str, Any], out: Path) -> None:
-    """Show three rows, counts, refusals by reason, time and cost; the last line says where the dataset is."""
+    """Print sample rows, counts, rejections, time and cost; the last line says where the dataset is."""
     for row in sample_rows(out / "raft.jsonl"):
         show_row(row)
     counts = manifest["counts"]
@@ -96,69 +96,70 @@ def dataset(result: BuildResult, manifest: Mapping[str, Any], out: Path) -> None
     table.add_row("rows", str(result.counts.rows))
     for split, rows in sorted(counts["rows_by_split"].items()):
         table.add_row(f"  {split}", str(rows))
-    table.add_row("  questions of the model", str(counts["rows_by_origin"].get("generated", 0)))
-    table.add_row("  questions of people", str(counts["rows_by_origin"].get("given", 0)))
+    table.add_row("  generated questions", str(counts["rows_by_origin"].get("generated", 0)))
+    table.add_row("  given questions", str(counts["rows_by_origin"].get("given", 0)))
     table.add_row("  with the oracle among the documents", str(counts["rows_with_oracle"]))
     console.print(table)
     if result.rejected:
-        refused = Table("refused because", "rows", title="Not in the dataset, kept in rejected.jsonl")
+        table = Table("reason", "rows", title="Rejected, see rejected.jsonl")
         for reason, count in result.rejected.most_common():
-            refused.add_row(escape(reason), str(count))
-        console.print(refused)
+            table.add_row(escape(reason), str(count))
+        console.print(table)
     for note in result.notes:
         console.print(f"[yellow]note[/yellow] {escape(note)}")
     usage = result.usage
     console.print(
-        f"{usage.calls} calls paid now, {usage.cached_calls} out of the cache, {usage.retries} retries; "
+        f"{usage.calls} calls paid, {usage.cached_calls} cache hits, {usage.retries} retries; "
         f"tokens in {usage.prompt_tokens + usage.cached_prompt_tokens:,}, "
         f"out {usage.completion_tokens + usage.cached_completion_tokens:,}; "
-        f"cost {show_dollars(manifest['cost_dollars'], manifest['models']['teacher'])}; {result.seconds:.1f} s"
+        f"cost {show_dollars(manifest['cost_dollars'], manifest['models']['teacher'])}; "
+        f"{result.seconds:.1f} s"
     )
     if result.counts.missing:
         console.print(
-            f"[red]{result.counts.missing} rows are missing, calls failed: run the same command again[/red]"
+            f"[red]{result.counts.missing} rows are missing as calls failed: run the same command again[/red]"
         )
     console.print(f"Dataset: {result.counts.rows} rows in {out}", soft_wrap=True)
 
 
 def sample_rows(path: Path, count: int = 3) -> list[dict[str, Any]]:
-    """Pick rows from the start, the middle and the end of a dataset, one of each origin at least."""
+    """Pick rows from the start, the middle and the end of a dataset, at least one of each origin."""
     offsets: dict[str, list[int]] = {}
     with path.open("rb") as file:
-        at = 0
+        offset = 0
         for line in file:
-            offsets.setdefault(json.loads(line)["origin"], []).append(at)
-            at += len(line)
+            offsets.setdefault(json.loads(line)["origin"], []).append(offset)
+            offset += len(line)
         generated, given = offsets.get("generated", []), offsets.get("given", [])
-        wanted = given[len(given) // 2 :][: 1 if generated else count]
-        rest = count - len(wanted)
-        wanted += [generated[len(generated) * i // rest] for i in range(min(rest, len(generated)))]
+        chosen = given[len(given) // 2 :][: 1 if generated else count]
+        rest = count - len(chosen)
+        chosen += [generated[len(generated) * i // rest] for i in range(min(rest, len(generated)))]
         rows = []
-        for start in sorted(set(wanted)):
+        for start in sorted(set(chosen)):
             file.seek(start)
             rows.append(json.loads(file.readline()))
     return rows
 
 
 def show_row(row: Mapping[str, Any]) -> None:
-    """Show one record: question, where it comes from, documents and answer."""
+    """Print one record: question, source, documents and answer."""
     page = f", page {row['page']}" if row["page"] else ""
     documents = len(row["distractor_ids"]) + row["has_oracle"]
-    place = f"the oracle is number {row['oracle_index'] + 1}" if row["has_oracle"] else "without the oracle"
-    who = "a person's question" if row["origin"] == "given" else "the model's question"
+    oracle = f"the oracle is number {row['oracle_index'] + 1}" if row["has_oracle"] else "without the oracle"
+    origin = "given" if row["origin"] == "given" else "generated"
     table = Table(
         show_header=False, title=f"{escape(row['source'])}{page}", title_justify="left", expand=True
     )
     table.add_column(width=9)
     table.add_column(ratio=1)
-    table.add_row("question", f"{escape(row['question'])}  [dim]({who})[/dim]")
-    table.add_row("documents", f"{documents}, {place}")
+    table.add_row("question", f"{escape(row['question'])}  [dim]({origin})[/dim]")
+    table.add_row("documents", f"{documents}, {oracle}")
     table.add_row("answer", escape(row["cot_answer"]))
     console.print(table)
 
 
 def tuned(record: Mapping[str, Any], folder: Path) -> None:
-    """Say what a training here came to. Raises UserError where it failed."""
+    """Print the result of a local training. Raise UserError if it failed."""
     if record["state"] != "succeeded":
         raise UserError(f"the training {record['state']}: {record['message']}; run the same command again")
     metrics = record["result"]["metrics"]
@@ -170,20 +171,20 @@ def tuned(record: Mapping[str, Any], folder: Path) -> None:
 
 
 def answers(base: Sequence[Mapping[str, Any]], tuned: Sequence[Mapping[str, Any]]) -> None:
-    """Show what the demo's questions got: the answer of each chat flow, and where it comes from."""
+    """Print the answer of each chat flow to the demo's questions, with its sources."""
     from tools.raft.rag.citations import show_answer
 
     for row, raft in zip(base, tuned, strict=True):
         table = Table(show_header=False, title=escape(row["question"]), title_justify="left", expand=True)
         table.add_column(width=10)
         table.add_column(ratio=1)
-        for flow, told in (("chat_rag", row), ("RAFT", raft)):
-            said = told["error"] or show_answer(told, told["documents"])  # type: ignore[arg-type]
-            table.add_row(flow, escape(said))
+        for flow, answered in (("chat_rag", row), ("RAFT", raft)):
+            text = answered["error"] or show_answer(answered, answered["documents"])  # type: ignore[arg-type]
+            table.add_row(flow, escape(text))
         console.print(table)
     console.print(
-        "Both chat flows were given the same documents. chat_rag asked the embedded model as it comes, RAFT "
-        "the one tuned on a few dozen rows: enough to see the form, far too few to learn the subject."
+        "Both chat flows were given the same documents. chat_rag used the base model, RAFT the one tuned on "
+        "a few dozen rows: enough to learn the answer format, far too few to learn the subject."
     )
     console.print(
         f"Answers: {sum(row['answered'] for row in base)} of {len(base)} by chat_rag, "

@@ -1,4 +1,4 @@
-"""Show a comparison in the terminal: what must be known first, then metrics, costs, distractors."""
+"""Print a comparison in the terminal: warnings first, then metrics, costs and distractors."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from tools.raft.evaluate.metrics import METRICS, WITHOUT_ORACLE
-from tools.raft.evaluate.report.text import show_chance, show_dollars_per_1000, show_interval, show_break_even
+from tools.raft.evaluate.report.text import show_break_even, show_chance, show_dollars_per_1000, show_interval
 
-_WIDTH = 120  # of a table that goes into a file
+_WIDTH = 120  # of tables in output that is not a terminal
 
 
 def show_comparison(comparison: Mapping[str, Any], report: Path, console: Console | None = None) -> None:
@@ -21,12 +21,12 @@ def show_comparison(comparison: Mapping[str, Any], report: Path, console: Consol
     if not console.is_terminal:
         console.width = max(console.width, _WIDTH)
     for warning in comparison["warnings"]:
-        console.print(f"Mind: {warning}.", style="red", markup=False)
+        console.print(f"Warning: {warning}.", style="red", markup=False)
     baseline = comparison["baseline"]
     console.print(_metrics(comparison))
     console.print(
         f"Means with 95 % intervals over {comparison['questions']} questions; below, the paired difference "
-        f"from {baseline}, and p of a sign-flip test. Where n differs, the rest is missing or does not apply."
+        f"from {baseline} with p of a sign-flip test. A smaller n: the rest is missing or not applicable."
     )
     console.print(_costs(comparison))
     for line in show_break_even(comparison):
@@ -47,21 +47,22 @@ def _metrics(comparison: Mapping[str, Any]) -> Table:
     for arm in comparison["arms"]:
         table.add_column(arm)
     for name in METRICS:
-        cells, some = [], False
+        cells, present = [], False
         for arm, metrics in comparison["arms"].items():
             mean = metrics.get(name)
             if not mean or mean["mean"] is None:
                 cells.append("–" if not mean else f"all {mean['missing']} missing")
                 continue
-            some = True
+            present = True
             lines = [f"{show_interval(mean['mean'], mean)} n {mean['n']}"]
             if mean["missing"]:
                 lines[0] += f", {mean['missing']} missing"
-            found = comparison["contrasts"].get(arm, {}).get(name)
-            if found and found["difference"] is not None:
-                lines.append(f"{show_interval(found['difference'], found, '+')} {show_chance(found['p'])}")
+            contrast = comparison["contrasts"].get(arm, {}).get(name)
+            if contrast and contrast["difference"] is not None:
+                difference = show_interval(contrast["difference"], contrast, "+")
+                lines.append(f"{difference} {show_chance(contrast['p'])}")
             cells.append("\n".join(lines))
-        if some:
+        if present:
             table.add_row(name, *cells)
     return table
 
@@ -89,10 +90,10 @@ def _distractor_sweep(distractors: Mapping[str, Any]) -> Table:
     return table
 
 
-def _without_oracle(told: Mapping[str, Any]) -> Table:
-    table = Table("oracle taken out", "n", *[name.replace("_", " ") for name in WITHOUT_ORACLE])
-    for arm, of in told.items():
-        means = [of["metrics"].get(name) for name in WITHOUT_ORACLE]
+def _without_oracle(arms: Mapping[str, Any]) -> Table:
+    table = Table("oracle removed", "n", *[name.replace("_", " ") for name in WITHOUT_ORACLE])
+    for arm, result in arms.items():
+        means = [result["metrics"].get(name) for name in WITHOUT_ORACLE]
         cells = [f"{mean['mean']:.2f}" if mean and mean["mean"] is not None else "–" for mean in means]
-        table.add_row(arm, str(of["questions"]), *cells)
+        table.add_row(arm, str(result["questions"]), *cells)
     return table

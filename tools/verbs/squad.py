@@ -1,4 +1,4 @@
-"""squad: questions people answered → a RAFT dataset, without a model."""
+"""squad: questions with human answers → a RAFT dataset, without a model."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import typer
 
 def squad(
     qa: Annotated[
-        Path, typer.Option(help="Questions people answered, as JSON in the format of SQuAD.", metavar="FILE")
+        Path, typer.Option(help="Questions with human answers, as JSON in SQuAD format.", metavar="FILE")
     ],
     out: Annotated[Path, typer.Option(help="Folder for the dataset.", metavar="DIR")],
-    distractors: Annotated[int, typer.Option(min=0, max=50, help="Distractors a question.")] = 2,
+    distractors: Annotated[int, typer.Option(min=0, max=50, help="Distractors per question.")] = 2,
     p: Annotated[
         float, typer.Option(min=0, max=1, help="Probability that the oracle is among the documents.")
     ] = 0.9,
@@ -22,17 +22,17 @@ def squad(
     ] = ["chat", "dsf"],  # noqa: B006
     valid: Annotated[float, typer.Option(min=0, max=1, help="Share of paragraphs for validation.")] = 0.05,
     rounds: Annotated[
-        int, typer.Option(min=1, max=20, help="Times each question is trained on, beside other documents.")
+        int, typer.Option(min=1, max=20, help="Rows per training question, each with other distractors.")
     ] = 1,
     drills: Annotated[
-        int, typer.Option(min=0, max=100, help="Questions made by rule, for practice, a paragraph and round.")
+        int, typer.Option(min=0, max=100, help="Rule-based cloze drills per paragraph and round.")
     ] = 0,
-    seed: Annotated[int, typer.Option(help="Decides splits, distractors and places.")] = 42,
+    seed: Annotated[int, typer.Option(help="Seed of splits, distractors and document order.")] = 42,
 ) -> None:
-    """Make a RAFT dataset out of questions people answered: each paragraph is a document.
+    """Build a RAFT dataset from questions with human answers: each paragraph is a document.
 
-    The sentence that holds the answer is what is quoted. One question a paragraph is kept out, in
-    questions.jsonl: its paragraph is known at the test, the question is not.
+    The quote is the sentence that holds the answer. One question per paragraph is held out, in
+    questions.jsonl: training has seen its paragraph, but not the question.
 
     [bold]Example[/bold]
 
@@ -54,15 +54,15 @@ def squad(
     )
     files = write_squad_records(result, out, formats=format, p=p)
     console = Console(highlight=False, soft_wrap=True)
-    for count, why in (
-        (result.left_out, "left out: no single sentence holds their answer"),
-        (result.repeated, "asked twice of a paragraph, taken once"),
+    for count, reason in (
+        (result.left_out, "skipped: no single sentence holds the answer"),
+        (result.repeated, "skipped: duplicates within a paragraph"),
     ):
         if count:
-            console.print(f"{count} questions {why}")
+            console.print(f"{count} questions {reason}")
     drilled = f"{files['drills.jsonl']['rows']} drills, " if "drills.jsonl" in files else ""
     console.print(
-        f"Dataset: {len(result.records)} rows of {len(result.chunks)} paragraphs in {out}, "
-        f"{len(result.held_out)} questions kept out in {out / 'questions.jsonl'}; "
-        f"{files['train.jsonl']['rows']} to train on, {drilled}{files['valid.jsonl']['rows']} to validate"
+        f"Dataset: {len(result.records)} rows from {len(result.chunks)} paragraphs in {out}, "
+        f"{len(result.held_out)} questions held out in {out / 'questions.jsonl'}; "
+        f"{files['train.jsonl']['rows']} for training, {drilled}{files['valid.jsonl']['rows']} for validation"
     )

@@ -1,4 +1,4 @@
-"""teach: train the adapter that makes the embedded model a teacher."""
+"""teach: train the adapter that turns the embedded model into a teacher."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import typer
 
 def teach(
     qa: Annotated[
-        Path, typer.Option(help="Questions people wrote, as JSON in the format of SQuAD.", metavar="FILE")
+        Path, typer.Option(help="Questions written by people, as JSON in SQuAD format.", metavar="FILE")
     ],
     out: Annotated[
-        Path, typer.Option(help="Folder for the adapter, its log and its figures.", metavar="DIR")
+        Path, typer.Option(help="Folder for the adapter, its log and its metrics.", metavar="DIR")
     ],
     epochs: Annotated[float, typer.Option(min=0.01)] = 2.5,
     learning_rate: Annotated[float, typer.Option(min=0)] = 1e-3,
     rank: Annotated[int, typer.Option(min=1, max=256)] = 16,
     seed: Annotated[int, typer.Option()] = 42,
 ) -> None:
-    """Train the embedded teacher's LoRA adapter on questions people wrote.
+    """Train the embedded teacher's LoRA adapter on questions written by people.
 
     [bold]Example[/bold]
 
