@@ -30,13 +30,10 @@ RENAMED: tuple[tuple[str, str], ...] = (
     ("refused_rightly", "correct_refusal"),
     ("refused_wrongly", "false_refusal"),
     ("cited_right", "correct_citation"),
-    ("refused rightly", "correct refusal"),
-    ("refused wrongly", "false refusal"),
-    ("cited right", "correct citation"),
     ('"pay_back"', '"break_even"'),
 )
-# Every byte of these files has to be the same, except for times.
-PATTERNS = ("*.jsonl", "*.json", "*.md", "*.html", "*.svg")
+# Every byte of these files has to be the same, except for times; with --reports, of the others too.
+PATTERNS, REPORTS = ("*.jsonl", "*.json"), ("*.md", "*.html", "*.svg")
 _TIMES = (
     (r'"seconds": (?:null|[\d.]+)', '"seconds": 0'),
     (r'"finished": "[^"]*"', '"finished": ""'),
@@ -113,10 +110,12 @@ def run_pipeline(tree: Path, out: Path, url: str) -> None:
             done.check_returncode()
 
 
-def read_outputs(out: Path, renamed: tuple[tuple[str, str], ...] = ()) -> dict[str, str]:
+def read_outputs(
+    out: Path, patterns: tuple[str, ...], renamed: tuple[tuple[str, str], ...] = ()
+) -> dict[str, str]:
     """Read the files to compare, by relative path, with their times removed."""
     files = sorted(
-        {path for pattern in PATTERNS for path in out.rglob(pattern) if ".cache" not in path.parts}
+        {path for pattern in patterns for path in out.rglob(pattern) if ".cache" not in path.parts}
     )
     outputs = {}
     for path in files:
@@ -131,7 +130,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--against", required=True, metavar="REV", help="revision, or folder of a checkout")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="folder that keeps all outputs")
+    parser.add_argument("--reports", action="store_true", help="compare reports, cards and plots as well")
     options = parser.parse_args()
+    patterns = (*PATTERNS, *REPORTS) if options.reports else PATTERNS
     work = options.keep or Path(tempfile.mkdtemp(prefix="same-bytes-"))
     other = Path(options.against)
     if not other.is_dir():
@@ -147,7 +148,8 @@ def main() -> None:
     finally:
         if other == work / "tree":
             subprocess.run(["git", "worktree", "remove", "--force", str(other)], cwd=ROOT, check=True)
-    before, after = read_outputs(work / "before", RENAMED), read_outputs(work / "after")
+    before = read_outputs(work / "before", patterns, RENAMED)
+    after = read_outputs(work / "after", patterns)
     differing = [name for name in sorted(before.keys() | after.keys()) if before.get(name) != after.get(name)]
     for name in differing:
         print(f"\n{name}" + ("" if name in before and name in after else ": only in one of the trees"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -99,3 +100,33 @@ def test_importing_the_library_loads_no_heavy_package() -> None:
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def readme_example() -> str:
+    """Return the Python example of the README."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    return readme.partition("```python\n")[2].partition("```")[0]
+
+
+def test_the_readme_example_uses_public_names_only() -> None:
+    imports = [node for node in ast.walk(ast.parse(readme_example())) if isinstance(node, ast.ImportFrom)]
+    names = {alias.name for node in imports if node.module == "tools.raft" for alias in node.names}
+    assert len(names) > 5
+    assert names <= set(tools.raft.__all__)
+    assert {node.module for node in imports} == {"pathlib", "tools.raft"}
+
+
+@pytest.mark.slow
+def test_the_readme_example_runs_as_printed(tmp_path: Path) -> None:
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    done = subprocess.run(
+        [sys.executable, "-c", readme_example()],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = done.stdout.splitlines()
+    assert int(lines[0].partition(" rows")[0]) >= 1
+    assert "bats.pdf" in lines[1]

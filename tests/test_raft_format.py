@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given, strategies as st
 
 from tools.raft.generate.question_list import parse_questions
-from tools.raft.raft_format import parse_answer
+from tools.raft.prompts import PROMPTS
+from tools.raft.raft_format import ANSWER_TAG, BEGIN_QUOTE, END_QUOTE, parse_answer
 from tools.raft.text.normalise import fold
 from tools.raft.text.quotes import anchor_quotes
 
@@ -112,3 +115,14 @@ def test_finds_any_excerpt_of_a_document_in_it(document: str, data: st.DataObjec
 def test_parses_any_text_without_an_exception(text: str) -> None:
     assert all(question.strip() for question in parse_questions(text))
     parse_answer(text)
+
+
+def test_the_prompts_ask_for_the_tag_and_the_markers_that_are_parsed() -> None:
+    texts = {path.name: path.read_text(encoding="utf-8") for path in PROMPTS.glob("*.jinja2")}
+    tagged = {name for name, text in texts.items() if "ANSWER" in text or ANSWER_TAG in text}
+    assert {"raft_answer.jinja2", "answer_question.jinja2", "refusal.jinja2"} <= tagged
+    for name, text in texts.items():
+        for tag in re.findall(r"<[A-Z]+>:", text):
+            assert tag == ANSWER_TAG, f"{name} asks for {tag}"
+        for marker in re.findall(r"##\w+##", text):
+            assert marker in (BEGIN_QUOTE, END_QUOTE), f"{name} asks for {marker}"

@@ -22,13 +22,13 @@ ROOT = PROJECT
 
 
 def verdicts(pairs: list[dict[str, Any]], score: Any) -> list[dict[str, Verdict]]:
-    return [{name: Verdict(score(pair, name), "") for name in JUDGEMENTS} for pair in pairs]
+    return [{name: Verdict(score(pair, name), "") for name in pair["labels"]} for pair in pairs]
 
 
 def test_the_labelled_answers_are_complete_and_varied() -> None:
     pairs = read_pairs()
     assert len(pairs) >= 40
-    assert all(pair["labels"].keys() == set(JUDGEMENTS) and pair["why"] for pair in pairs)
+    assert all(pair["labels"].keys() <= set(JUDGEMENTS) and pair["why"] for pair in pairs)
     for name in ("similarity", "groundedness"):
         assert {pair["labels"][name] for pair in pairs} == {1, 2, 3, 4, 5}
     by_id = {pair["id"]: pair for pair in pairs}

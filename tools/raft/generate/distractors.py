@@ -20,8 +20,8 @@ from ..text.normalise import normalise
 if TYPE_CHECKING:
     from ..models.embed import Embedder
 
-# A strategy ranks the chunks of a split for each query: positions, best first. Those it leaves out are tried after
-# them, in random order.
+# A strategy ranks the chunks of a split for each query: positions, best first. Those it leaves out are tried
+# after them, in random order.
 Ranker = Callable[[Sequence[str], Chunk, int], list[list[int]]]  # queries, oracle, results per query
 
 _DEPTH = 8  # extra results, to make up for the oracle and for chunks that hold the answer
