@@ -1,4 +1,4 @@
-"""Have a model answer a question from its oracle chunk alone."""
+"""Ask a model to answer a question from its oracle chunk alone."""
 
 from __future__ import annotations
 
