@@ -146,3 +146,20 @@ def test_each_rate_of_a_sweep_has_its_own_folder(tmp_path: Path):
         1e-5: tmp_path / "lr-1e-05",
         2e-4: tmp_path / "lr-0.0002",
     }
+
+
+def test_resumes_a_job_recorded_by_an_earlier_version(spec: FineTuneSpec, tmp_path: Path):
+    order = {"dataset": "data", "model": "small", "api": "chat", "epochs": 3, "learning_rate": None}
+    order |= {"batch_size": None, "rank": None, "seed": 42, "suffix": "raft"}
+    earlier = {
+        "backend": "scripted",
+        "key": "5465aeb36f3340e7",
+        "order": order,
+        "state": "running",
+        "job": "job-1",
+    }
+    earlier |= {"steps": [], "message": "", "metrics": {}, "result": {}}
+    (tmp_path / "job.json").write_text(json.dumps(earlier))
+    backend = ScriptedBackend()
+    assert run_job(backend, spec, tmp_path, poll=0.001)["state"] == "succeeded"
+    assert backend.jobs == [], "the recorded job is followed, no other is submitted"
