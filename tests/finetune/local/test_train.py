@@ -89,6 +89,23 @@ def test_another_config_or_a_damaged_checkpoint_starts_over(tmp_path: Path) -> N
     assert taken[0] == 1
 
 
+def test_a_checkpoint_that_lacks_a_tensor_leaves_nothing_behind(tmp_path: Path) -> None:
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    rows = packs(WordTokenizer())
+    train_adapter(tiny_model(), rows, [], tmp_path / "whole", CONFIG)
+    train_adapter(tiny_model(), rows, [], tmp_path / "damaged", CONFIG)
+    path = tmp_path / "damaged" / "checkpoint.safetensors"
+    with safe_open(str(path), framework="pt") as file:
+        tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    del tensors["3.square"]
+    save_file(tensors, str(path), metadata)
+    train_adapter(tiny_model(), rows, [], tmp_path / "damaged", CONFIG)
+    losses = [[step["train_loss"] for step in steps_of(tmp_path / name)] for name in ("whole", "damaged")]
+    assert losses[0] == losses[1]
+
+
 def test_stops_when_validation_no_longer_improves(tmp_path: Path) -> None:
     tokenizer = WordTokenizer()
     rows, other = packs(tokenizer), packs(tokenizer, ("violet", "orange"))

@@ -21,7 +21,7 @@ from ...errors import UserError, one_line
 from ...files import read_jsonl, read_log, read_object
 from ...models.weights import default_model
 from ...records import DRILLS
-from ..backend import CONFIG, Estimate, FineTuneSpec, Result, State, Status
+from ..backend import CONFIG, WEIGHTS, Estimate, FineTuneSpec, Result, State, Status
 from ..training_files import check_files, count_tokens
 from .pack import PACK_TOKENS, Example, Pack, copied_spans, pack_examples, tokenise, tokenise_pair
 from .train import LOG, Step, TrainingConfig, TrainingResult, train_adapter
@@ -107,7 +107,8 @@ class LocalBackend:
             encoding="utf-8",
         )
         metrics = {key: trained[key] for key in ("valid_loss", "tokens", "seconds") if trained.get(key)}
-        files = [name for name in ("adapter.gguf", "adapter", LOG) if (self._folder / name).exists()]
+        names = ("adapter.gguf", CONFIG, WEIGHTS, LOG)
+        files = [name for name in names if (self._folder / name).exists()]
         return Result(model=str(trained["model"]), connection=connection, files=files, metrics=metrics)
 
     def _start(self) -> None:

@@ -242,12 +242,17 @@ def load_checkpoint(
             if json.loads(metadata.get("recipe", "{}")) != asdict(config):
                 return _Progress()
             progress = _Progress(**json.loads(metadata["done"]))
-            for i, master in enumerate(masters):
-                master.copy_(file.get_tensor(f"{i}"))
+            # All is read before anything is restored: training starts anew if a tensor is missing.
+            tensors = [
+                [file.get_tensor(f"{i}{part}") for part in ("", ".mean", ".square")]
+                for i in range(len(masters))
+            ]
+            for master, (weight, mean, square) in zip(masters, tensors, strict=True):
+                master.copy_(weight)
                 optimiser.state[master] = {
                     "step": torch.tensor(float(progress.step)),
-                    "exp_avg": file.get_tensor(f"{i}.mean").to(master.device),
-                    "exp_avg_sq": file.get_tensor(f"{i}.square").to(master.device),
+                    "exp_avg": mean.to(master.device),
+                    "exp_avg_sq": square.to(master.device),
                 }
     except (SafetensorError, OSError, ValueError, KeyError, TypeError):
         return _Progress()  # a damaged checkpoint costs its steps, nothing else
