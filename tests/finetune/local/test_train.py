@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.tiny import WordTokenizer, tiny_model
+from tools.raft.finetune.local import train
 from tools.raft.finetune.local.pack import Pack, pack_examples, tokenise
 from tools.raft.finetune.local.train import LOG, Step, TrainingConfig, mean_loss, train_adapter
 
@@ -75,6 +76,23 @@ def test_an_interrupted_training_ends_with_the_same_result(tmp_path: Path) -> No
     whole, parts = tensors(tmp_path / "whole"), tensors(tmp_path / "parts")
     assert whole.keys() == parts.keys()
     assert all((whole[name] == parts[name]).all() for name in whole)
+
+
+def test_killed_right_after_a_checkpoint_each_step_is_logged_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_checkpoint = train.save_checkpoint
+
+    def save_and_die(*arguments: Any) -> None:
+        save_checkpoint(*arguments)
+        raise Killed
+
+    rows = packs(WordTokenizer())
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(train, "save_checkpoint", save_and_die)
+        train_adapter(tiny_model(), rows, [], tmp_path, CONFIG)
+    train_adapter(tiny_model(), rows, [], tmp_path, CONFIG)
+    assert [line["step"] for line in steps_of(tmp_path)] == list(range(1, 17))
 
 
 def test_another_config_or_a_damaged_checkpoint_starts_over(tmp_path: Path) -> None:

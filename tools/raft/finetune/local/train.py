@@ -103,16 +103,8 @@ def train_adapter(
             loss = training_step(model, batch, weights, masters, optimiser, rate)
             step += 1
             tokens += sum(len(pack.tokens) for pack in batch)
-            valid_loss = None
-            if step % validate_every == 0 or step == steps:
-                valid_loss = mean_loss(model, valid) if valid else None
-                if valid_loss is None or best_loss is None or valid_loss < best_loss:
-                    best_loss, stale = valid_loss, 0
-                    save_adapter(layers, masters, config.rank, folder)
-                else:
-                    stale += 1
-                progress = _Progress(step, tokens, time.monotonic() - started, best_loss, stale)
-                save_checkpoint(folder, masters, optimiser, config, progress)
+            validates = step % validate_every == 0 or step == steps
+            valid_loss = mean_loss(model, valid) if validates and valid else None
             line: Step = {
                 "step": step,
                 "steps": steps,
@@ -124,6 +116,15 @@ def train_adapter(
             }
             log.write(json.dumps(line) + "\n")
             log.flush()
+            # After the log: a training that is killed in between repeats the step, and its line is trimmed.
+            if validates:
+                if valid_loss is None or best_loss is None or valid_loss < best_loss:
+                    best_loss, stale = valid_loss, 0
+                    save_adapter(layers, masters, config.rank, folder)
+                else:
+                    stale += 1
+                progress = _Progress(step, tokens, time.monotonic() - started, best_loss, stale)
+                save_checkpoint(folder, masters, optimiser, config, progress)
             on_step(line)
     return TrainingResult(folder, step, best_loss, tokens, time.monotonic() - started, step < steps)
 
