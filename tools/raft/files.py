@@ -120,12 +120,13 @@ def read_questions(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def hash_file(path: Path) -> str:
-    """Compute the SHA-256 of a file, in hexadecimal."""
+def hash_file(*paths: Path) -> str:
+    """Compute the SHA-256 of a file, or of several one after another, in hexadecimal."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
+    for path in paths:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
     return digest.hexdigest()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ import typer
 
 from tools.raft.choices import BackendName, Form
 from tools.raft.errors import UserError
+from tools.raft.files import json_line
 
 if TYPE_CHECKING:
     from tools.raft.finetune.backend import Backend, FineTuneSpec, Status
@@ -196,7 +196,7 @@ def _following(jobs: Mapping[Path, tuple[Backend, FineTuneSpec]]) -> Iterator[An
                 )
                 if status["step"] is not None and status["metrics"]:
                     with (folder / POLLED).open("a", encoding="utf-8") as file:
-                        file.write(json.dumps({"step": status["step"], **status["metrics"]}) + "\n")
+                        file.write(json_line({"step": status["step"], **status["metrics"]}))
 
             return on_status
 

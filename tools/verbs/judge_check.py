@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -34,6 +33,7 @@ def judge_check(
     from tools.raft.evaluate.judge import judge_hash
     from tools.raft.evaluate.judge_agreement import PAIRS, judge_pairs, measure_agreement, read_pairs
     from tools.raft.evaluate.metrics import JUDGEMENTS
+    from tools.raft.files import write_json
     from tools.raft.models.cache import cache_directory
     from tools.raft.models.client import Client
     from tools.raft.models.embedded import fitting_concurrency, serving
@@ -63,8 +63,7 @@ def judge_check(
         {"id": pair["id"], **{name: vars(verdict) for name, verdict in by_name.items()}}
         for pair, by_name in zip(labelled, verdicts, strict=True)
     ]
-    text = json.dumps({**agreement, "said": replies}, ensure_ascii=False, indent=1)
-    path.write_text(text + "\n", encoding="utf-8")
+    write_json(path, {**agreement, "said": replies}, indent=1)
     console = Console(highlight=False)
     _show(agreement, console)
     console.print(f"Judge: {endpoint.model} on {len(labelled)} labelled answers, in {path}", soft_wrap=True)

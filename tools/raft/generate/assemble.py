@@ -40,7 +40,8 @@ def assemble_record(
     random.Random(f"order {seed} {[document['id'] for document in documents]}").shuffle(documents)
     cot_answer, final_answer = draft["cot_answer"], draft["final_answer"]
     if not has_oracle and no_oracle == "refuse":
-        cot_answer, final_answer = refusal().text, refusal().final
+        refused = refusal()
+        cot_answer, final_answer = refused.text, refused.final
     return {
         "id": question_id(oracle["id"], draft["question"], *suffix),
         "type": "api call" if oracle["kind"] == "api" else "general",

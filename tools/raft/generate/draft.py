@@ -101,13 +101,26 @@ async def draft_rows(chunk: Chunk, client: Client, *, n: int, seed: int) -> list
     return drafts
 
 
-async def draft_given(row: GivenQuestion, chunk: Chunk, client: Client, *, seed: int) -> Draft:
-    """Draft the row of a given question from one chunk, comparing its answer with the given one if any."""
-    draft = new_draft(row["question"], chunk["id"], origin="given")
-    if row["answer"]:
-        draft["expected"] = row["answer"]
-    await _complete(choose_teacher(client.endpoint), draft, chunk, client, seed=seed)
-    return draft
+async def draft_given(row: GivenQuestion, candidates: Sequence[Chunk], client: Client, *, seed: int) -> Draft:
+    """Draft the row of a given question from the first candidate chunk whose answer passes verification.
+
+    The answer is compared with the given one, if any. If none passes, return the rejected draft of the best
+    candidate.
+    """
+    teacher = choose_teacher(client.endpoint)
+    first: Draft | None = None
+    for chunk in candidates:
+        draft = new_draft(row["question"], chunk["id"], origin="given")
+        if row["answer"]:
+            draft["expected"] = row["answer"]
+        await _complete(teacher, draft, chunk, client, seed=seed)
+        if not draft["reason"]:
+            return draft
+        first = first or draft
+    if first is None:
+        first = new_draft(row["question"], row["chunk_id"], origin="given")
+        first["reason"] = "no such chunk_id" if row["chunk_id"] else "no chunk found for it"
+    return first
 
 
 # The three steps of `draft_rows`, for flows with a node for each.

@@ -1,14 +1,14 @@
-"""Find the chunk that answers a user's question, and draft the answer from it."""
+"""Read a user's questions, and find the chunks that may answer each."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
 
 from ..files import read_questions
 from ..rag.search import Retriever
-from ..records import Chunk, Draft, new_draft
+from ..records import Chunk
 from ..text.answers import holds_answer
 from ..text.sanitize import sanitize
 
@@ -65,24 +65,3 @@ def _is_from(source: str, path: str) -> bool:
     """Return whether a chunk's source is the file with this path or end of a path, or a row of that file."""
     path = path.replace("\\", "/")
     return any(name == path or name.endswith("/" + path) for name in (source, source.partition("#")[0]))
-
-
-async def draft_from_candidates(
-    row: GivenQuestion,
-    candidates: Sequence[Chunk],
-    answer: Callable[[GivenQuestion, Chunk], Awaitable[Draft]],
-) -> Draft:
-    """Draft the answer to a given question from the first candidate chunk whose answer passes verification.
-
-    If none does, return the rejected draft of the best candidate.
-    """
-    first: Draft | None = None
-    for chunk in candidates:
-        draft = await answer(row, chunk)
-        if not draft["reason"]:
-            return draft
-        first = first or draft
-    if first is None:
-        first = new_draft(row["question"], row["chunk_id"], origin="given")
-        first["reason"] = "no such chunk_id" if row["chunk_id"] else "no chunk found for it"
-    return first

@@ -28,7 +28,7 @@ from ..prompts import prompt_hash
 from ..records import DRILLS, Chunk, Draft
 from .distractors import Distractors
 from .draft import choose_teacher, draft_given, draft_rows
-from .given_questions import GivenQuestion, Locator, draft_from_candidates
+from .given_questions import GivenQuestion, Locator
 from .rows import Counts, Task, generate_records
 from .small_model.drills import make_drills
 
@@ -158,8 +158,7 @@ async def _with_server_slot(task: Task, slots: asyncio.Semaphore) -> list[Draft]
 async def _draft_given(
     row: GivenQuestion, locator: Locator, client: Client, settings: DatasetSettings
 ) -> list[Draft]:
-    answer = partial(draft_given, client=client, seed=settings.seed)
-    return [await draft_from_candidates(row, locator.candidates(row), answer)]
+    return [await draft_given(row, locator.candidates(row), client, seed=settings.seed)]
 
 
 async def _drill(chunk: Chunk, settings: DatasetSettings) -> list[Draft]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..files import replacing
+from ..files import hash_file, replacing
 from .weights import check_gguf, default_model
 
 
@@ -20,7 +19,7 @@ def merged_model(lora: Path) -> tuple[Path, str]:
     """
     base = default_model()
     check_gguf(lora)
-    revision = _hash(base, lora)
+    revision = hash_file(base, lora)[:12]
     merged = lora.parent / ".cache" / f"{lora.stem}-{revision}.gguf"
     if not merged.exists():
         try:
@@ -80,10 +79,3 @@ def merge_adapter(base: Path, lora: Path, out: Path) -> None:
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
         writer.close()
-
-
-def _hash(*paths: Path) -> str:
-    digest = hashlib.sha256()
-    for path in paths:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]

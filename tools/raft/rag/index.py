@@ -161,10 +161,9 @@ def build_index(
         if before == unique and known:
             journal.remove()
             return {**old, "changes": _changes(0, len(unique), 0, len(chunks) - len(unique))}
-    missing = [key for key in keys if key not in known]
     resumed = {key: row for key, row in journal.read() if key in keys and key not in known}
-    missing = [key for key in missing if key not in resumed]
     known |= resumed
+    missing = [key for key in keys if key not in known]
 
     done = 0
     fresh: dict[bytes, np.ndarray] = {}

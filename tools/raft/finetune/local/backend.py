@@ -6,7 +6,6 @@ its parent, however that ends; the next run resumes it from its last checkpoint.
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from typing import Any
 
 from ...child import exit_with_parent, start_child
 from ...errors import UserError, one_line
-from ...files import read_jsonl, read_log, read_object
+from ...files import read_jsonl, read_log, read_object, write_json
 from ...models.weights import default_model
 from ...records import DRILLS
 from ..backend import CONFIG, WEIGHTS, Estimate, FineTuneSpec, Result, State, Status
@@ -68,7 +67,7 @@ class LocalBackend:
         model = str(Path(spec.model).resolve()) if Path(spec.model).exists() else spec.model
         dataset = str(spec.dataset.resolve())
         settings = {**asdict(spec), "dataset": dataset, "model": model, "key": spec.key}
-        (self._folder / "order.json").write_text(json.dumps(settings, indent=1), encoding="utf-8")
+        write_json(self._folder / "order.json", settings, indent=1)
         on_step(f"training in {self._folder}")
         self._start()
         return spec.key
@@ -95,7 +94,7 @@ class LocalBackend:
         if self._worker is not None:
             self._worker.kill()
             self._worker.communicate()
-        (self._folder / "trained.json").write_text(json.dumps({"error": CANCELLED}) + "\n", encoding="utf-8")
+        write_json(self._folder / "trained.json", {"error": CANCELLED})
 
     def result(self, spec: FineTuneSpec, job: str, out: Path) -> Result:
         """Return the adapter, its GGUF form and the log, and write a connection for the served model."""
@@ -275,7 +274,7 @@ def _main(folder: Path) -> None:
         outcome = {**asdict(result), "folder": str(result.folder), "model": _resolve_base(spec)[0].stem}
     except UserError as error:
         outcome = {"error": str(error)}
-    (folder / "trained.json").write_text(json.dumps(outcome) + "\n", encoding="utf-8")
+    write_json(folder / "trained.json", outcome)
 
 
 if __name__ == "__main__":

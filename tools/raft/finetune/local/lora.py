@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import UserError
+from ...files import write_json
 from ..backend import CONFIG, WEIGHTS
 
 if TYPE_CHECKING:
@@ -82,4 +82,4 @@ def save_adapter(layers: dict[str, Any], masters: Sequence[torch.Tensor], rank: 
         "lora_alpha": rank,
         "target_modules": sorted({name.rpartition(".")[2] for name in layers}),
     }
-    (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+    write_json(folder / CONFIG, config, indent=1)

@@ -12,7 +12,7 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Any, TypedDict
 
-from ...files import replacing
+from ...files import json_line, replacing
 from .lora import add_lora, load_adapter, save_adapter
 from .pack import Pack, pack_loss
 
@@ -114,7 +114,7 @@ def train_adapter(
                 "tokens": tokens,
                 "seconds": round(time.monotonic() - started, 2),
             }
-            log.write(json.dumps(line) + "\n")
+            log.write(json_line(line))
             log.flush()
             # After the log: a training that is killed in between repeats the step, and its line is trimmed.
             if validates:
