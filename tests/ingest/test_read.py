@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -14,160 +13,20 @@ from pathlib import Path
 
 import pytest
 
+from tests.document_files import (
+    make_chinese_pdf,
+    make_docx,
+    make_pdf,
+    paragraph,
+    placed_lines,
+    read_items,
+    read_one,
+    skip_reason,
+)
 from tools.raft.errors import UserError
-from tools.raft.ingest.formats.plain import Unreadable
-from tools.raft.ingest.read import Skipped, read_documents
+from tools.raft.ingest.formats.parsed import Unreadable
+from tools.raft.ingest.read import Skipped
 from tools.raft.ingest.sandbox import Parser
-
-PlacedText = tuple[float, float, float, str]  # x, y, size, text
-
-
-# --- real files, built here ----------------------------------------------------------------------
-
-
-def _rc4(key: bytes, data: bytes) -> bytes:
-    state, j, out = list(range(256)), 0, bytearray()
-    for i in range(256):
-        j = (j + state[i] + key[i % len(key)]) % 256
-        state[i], state[j] = state[j], state[i]
-    i = j = 0
-    for byte in data:
-        i = (i + 1) % 256
-        j = (j + state[i]) % 256
-        state[i], state[j] = state[j], state[i]
-        out.append(byte ^ state[(state[i] + state[j]) % 256])
-    return bytes(out)
-
-
-def make_pdf(
-    pages: list[list[PlacedText]], *, title: str = "", password: str = "", image: bool = False
-) -> bytes:
-    """Build a PDF of placed texts in Helvetica, or in Helvetica-Bold if a text begins with a star."""
-    contents = []
-    for page in pages:
-        parts = []
-        for x, y, size, text in page:
-            font, text = ("F2", text[1:]) if text.startswith("*") else ("F1", text)
-            escaped = text.replace("\\", r"\\").replace("(", r"\(").replace(")", r"\)")
-            parts.append(f"BT /{font} {size} Tf 1 0 0 1 {x} {y} Tm ({escaped}) Tj ET".encode("cp1252"))
-        contents.append(b"q 100 0 0 100 50 50 cm /Im Do Q" if image else b"\n".join(parts))
-    fonts = [
-        f"<< /Type /Font /Subtype /Type1 /BaseFont /{name} /Encoding /WinAnsiEncoding >>".encode()
-        for name in ("Helvetica", "Helvetica-Bold")
-    ]
-    picture = (
-        b"<< /Type /XObject /Subtype /Image /Width 1 /Height 1 /ColorSpace /DeviceGray /BitsPerComponent 8"
-        b" /Length 1 >>\nstream\n\x80\nendstream"
-    )
-    kids = " ".join(f"{7 + 2 * index} 0 R" for index in range(len(pages)))
-    objects = [
-        b"<< /Type /Catalog /Pages 2 0 R >>",
-        f"<< /Type /Pages /Kids [{kids}] /Count {len(pages)} >>".encode(),
-        *fonts,
-        picture,
-        f"<< /Title ({title}) >>".encode(),
-    ]
-    resources = "<< /Font << /F1 3 0 R /F2 4 0 R >> /XObject << /Im 5 0 R >> >>"
-    for index, content in enumerate(contents):
-        page = f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Resources {resources}"
-        objects.append(f"{page} /Contents {8 + 2 * index} 0 R >>".encode())
-        objects.append(b"<< /Length %d >>\nstream\n%s\nendstream" % (len(content), content))
-    trailer = b"/Info 6 0 R"
-    if password:  # the standard security handler: 40-bit RC4 with a user password
-        pad = bytes.fromhex("28BF4E5E4E758A4164004E56FFFA01082E2E00B6D0683E802F0CA9FE6453697A")
-        padded, file_id = (password.encode() + pad)[:32], b"0123456789abcdef"
-        owner = _rc4(hashlib.md5(padded).digest()[:5], padded)
-        key = hashlib.md5(padded + owner + (0xFFFFFFFC).to_bytes(4, "little") + file_id).digest()[:5]
-        handler = "/Filter /Standard /V 1 /R 2 /P -4"
-        objects.append(f"<< {handler} /O <{owner.hex()}> /U <{_rc4(key, pad).hex()}> >>".encode())
-        trailer += f" /Encrypt {len(objects)} 0 R /ID [<{file_id.hex()}> <{file_id.hex()}>]".encode()
-    return _assemble_pdf(objects, trailer)
-
-
-def make_chinese_pdf(lines: list[str]) -> bytes:
-    """Build a PDF of one page in a Chinese font that is named but not embedded."""
-    content = "\n".join(
-        f"BT /F1 12 Tf 1 0 0 1 72 {700 - 18 * index} Tm <{line.encode('utf-16-be').hex()}> Tj ET"
-        for index, line in enumerate(lines)
-    )
-    font = "/BaseFont /STSong-Light"
-    objects = [
-        "<< /Type /Catalog /Pages 2 0 R >>",
-        "<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
-        "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Resources << /Font << /F1 4 0 R >> >>"
-        " /Contents 7 0 R >>",
-        f"<< /Type /Font /Subtype /Type0 {font} /Encoding /UniGB-UCS2-H /DescendantFonts [5 0 R] >>",
-        f"<< /Type /Font /Subtype /CIDFontType0 {font} /FontDescriptor 6 0 R /DW 1000 /CIDSystemInfo"
-        " << /Registry (Adobe) /Ordering (GB1) /Supplement 2 >> >>",
-        "<< /Type /FontDescriptor /FontName /STSong-Light /Flags 6 /FontBBox [0 -200 1000 900] /ItalicAngle 0"
-        " /Ascent 880 /Descent -120 /CapHeight 700 /StemV 80 >>",
-        f"<< /Length {len(content)} >>\nstream\n{content}\nendstream",
-    ]
-    return _assemble_pdf([text.encode() for text in objects], b"")
-
-
-def _assemble_pdf(objects: list[bytes], trailer: bytes) -> bytes:
-    out, offsets = bytearray(b"%PDF-1.4\n"), []
-    for number, body in enumerate(objects, start=1):
-        offsets.append(len(out))
-        out += b"%d 0 obj\n%s\nendobj\n" % (number, body)
-    start = len(out)
-    out += b"xref\n0 %d\n0000000000 65535 f \n" % (len(objects) + 1)
-    out += b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
-    out += b"trailer\n<< /Size %d /Root 1 0 R %s >>\n" % (len(objects) + 1, trailer)
-    return bytes(out + b"startxref\n%d\n%%%%EOF\n" % start)
-
-
-def make_docx(path: Path, body: str, *, prolog: str = "") -> Path:
-    """Write a DOCX with a body in WordprocessingML."""
-    word = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
-    kinds = "application/vnd.openxmlformats"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(
-            "[Content_Types].xml",
-            '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types">'
-            f'<Default Extension="rels" ContentType="{kinds}-package.relationships+xml"/>'
-            f'<Override PartName="/word/document.xml" ContentType="{kinds}-officedocument'
-            '.wordprocessingml.document.main+xml"/></Types>',
-        )
-        archive.writestr(
-            "_rels/.rels",
-            '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">'
-            '<Relationship Id="r1" Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships'
-            '/officeDocument" Target="word/document.xml"/></Relationships>',
-        )
-        xml = f'<?xml version="1.0" encoding="UTF-8"?>{prolog}<w:document xmlns:w="{word}"><w:body>{body}</w:body></w:document>'
-        archive.writestr("word/document.xml", xml)
-    return path
-
-
-def _paragraph(text: str, style: str = "") -> str:
-    properties = f'<w:pPr><w:pStyle w:val="{style}"/></w:pPr>' if style else ""
-    return f"<w:p>{properties}<w:r><w:t>{text}</w:t></w:r></w:p>"
-
-
-def _lines(x: float, top: float, texts: list[str], *, step: float = 14, size: float = 11) -> list[PlacedText]:
-    return [(x, top - index * step, size, text) for index, text in enumerate(texts)]
-
-
-def _read(path: Path, **options):
-    (document,) = (found for found in read_documents([path], **options) if not isinstance(found, Skipped))
-    return document
-
-
-def _reason(tmp_path: Path, name: str, data: bytes, **options) -> str:
-    """Return the only reason why a file is skipped, while a good file beside it is still read."""
-    (tmp_path / name).write_bytes(data)
-    (tmp_path / "good.txt").write_text("A heron stands in the reeds.", encoding="utf-8")
-    found = list(read_documents([tmp_path / name, tmp_path / "good.txt"], **options))
-    (skipped,) = (item for item in found if isinstance(item, Skipped))
-    assert [item["source"] for item in found if not isinstance(item, Skipped)] == ["good.txt"]
-    assert skipped.source == name
-    assert "\n" not in skipped.reason
-    with pytest.raises(UserError, match=name):
-        list(read_documents([tmp_path / name, tmp_path / "good.txt"], strict=True, **options))
-    return skipped.reason
-
 
 # --- PDF -------------------------------------------------------------------------------------------
 
@@ -180,11 +39,13 @@ PROSE = [
 
 def test_pdf_lines_are_joined_into_paragraphs_and_pages_are_kept(tmp_path):
     pages = [
-        [(72, 720, 20, "Bats of the valley"), *_lines(72, 690, PROSE)],
-        _lines(72, 720, ["Counting begins in May, when the nights are warm enough for midges", "to fly."]),
+        [(72, 720, 20, "Bats of the valley"), *placed_lines(72, 690, PROSE)],
+        placed_lines(
+            72, 720, ["Counting begins in May, when the nights are warm enough for midges", "to fly."]
+        ),
     ]
     (tmp_path / "bats.pdf").write_bytes(make_pdf(pages, title="The bat book"))
-    document = _read(tmp_path / "bats.pdf")
+    document = read_one(tmp_path / "bats.pdf")
     assert document["title"] == "The bat book"
     assert document["text"] == (
         "# Bats of the valley\n\n" + " ".join(PROSE) + "\n\n"
@@ -197,11 +58,13 @@ def test_pdf_lines_are_joined_into_paragraphs_and_pages_are_kept(tmp_path):
 
 def test_a_paragraph_that_spans_two_pages_is_joined(tmp_path):
     pages = [
-        _lines(72, 720, PROSE[:2]),
-        _lines(72, 720, ["and is found in most of the valley, from the mill to the source of the", "brook."]),
+        placed_lines(72, 720, PROSE[:2]),
+        placed_lines(
+            72, 720, ["and is found in most of the valley, from the mill to the source of the", "brook."]
+        ),
     ]
     (tmp_path / "a.pdf").write_bytes(make_pdf(pages))
-    document = _read(tmp_path / "a.pdf")
+    document = read_one(tmp_path / "a.pdf")
     assert "nine grams and is found" in document["text"]
     assert document["text"][document["page_starts"][1] :].startswith("and is found")
 
@@ -220,8 +83,8 @@ def test_a_divided_word_is_joined_and_a_compound_keeps_its_hyphen(tmp_path, ends
         f"{elsewhere} stands here, and the bats of the valley find their way {ends}",
         f"{begins}, so it is said,",
     ]
-    (tmp_path / "a.pdf").write_bytes(make_pdf([_lines(72, 720, [*texts, *filler], step=13)]))
-    assert joined in _read(tmp_path / "a.pdf")["text"]
+    (tmp_path / "a.pdf").write_bytes(make_pdf([placed_lines(72, 720, [*texts, *filler], step=13)]))
+    assert joined in read_one(tmp_path / "a.pdf")["text"]
 
 
 def test_divided_words_are_joined_if_there_are_many(tmp_path):
@@ -230,8 +93,8 @@ def test_divided_words_are_joined_if_there_are_many(tmp_path):
         "out any light, and nobody knows the rea-",
         "son of it.",
     ]
-    (tmp_path / "a.pdf").write_bytes(make_pdf([_lines(72, 720, texts)]))
-    assert "without any light, and nobody knows the reason of it." in _read(tmp_path / "a.pdf")["text"]
+    (tmp_path / "a.pdf").write_bytes(make_pdf([placed_lines(72, 720, texts)]))
+    assert "without any light, and nobody knows the reason of it." in read_one(tmp_path / "a.pdf")["text"]
 
 
 def test_german_elisions_keep_their_hyphen(tmp_path):
@@ -239,8 +102,8 @@ def test_german_elisions_keep_their_hyphen(tmp_path):
         "Die Größe der Vögel hängt vom Alter ab, und die Vor-",
         "und Nachteile kennt jeder Züchter im Tal.",
     ]
-    (tmp_path / "a.pdf").write_bytes(make_pdf([_lines(72, 720, texts)]))
-    text = _read(tmp_path / "a.pdf")["text"]
+    (tmp_path / "a.pdf").write_bytes(make_pdf([placed_lines(72, 720, texts)]))
+    text = read_one(tmp_path / "a.pdf")["text"]
     assert "Größe der Vögel" in text
     assert "die Vor- und Nachteile kennt" in text
 
@@ -250,14 +113,14 @@ def test_running_heads_page_numbers_and_urls_are_left_out(tmp_path):
         [
             (72, 770, 8, "5/18/26, 9:41 AM"),
             (300, 770, 8, "The bat book"),
-            *_lines(72, 720, [*PROSE, f"This is what page {number} says about it."]),
+            *placed_lines(72, 720, [*PROSE, f"This is what page {number} says about it."]),
             (72, 20, 8, "https://example.org/bats"),
             (540, 20, 8, f"{number}/3"),
         ]
         for number in (1, 2, 3)
     ]
     (tmp_path / "a.pdf").write_bytes(make_pdf(pages))
-    text = _read(tmp_path / "a.pdf")["text"]
+    text = read_one(tmp_path / "a.pdf")["text"]
     for boilerplate in ("9:41", "The bat book", "https://", "/3"):
         assert boilerplate not in text
     for number in (1, 2, 3):
@@ -272,7 +135,7 @@ def test_reference_marks_are_removed_and_code_subscripts_are_kept(tmp_path):
         (72, 690, 11, "The first sighting is sightings[0] and the next is sightings[1] in the list."),
     ]
     (tmp_path / "a.pdf").write_bytes(make_pdf([page]))
-    text = _read(tmp_path / "a.pdf")["text"]
+    text = read_one(tmp_path / "a.pdf")["text"]
     assert "seen in 1826. Nobody believed" in text
     assert "sightings[0] and the next is sightings[1]" in text
 
@@ -280,30 +143,34 @@ def test_reference_marks_are_removed_and_code_subscripts_are_kept(tmp_path):
 def test_columns_are_read_in_turn_and_a_late_heading_is_moved_above_them(tmp_path):
     left = ["The heron waits in the shallow water for", "a fish to come by. It may stand so for an", "hour."]
     right = ["The otter hunts at night and sleeps by", "day, under the roots of an alder at the", "bank."]
-    page = [*_lines(72, 660, left), *_lines(330, 660, right), (72, 700, 18, "Hunters of the river")]
+    page = [
+        *placed_lines(72, 660, left),
+        *placed_lines(330, 660, right),
+        (72, 700, 18, "Hunters of the river"),
+    ]
     (tmp_path / "a.pdf").write_bytes(make_pdf([page]))
-    text = _read(tmp_path / "a.pdf")["text"]
+    text = read_one(tmp_path / "a.pdf")["text"]
     assert text == f"# Hunters of the river\n\n{' '.join(left)}\n\n{' '.join(right)}"
 
 
 def test_a_caption_beside_the_text_does_not_break_a_sentence(tmp_path):
     body = [f"Line {number} of the text goes on about the bats of this valley and" for number in range(6)]
     page = [
-        *_lines(72, 700, body[:3]),
-        *_lines(460, 700, ["A bat in flight,", "seen from below"]),
-        *_lines(72, 700 - 3 * 14, [*body[3:], "ends here."]),
-        *_lines(72, 590, PROSE),
+        *placed_lines(72, 700, body[:3]),
+        *placed_lines(460, 700, ["A bat in flight,", "seen from below"]),
+        *placed_lines(72, 700 - 3 * 14, [*body[3:], "ends here."]),
+        *placed_lines(72, 590, PROSE),
     ]
     (tmp_path / "a.pdf").write_bytes(make_pdf([page]))
-    text = _read(tmp_path / "a.pdf")["text"]
+    text = read_one(tmp_path / "a.pdf")["text"]
     assert " ".join([*body, "ends here."]) in text
     assert "A bat in flight, seen from below" in text.replace("\n", " ")
 
 
 def test_a_bold_line_above_a_paragraph_is_a_heading(tmp_path):
-    page = [*_lines(72, 720, PROSE), (72, 660, 11, "*Winter"), *_lines(72, 644, PROSE)]
+    page = [*placed_lines(72, 720, PROSE), (72, 660, 11, "*Winter"), *placed_lines(72, 644, PROSE)]
     (tmp_path / "a.pdf").write_bytes(make_pdf([page]))
-    assert "\n\n# Winter\n\nThe lesser" in _read(tmp_path / "a.pdf")["text"]
+    assert "\n\n# Winter\n\nThe lesser" in read_one(tmp_path / "a.pdf")["text"]
 
 
 def test_lines_of_a_chinese_pdf_are_joined_without_blanks(tmp_path):
@@ -313,48 +180,48 @@ def test_lines_of_a_chinese_pdf_are_joined_without_blanks(tmp_path):
         "游泳。",
     ]
     (tmp_path / "a.pdf").write_bytes(make_chinese_pdf(lines))
-    assert _read(tmp_path / "a.pdf")["text"] == "".join(lines)
+    assert read_one(tmp_path / "a.pdf")["text"] == "".join(lines)
 
 
-def test_unreadable_pdfs_get_a_reason(tmp_path):
-    good = make_pdf([_lines(72, 720, PROSE)])
-    assert "password" in _reason(
-        tmp_path, "locked.pdf", make_pdf([_lines(72, 720, PROSE)], password="secret")
+def test_unreadable_pdfs_get_askip_reason(tmp_path):
+    good = make_pdf([placed_lines(72, 720, PROSE)])
+    assert "password" in skip_reason(
+        tmp_path, "locked.pdf", make_pdf([placed_lines(72, 720, PROSE)], password="secret")
     )
-    assert "broken" in _reason(tmp_path, "cut.pdf", b"%PDF-1.7\n" + good[300:340])
-    assert "images" in _reason(tmp_path, "scan.pdf", make_pdf([[]], image=True))
-    assert "HTML" in _reason(tmp_path, "error.pdf", b"<!DOCTYPE html><html><body>404</body></html>")
-    assert "something else" in _reason(tmp_path, "notes.pdf", b"just some notes")
+    assert "broken" in skip_reason(tmp_path, "cut.pdf", b"%PDF-1.7\n" + good[300:340])
+    assert "images" in skip_reason(tmp_path, "scan.pdf", make_pdf([[]], image=True))
+    assert "HTML" in skip_reason(tmp_path, "error.pdf", b"<!DOCTYPE html><html><body>404</body></html>")
+    assert "something else" in skip_reason(tmp_path, "notes.pdf", b"just some notes")
 
 
 # --- DOCX and HTML -----------------------------------------------------------------------------------
 
 
 def test_a_docx_keeps_headings_lists_and_tables(tmp_path):
-    cells = "".join(f"<w:tc>{_paragraph(text)}</w:tc>" for text in ("Otter", "9 kg"))
-    head = "".join(f"<w:tc>{_paragraph(text)}</w:tc>" for text in ("Animal", "Weight"))
+    cells = "".join(f"<w:tc>{paragraph(text)}</w:tc>" for text in ("Otter", "9 kg"))
+    head = "".join(f"<w:tc>{paragraph(text)}</w:tc>" for text in ("Animal", "Weight"))
     body = (
-        _paragraph("Tiere am Fluß", "Heading1")
-        + _paragraph("Der Otter frißt Fische &amp; Krebse.")
+        paragraph("Tiere am Fluß", "Heading1")
+        + paragraph("Der Otter frißt Fische &amp; Krebse.")
         + f"<w:tbl><w:tr>{head}</w:tr><w:tr>{cells}</w:tr></w:tbl>"
     )
-    document = _read(make_docx(tmp_path / "tiere.docx", body))
+    document = read_one(make_docx(tmp_path / "tiere.docx", body))
     assert document["text"].startswith("# Tiere am Fluß\n\nDer Otter frißt Fische & Krebse.")
     assert "| Otter | 9 kg |" in document["text"]
     assert document["title"] == "Tiere am Fluß"
     assert document["page_starts"] == []
 
 
-def test_unreadable_docx_files_get_a_reason(tmp_path):
-    good = make_docx(tmp_path / "x.docx", _paragraph("Some text.")).read_bytes()
+def test_unreadable_docx_files_get_askip_reason(tmp_path):
+    good = make_docx(tmp_path / "x.docx", paragraph("Some text.")).read_bytes()
     (tmp_path / "x.docx").unlink()
-    assert "broken" in _reason(tmp_path, "cut.docx", good[: len(good) // 2])
-    assert "password" in _reason(tmp_path, "old.docx", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(100))
+    assert "broken" in skip_reason(tmp_path, "cut.docx", good[: len(good) // 2])
+    assert "password" in skip_reason(tmp_path, "old.docx", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(100))
     empty = make_docx(tmp_path / "y.docx", "").read_bytes()
-    assert "no text" in _reason(tmp_path, "empty.docx", empty)
+    assert "no text" in skip_reason(tmp_path, "empty.docx", empty)
     with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
         archive.writestr("notes.txt", "text")
-    assert "no DOCX" in _reason(tmp_path, "zipped.docx", (tmp_path / "z.zip").read_bytes())
+    assert "no DOCX" in skip_reason(tmp_path, "zipped.docx", (tmp_path / "z.zip").read_bytes())
 
 
 def test_a_zip_bomb_is_skipped_without_being_unpacked(tmp_path):
@@ -367,15 +234,15 @@ def test_a_zip_bomb_is_skipped_without_being_unpacked(tmp_path):
             part.write(bytes(1024**2))
     assert bomb.stat().st_size < 1024**2
     started_at = time.monotonic()
-    assert "unpacks to 210 MiB" in _reason(tmp_path, "bomb.docx", bomb.read_bytes())
+    assert "unpacks to 210 MiB" in skip_reason(tmp_path, "bomb.docx", bomb.read_bytes())
     assert time.monotonic() - started_at < 30
 
 
 def test_an_entity_bomb_is_not_expanded(tmp_path):
     entities = "".join(f'<!ENTITY e{n + 1} "{f"&e{n};" * 10}">' for n in range(9))
     prolog = f'<!DOCTYPE lol [<!ENTITY e0 "lol">{entities}]>'
-    bomb = make_docx(tmp_path / "bomb", _paragraph("&e9;"), prolog=prolog)
-    assert "broken" in _reason(tmp_path, "laughs.docx", bomb.read_bytes())
+    bomb = make_docx(tmp_path / "bomb", paragraph("&e9;"), prolog=prolog)
+    assert "broken" in skip_reason(tmp_path, "laughs.docx", bomb.read_bytes())
 
 
 PAGE = """<!DOCTYPE html><html lang="de"><head><title>Fledermäuse</title><style>p {color: red}</style>
@@ -389,7 +256,7 @@ y = 2</code></pre><p>Sie verlässt ihr Quartier eine halbe Stunde nach Sonnenunt
 
 def test_html_is_read_without_boilerplate_and_hidden_text(tmp_path):
     (tmp_path / "a.html").write_text(PAGE, encoding="utf-8")
-    document = _read(tmp_path / "a.html")
+    document = read_one(tmp_path / "a.html")
     assert document["title"] == "Fledermäuse"
     assert document["text"].startswith(
         "# Kleine Hufeisennase\n\nSie wiegt fünf bis neun Gramm und jagt Mücken."
@@ -403,20 +270,20 @@ def test_html_is_read_without_boilerplate_and_hidden_text(tmp_path):
 def test_html_is_decoded_by_its_declared_encoding(tmp_path):
     declared = PAGE.replace("<head>", '<head><meta charset="iso-8859-1">')
     (tmp_path / "a.html").write_bytes(declared.encode("cp1252"))
-    assert "fünf bis neun" in _read(tmp_path / "a.html")["text"]
-    assert "UTF-8" in _reason(tmp_path, "b.html", PAGE.encode("cp1252"))
+    assert "fünf bis neun" in read_one(tmp_path / "a.html")["text"]
+    assert "UTF-8" in skip_reason(tmp_path, "b.html", PAGE.encode("cp1252"))
 
 
 def test_deeply_nested_html_is_skipped(tmp_path):
-    assert "nested" in _reason(tmp_path, "deep.html", b"<html>" + b"<div>" * 50_000 + b"text")
+    assert "nested" in skip_reason(tmp_path, "deep.html", b"<html>" + b"<div>" * 50_000 + b"text")
 
 
 def test_parsing_stops_at_the_time_limit_and_the_next_file_is_read(tmp_path):
+    (tmp_path / "slow.html").write_text("<p>word</p>" * 300_000, encoding="utf-8")
     (tmp_path / "a.html").write_text(PAGE, encoding="utf-8")
-    with Parser(timeout_s=0.001) as parser:
-        with pytest.raises(Unreadable, match=r"took more than 0\.001 s"):
-            parser.parse(tmp_path / "a.html", "html")
-        parser._timeout_s = 60
+    with Parser(seconds=1, max_memory=4 * 1024**3) as parser:
+        with pytest.raises(Unreadable, match=r"took more than 1 s of processor time .* --parse-seconds"):
+            parser.parse(tmp_path / "slow.html", "html")
         assert "Hufeisennase" in parser.parse(tmp_path / "a.html", "html")["text"]
 
 
@@ -424,7 +291,7 @@ def test_parsing_stops_at_the_time_limit_and_the_next_file_is_read(tmp_path):
 def test_parsing_stops_at_the_memory_limit(tmp_path):
     big = "<html><body>" + "<p>word</p>" * 400_000
     (tmp_path / "a.html").write_text(big, encoding="utf-8")
-    with Parser(timeout_s=60, max_memory=250 * 1024**2) as parser, pytest.raises(Unreadable, match="memory"):
+    with Parser(seconds=60, max_memory=250 * 1024**2) as parser, pytest.raises(Unreadable, match="memory"):
         parser.parse(tmp_path / "a.html", "html")
 
 
@@ -438,11 +305,11 @@ def test_no_process_is_started_for_text_and_none_is_left_running(tmp_path, monke
 
     monkeypatch.setattr("tools.raft.child.subprocess.Popen", recording_popen)
     (tmp_path / "a.md").write_text("# Otters\n\nThey swim.", encoding="utf-8")
-    assert len(list(read_documents([tmp_path]))) == 1
+    assert len(read_items([tmp_path])) == 1
     assert started == []
     for name in ("b.html", "c.html"):
         (tmp_path / name).write_text(PAGE, encoding="utf-8")
-    assert len(list(read_documents([tmp_path]))) == 3
+    assert len(read_items([tmp_path])) == 3
     assert len(started) == 1
     assert started[0].poll() is not None
 
@@ -453,23 +320,23 @@ def test_no_process_is_started_for_text_and_none_is_left_running(tmp_path, monke
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
 def test_text_is_decoded_by_its_byte_order_mark(tmp_path, encoding):
     (tmp_path / "a.txt").write_bytes("Größe: 5 µm\r\n水獭吃鱼。".encode(encoding))
-    assert _read(tmp_path / "a.txt")["text"] == "Größe: 5 µm\n水獭吃鱼。"
+    assert read_one(tmp_path / "a.txt")["text"] == "Größe: 5 µm\n水獭吃鱼。"
 
 
-def test_unreadable_text_files_get_a_reason(tmp_path):
-    assert "UTF-8" in _reason(tmp_path, "latin.txt", "Größe".encode("latin-1"))
-    assert "binary" in _reason(tmp_path, "core.txt", b"\x7fELF\x00\x01\x02")
-    assert "PDF" in _reason(tmp_path, "really.txt", make_pdf([_lines(72, 720, PROSE)]))
-    assert "PNG" in _reason(tmp_path, "logo.md", b"\x89PNG\r\n\x1a\n")
-    assert _reason(tmp_path, "nothing.txt", b"") == "empty"
-    assert _reason(tmp_path, "blank.md", b" \n\n ") == "empty"
-    assert "over the limit" in _reason(tmp_path, "big.txt", b"word " * 300, max_bytes=1000)
+def test_unreadable_text_files_get_askip_reason(tmp_path):
+    assert "UTF-8" in skip_reason(tmp_path, "latin.txt", "Größe".encode("latin-1"))
+    assert "binary" in skip_reason(tmp_path, "core.txt", b"\x7fELF\x00\x01\x02")
+    assert "PDF" in skip_reason(tmp_path, "really.txt", make_pdf([placed_lines(72, 720, PROSE)]))
+    assert "PNG" in skip_reason(tmp_path, "logo.md", b"\x89PNG\r\n\x1a\n")
+    assert skip_reason(tmp_path, "nothing.txt", b"") == "empty"
+    assert skip_reason(tmp_path, "blank.md", b" \n\n ") == "empty"
+    assert "over the limit" in skip_reason(tmp_path, "big.txt", b"word " * 300, max_bytes=1000)
 
 
 def test_front_matter_yields_the_title_and_is_not_part_of_the_text(tmp_path):
     front = '---\ntitle: "Otters"\ndate: 2026-01-01\n---\n\nThey swim.\n\n---\n\nAnd dive.'
     (tmp_path / "a.md").write_text(front, encoding="utf-8")
-    document = _read(tmp_path / "a.md")
+    document = read_one(tmp_path / "a.md")
     assert document["title"] == "Otters"
     assert document["text"] == "They swim.\n\n---\n\nAnd dive."
 
@@ -480,7 +347,7 @@ def test_hostile_text_is_sanitized(tmp_path):
     (tmp_path / "a.md").write_text(hostile.replace("\x00", ""), encoding="utf-8")
     (tmp_path / "a.json").write_text(json.dumps(rows), encoding="utf-8")
     (tmp_path / "a.html").write_text(hostile.replace("\x00", "").replace("<", "&lt;"), encoding="utf-8")
-    found = list(read_documents([tmp_path]))
+    found = read_items([tmp_path])
     assert len(found) == 3
     for document in found:
         for field in ("text", "title", "source"):
@@ -492,17 +359,21 @@ def test_hostile_text_is_sanitized(tmp_path):
 def test_a_tag_across_two_pages_is_defused_and_page_starts_stay_correct(tmp_path):
     pages = [
         [
-            *_lines(
+            *placed_lines(
                 72,
                 720,
                 ["<DOCUMENT> <ANSWER> <DOCUMENT> <ANSWER> <s> <DOCUMENT> and ends with half a tag </"],
             )
         ],
-        [*_lines(72, 720, ["DOCUMENT> which ends here, and then the page goes on for a while as pages"])],
-        [*_lines(72, 720, ["Third page, with words of its own."])],
+        [
+            *placed_lines(
+                72, 720, ["DOCUMENT> which ends here, and then the page goes on for a while as pages"]
+            )
+        ],
+        [*placed_lines(72, 720, ["Third page, with words of its own."])],
     ]
     (tmp_path / "a.pdf").write_bytes(make_pdf(pages))
-    document = _read(tmp_path / "a.pdf")
+    document = read_one(tmp_path / "a.pdf")
     assert not re.search(r"</?\s*DOCUMENT>", document["text"].replace("< ", "("))
     assert "half a tag" in document["text"]
     assert document["text"][document["page_starts"][2] :].lstrip().startswith("Third page")
@@ -520,7 +391,7 @@ def test_each_json_row_is_a_document(tmp_path):
         {"text": "  "},
     ]
     (tmp_path / "rows.json").write_text(json.dumps({"documents": rows, "count": 5}), encoding="utf-8")
-    found = list(read_documents([tmp_path / "rows.json"]))
+    found = list(read_items([tmp_path / "rows.json"]))
     documents = [item for item in found if not isinstance(item, Skipped)]
     assert [item["text"] for item in documents] == ["Otters swim.", "Herons wait.", "Stoats run."]
     assert [item["source"] for item in documents] == ["river.pdf", "rows.json#2", "rows.json#4"]
@@ -534,20 +405,20 @@ def test_each_json_row_is_a_document(tmp_path):
 def test_jsonl_skips_a_broken_line_and_takes_the_name_of_the_text_field(tmp_path):
     lines = ['{"body": "Otters swim."}', "{broken", "", '{"body": "水獭吃鱼。"}']
     (tmp_path / "rows.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    found = list(read_documents([tmp_path / "rows.jsonl"], text_field="body"))
+    found = list(read_items([tmp_path / "rows.jsonl"], text_field="body"))
     assert [item["text"] for item in found if not isinstance(item, Skipped)] == ["Otters swim.", "水獭吃鱼。"]
     assert [item.source for item in found if isinstance(item, Skipped)] == ["rows.jsonl#2"]
 
 
-def test_json_lines_in_a_json_file_are_read(tmp_path):
+def test_json_lines_in_a_json_file_areread_one(tmp_path):
     (tmp_path / "rows.json").write_text('{"text": "One."}\n{"text": "Two."}\n', encoding="utf-8")
-    assert [item["text"] for item in read_documents([tmp_path / "rows.json"])] == ["One.", "Two."]
+    assert [item["text"] for item in read_items([tmp_path / "rows.json"])] == ["One.", "Two."]
 
 
-def test_unusable_json_files_get_a_single_reason(tmp_path):
-    assert '"text"' in _reason(tmp_path, "rows.json", json.dumps([{"body": "x"}] * 9).encode())
-    assert "not JSON" in _reason(tmp_path, "bad.json", b'{"text": ')
-    assert "nested" in _reason(tmp_path, "deep.json", b"[" * 200_000)
+def test_unusable_json_files_get_a_singleskip_reason(tmp_path):
+    assert '"text"' in skip_reason(tmp_path, "rows.json", json.dumps([{"body": "x"}] * 9).encode())
+    assert "not JSON" in skip_reason(tmp_path, "bad.json", b'{"text": ')
+    assert "nested" in skip_reason(tmp_path, "deep.json", b"[" * 200_000)
 
 
 API = {
@@ -567,7 +438,7 @@ def test_api_entries_become_documents_with_one_field_a_line(tmp_path, name):
     other = {"name": "wind", "description": "Say how strong the wind is.", "parameters": {"unit": "string"}}
     text = json.dumps([API, other]) if name == "api.json" else f"{json.dumps(API)}\n{json.dumps(other)}\n"
     (tmp_path / name).write_text(text, encoding="utf-8")
-    first, second = read_documents([tmp_path / name])
+    first, second = read_items([tmp_path / name])
     assert first["kind"] == second["kind"] == "api"
     assert first["title"] == "tide_tables"
     assert first["text"] == (
@@ -594,7 +465,7 @@ def _tree(root: Path, *names: str) -> None:
 
 
 def _sources(*paths: Path | str) -> list[str]:
-    return [item["source"] for item in read_documents(paths) if not isinstance(item, Skipped)]
+    return [item["source"] for item in read_items(paths) if not isinstance(item, Skipped)]
 
 
 def test_folders_are_read_recursively_in_order_without_hidden_files(tmp_path):
@@ -625,22 +496,22 @@ def test_a_missing_path_is_an_immediate_error(tmp_path):
     _tree(tmp_path, "a.txt")
     for missing in (tmp_path / "b.txt", f"{tmp_path}/*.pdf"):
         with pytest.raises(UserError, match="no such file"):
-            read_documents([tmp_path / "a.txt", missing])
+            read_items([tmp_path / "a.txt", missing])
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no files in"):
-        read_documents([tmp_path / "empty"])
+        read_items([tmp_path / "empty"])
 
 
 def test_the_error_for_no_readable_documents_lists_the_reasons(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"")
     (tmp_path / "b.pdf").write_bytes(b"rubbish")
     with pytest.raises(UserError, match=r"a\.txt: empty; b\.pdf: broken"):
-        list(read_documents([tmp_path]))
+        read_items([tmp_path])
 
 
 def test_files_with_an_unknown_suffix_are_skipped_unless_named_by_the_user(tmp_path):
     _tree(tmp_path, "style.css", "LICENSE", "a.txt")
-    found = list(read_documents([tmp_path]))
+    found = read_items([tmp_path])
     assert [item.reason for item in found if isinstance(item, Skipped)] == ["no reader for .css files"]
     assert _sources(tmp_path) == ["LICENSE", "a.txt"]
     assert _sources(tmp_path / "style.css") == ["style.css"]
@@ -650,7 +521,7 @@ def test_files_with_an_unknown_suffix_are_skipped_unless_named_by_the_user(tmp_p
 def test_a_named_pipe_is_skipped_without_hanging(tmp_path):
     _tree(tmp_path, "a.txt")
     os.mkfifo(tmp_path / "pipe.txt")
-    found = list(read_documents([tmp_path]))
+    found = read_items([tmp_path])
     assert [item.reason for item in found if isinstance(item, Skipped)] == ["not a regular file"]
 
 
@@ -659,4 +530,4 @@ def test_german_and_chinese_documents_are_read_unchanged(tmp_path):
     chinese = "# 水獭\n\n水獭是一种半水生的哺乳动物。它们以鱼类为食，生活在河流附近！"
     (tmp_path / "de.md").write_text(german, encoding="utf-8")
     (tmp_path / "zh.md").write_text(chinese, encoding="utf-8")
-    assert [item["text"] for item in read_documents([tmp_path])] == [german, chinese]
+    assert [item["text"] for item in read_items([tmp_path])] == [german, chinese]

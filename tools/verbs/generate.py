@@ -15,15 +15,21 @@ from tools.verbs.options import (
     BaseUrl,
     ChunkSize,
     Connection,
+    MaxFileMb,
     Model,
     MorePaths,
+    Ocr,
+    ParseMemory,
+    ParseSeconds,
     Strict,
     Timeout,
     named_endpoint,
+    read_options,
 )
 
 if TYPE_CHECKING:
     from tools.raft.generate.pipeline import DatasetSettings
+    from tools.raft.ingest.read import ReadOptions
     from tools.raft.models.endpoint import Endpoint
 
 
@@ -71,6 +77,10 @@ def generate(
     timeout: Timeout = 120.0,
     prices: Annotated[Path | None, typer.Option(help="Your own price table; see data/prices.json.")] = None,
     strict: Strict = False,
+    ocr: Ocr = "",
+    max_file_mb: MaxFileMb = 50,
+    parse_seconds: ParseSeconds = 60.0,
+    parse_memory: ParseMemory = 2048,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print chunks, calls, tokens and dollars; make no call.")
     ] = False,
@@ -114,7 +124,7 @@ def generate(
         workers=workers,
         timeout=timeout,
         prices=prices,
-        strict=strict,
+        reading=read_options(strict, ocr, max_file_mb, parse_seconds, parse_memory),
         dry_run=dry_run,
     )
 
@@ -130,7 +140,7 @@ def produce(
     workers: int = 32,
     timeout: float = 120.0,
     prices: Path | None = None,
-    strict: bool = False,
+    reading: ReadOptions | None = None,
     dry_run: bool = False,
 ) -> None:
     """Generate a dataset with its progress shown; exit with status 3 if rows are missing."""
@@ -148,14 +158,14 @@ def produce(
     choose_teacher(endpoint)
     table = load_prices(prices)
     given = read_given_questions(questions_file) if questions_file else []
-    with progress.reading() as on_document:
+    with progress.reading() as on_page:
         corpus = collect_chunks(
             docs,
             chunk_size=settings.chunk_size,
             tokenizer=tokenizer,
             mode=settings.chunking,
-            strict=strict,
-            on_document=on_document,
+            reading=reading,
+            on_page=on_page,
         )
     show.corpus(corpus, endpoint, given)
     if dry_run:

@@ -8,7 +8,16 @@ from typing import Annotated
 import typer
 
 from tools.raft.errors import UserError
-from tools.verbs.options import ChunkSize, MorePaths, Strict
+from tools.verbs.options import (
+    ChunkSize,
+    MaxFileMb,
+    MorePaths,
+    Ocr,
+    ParseMemory,
+    ParseSeconds,
+    Strict,
+    read_options,
+)
 
 
 def index(
@@ -30,6 +39,10 @@ def index(
     ] = "",
     chunk_size: ChunkSize = 512,
     strict: Strict = False,
+    ocr: Ocr = "",
+    max_file_mb: MaxFileMb = 50,
+    parse_seconds: ParseSeconds = 60.0,
+    parse_memory: ParseMemory = 2048,
 ) -> None:
     """Build an index of documents, or of the chunks of a dataset, for retrieval.
 
@@ -58,9 +71,10 @@ def index(
     if chunks:
         rows = list(read_chunks(chunks))
     else:
-        with progress.reading() as on_document:
-            corpus = collect_chunks(paths, chunk_size=chunk_size, strict=strict, on_document=on_document)
-        show.skipped_documents(corpus)
+        options = read_options(strict, ocr, max_file_mb, parse_seconds, parse_memory)
+        with progress.reading() as on_page:
+            corpus = collect_chunks(paths, chunk_size=chunk_size, reading=options, on_page=on_page)
+        show.account(corpus)
         rows = corpus.chunks
     with progress.embedding() as on_batch:
         manifest = build_index(rows, out, embedder, on_batch=on_batch)

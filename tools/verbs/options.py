@@ -9,6 +9,7 @@ import typer
 from tools.raft.choices import Api
 
 if TYPE_CHECKING:
+    from tools.raft.ingest.read import ReadOptions
     from tools.raft.models.endpoint import Endpoint
 
 INCOMPLETE = 3  # exit status: rows are missing as calls failed; running again may complete them
@@ -29,7 +30,22 @@ ApiKind = Annotated[
 ]
 Timeout = Annotated[float, typer.Option(min=1, help="Seconds before a call is aborted and retried.")]
 ChunkSize = Annotated[int, typer.Option(min=16, help="Maximum tokens per chunk.")]
-Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first document that cannot be read.")]
+Strict = Annotated[
+    bool,
+    typer.Option(
+        "--strict",
+        help="Stop at the first document that is unreadable or loses over a tenth of its text.",
+    ),
+]
+Ocr = Annotated[
+    str,
+    typer.Option(help="Recognise text on scanned pages, in languages such as eng+deu.", metavar="LANGUAGES"),
+]
+MaxFileMb = Annotated[int, typer.Option(min=1, help="Largest file to read, in MiB.")]
+ParseSeconds = Annotated[
+    float, typer.Option(min=1, help="Processor time to parse a page, or a file without pages.")
+]
+ParseMemory = Annotated[int, typer.Option(min=256, help="Memory to parse a file, in MiB.")]
 MorePaths = Annotated[list[str] | None, typer.Argument(hidden=True, metavar="[PATH]…")]
 
 
@@ -47,4 +63,19 @@ def named_endpoint(
         api=api,
         lookup=lookup,
         embedded_model=embedded_model or EMBEDDED_MODEL,
+    )
+
+
+def read_options(
+    strict: bool, ocr: str, max_file_mb: int, parse_seconds: float, parse_memory: int
+) -> ReadOptions:
+    """Return how documents are read, from the options in their units on the command line."""
+    from tools.raft.ingest.read import ReadOptions
+
+    return ReadOptions(
+        strict=strict,
+        ocr=ocr,
+        max_bytes=max_file_mb * 1024**2,
+        parse_seconds=parse_seconds,
+        parse_memory=parse_memory * 1024**2,
     )

@@ -33,13 +33,14 @@ def bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 @contextmanager
-def reading() -> Iterator[Callable[[str], None]]:
-    """Show which document is being read."""
-    with Progress(
-        SpinnerColumn(), TextColumn("reading {task.description}"), console=console, transient=True
-    ) as bar:
-        task = bar.add_task("documents")
-        yield lambda source: bar.update(task, description=escape(source))
+def reading() -> Iterator[Callable[[str, int, int], None]]:
+    """Show which document is being read, and its pages."""
+    columns = (SpinnerColumn(), TextColumn("reading {task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=console, transient=True, refresh_per_second=4) as bar:
+        task = bar.add_task("documents", total=None)
+        yield lambda source, done, total: bar.update(
+            task, description=escape(source), completed=done, total=total or None
+        )
 
 
 @contextmanager

@@ -23,10 +23,10 @@ console = Console(highlight=False)
 
 
 def corpus(corpus: Corpus, endpoint: Endpoint, given: Sequence[object]) -> None:
-    """Print what was read, what was skipped, and which model will be called."""
+    """Print what was read, what was left out, and which model will be called."""
     tokens = sum(chunk["tokens"] for chunk in corpus.chunks)
     console.print(f"{corpus.documents} documents, {len(corpus.chunks)} chunks, {tokens:,} tokens")
-    skipped_documents(corpus)
+    account(corpus)
     if given:
         console.print(f"{len(given)} questions of your own")
     if endpoint.constrained:
@@ -38,12 +38,13 @@ def corpus(corpus: Corpus, endpoint: Endpoint, given: Sequence[object]) -> None:
         console.print(f"Model: {escape(str(endpoint))}")
 
 
-def skipped_documents(corpus: Corpus) -> None:
-    """Print which documents were skipped, and why."""
+def account(corpus: Corpus) -> None:
+    """Print what became of the characters of the documents, and name those that lost many of them."""
     for row in corpus.rejected:
         if row["stage"] == "document":
             console.print(
-                f"  [yellow]skipped[/yellow] {escape(str(row['source']))}: {escape(str(row['reason']))}"
+                f"  [yellow]left out[/yellow] {escape(str(row['source']))}: {escape(str(row['reason']))}",
+                soft_wrap=True,
             )
 
 

@@ -10,7 +10,7 @@ from ..choices import Chunking
 from ..errors import UserError
 from ..records import Chunk
 from .filter import drop_duplicates, low_content_reason
-from .read import Skipped, read_documents
+from .read import FileResult, ReadOptions, read_files
 from .split import load_tokenizer, split_document
 
 
@@ -21,6 +21,7 @@ class Corpus:
     chunks: list[Chunk] = field(default_factory=list)
     rejected: list[dict[str, object]] = field(default_factory=list)  # rows for rejected.jsonl
     documents: int = 0
+    files: list[FileResult] = field(default_factory=list)  # the account of each file; without its documents
 
 
 def collect_chunks(
@@ -29,30 +30,33 @@ def collect_chunks(
     chunk_size: int,
     tokenizer: Path | None = None,
     mode: Chunking = "text",
-    strict: bool = False,
-    on_document: Callable[[str], None] = lambda source: None,
+    reading: ReadOptions | None = None,
+    on_page: Callable[[str, int, int], None] = lambda source, done, total: None,
 ) -> Corpus:
     """Read and split documents into chunks of at most `chunk_size` tokens.
 
     Unreadable files, chunks without usable content and repeated chunks are left out, each with its
-    reason. Raises UserError if a path does not exist, if nothing is readable and, with `strict`, at
-    the first unreadable file.
+    reason. on_page gets the file that is read, its pages read and in all (0 of 0 for one without pages).
+    Raises UserError if a path does not exist, if nothing is readable and, with `reading.strict`, at the
+    first file that is unreadable or loses text.
     """
     corpus = Corpus()
     loaded_tokenizer = load_tokenizer(tokenizer)
     chunks: list[Chunk] = []
-    for document in read_documents(paths, strict=strict):
-        if isinstance(document, Skipped):
-            corpus.rejected.append(_rejection("document", document.reason, document.source))
-            on_document(document.source)
-            continue
-        corpus.documents += 1
-        on_document(document["source"])
-        for chunk in split_document(document, chunk_size=chunk_size, tokenizer=loaded_tokenizer, mode=mode):
-            if reason := low_content_reason(chunk):
-                corpus.rejected.append(_rejection("chunk", reason, chunk["source"], chunk))
-            else:
-                chunks.append(chunk)
+    for file in read_files(paths, reading, on_page=on_page):
+        on_page(file.source, 0, 0)
+        corpus.rejected += [_rejection("document", item.reason, item.source) for item in file.skipped]
+        corpus.documents += len(file.documents)
+        for document in file.documents:
+            for chunk in split_document(
+                document, chunk_size=chunk_size, tokenizer=loaded_tokenizer, mode=mode
+            ):
+                if reason := low_content_reason(chunk):
+                    corpus.rejected.append(_rejection("chunk", reason, chunk["source"], chunk))
+                else:
+                    chunks.append(chunk)
+        file.documents.clear()  # their text is in the chunks
+        corpus.files.append(file)
     corpus.chunks, repeated = drop_duplicates(chunks)
     corpus.rejected += [
         _rejection("chunk", "repeats another chunk", chunk["source"], chunk) for chunk in repeated

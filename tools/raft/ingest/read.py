@@ -5,8 +5,9 @@ from __future__ import annotations
 import glob
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import accumulate, pairwise
 from pathlib import Path
 
@@ -15,11 +16,28 @@ from ..records import Document
 from ..text.sanitize import sanitize, sanitize_line
 from .formats import BY_CONTENT, BY_SUFFIX, Format
 from .formats.json_rows import Item
-from .formats.plain import Parsed, Unreadable, sniff
+from .formats.parsed import OnPage, Parsed, Unreadable, count_characters, make_parsed
+from .formats.plain import sniff
 from .sandbox import Parser
 
-MAX_BYTES = 50 * 1024**2
-TIMEOUT_S = 60.0
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How documents are read, and the limits of what is read."""
+
+    strict: bool = False  # fail at the first file that is unreadable or loses more than a tenth of its text
+    text_field: str = "text"  # of JSON rows and tables
+    ocr: str = ""  # languages, such as "eng+deu", in which pages without text are recognised
+    max_bytes: int = 50 * 1024**2  # of a file
+    parse_seconds: float = 60.0  # processor time for a page, or for a file of a format without pages
+    parse_memory: int = 2 * 1024**3  # bytes, if the system can limit them
+
+
+@dataclass(frozen=True)
+class _File:
+    path: Path
+    source: str  # sanitized, unique among the files
+    explicit: bool  # named by the user, not found in a folder
 
 
 @dataclass(frozen=True)
@@ -30,52 +48,88 @@ class Skipped:
     reason: str
 
 
-@dataclass(frozen=True)
-class _File:
-    path: Path
-    source: str  # sanitized, unique among the files
-    explicit: bool  # named by the user, not found in a folder
+@dataclass
+class FileResult:
+    """What was read of a file: its documents, what of it was skipped, and the account of its characters.
+
+    Each JSON row or API entry is a document of its own. Characters are letters and digits; `left_out` counts
+    by reason those that were seen and are in no document.
+    """
+
+    source: str
+    documents: list[Document] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    seen: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def kept(self) -> int:
+        """Return the number of characters in the documents."""
+        return self.seen - self.left_out.total()
+
+    def add(self, document: Document, seen: int, left_out: Mapping[str, int]) -> None:
+        """Add a document and its account; what no reason explains is a loss in the conversion."""
+        kept = count_characters(document["text"])
+        lost = seen - kept - sum(left_out.values())
+        self.documents.append(document)
+        self.left_out.update(left_out)
+        if lost > 0:
+            self.left_out[LOST] += lost
+        self.seen += max(seen, seen - lost)
 
 
-def read_documents(
+LOST = "lost in conversion"
+STRICT_SHARE = 0.1  # of the characters of a file; a larger loss is reported by name
+
+
+def read_files(
     paths: Sequence[str | Path],
+    options: ReadOptions | None = None,
     *,
-    strict: bool = False,
-    max_bytes: int = MAX_BYTES,
-    timeout_s: float = TIMEOUT_S,
-    text_field: str = "text",
-) -> Iterator[Document | Skipped]:
+    on_page: Callable[[str, int, int], None] = lambda source, done, total: None,
+) -> Iterator[FileResult]:
     """Read files, folders (recursively, without hidden files) and glob patterns, in a fixed order.
 
-    Each JSON row or API entry is a document of its own. PDF, DOCX and HTML are parsed in a separate
-    process, for at most `timeout_s` seconds each. Raises UserError immediately if a path does not
-    exist; while reading, if nothing is readable and, with `strict`, at the first unreadable item.
+    All formats but plain text and JSON are parsed in a separate process, with limits. on_page gets the file
+    and the pages read and in all. Raises UserError immediately if a path does not exist; while reading, if
+    nothing is readable and, with `strict`, at the first item that is unreadable or loses text.
     """
     files = _name_sources(_find(paths))
     if not files:
         raise UserError(f"no files in {', '.join(map(str, paths)) or 'an empty list of paths'}")
-    return _read_all(files, strict, max_bytes, timeout_s, text_field)
+    return _read_all(files, options or ReadOptions(), on_page)
 
 
 def _read_all(
-    files: list[_File], strict: bool, max_bytes: int, timeout_s: float, text_field: str
-) -> Iterator[Document | Skipped]:
+    files: list[_File], options: ReadOptions, on_page: Callable[[str, int, int], None]
+) -> Iterator[FileResult]:
     skipped: list[Skipped] = []
     documents = 0
-    with Parser(timeout_s=timeout_s) as parser:
+    with Parser(seconds=options.parse_seconds, max_memory=options.parse_memory) as parser:
         for file in files:
-            for result in _read_file(file, parser, max_bytes, text_field):
-                if isinstance(result, Skipped):
-                    if strict:
-                        raise UserError(f"{result.source}: {result.reason} (--strict stops here)")
-                    if len(skipped) < 5:
-                        skipped.append(result)
-                else:
-                    documents += 1
-                yield result
+            result = _read_file(file, parser, options, partial(on_page, file.source))
+            if options.strict:
+                _check_strictly(result)
+            documents += len(result.documents)
+            skipped += result.skipped[: 5 - len(skipped)]
+            yield result
     if not documents:
         reasons = "; ".join(f"{item.source}: {item.reason}" for item in skipped)
         raise UserError(f"no readable documents: {reasons}" + (" …" if len(skipped) == 5 else ""))
+
+
+def _check_strictly(result: FileResult) -> None:
+    for item in result.skipped:
+        raise UserError(f"{item.source}: {item.reason} (--strict stops here)")
+    if result.left_out.total() > STRICT_SHARE * result.seen:
+        raise UserError(f"{result.source}: {describe_loss(result)} (--strict stops here)")
+
+
+def describe_loss(result: FileResult) -> str:
+    """Return which share of a file's characters was left out, and why, the largest reason first."""
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in result.left_out.most_common())
+    share = result.left_out.total() / max(1, result.seen)
+    return f"{share:.0%} of its {result.seen:,} characters left out: {reasons}"
 
 
 def _find(paths: Sequence[str | Path]) -> list[tuple[Path, str, bool]]:
@@ -134,22 +188,27 @@ def _name_sources(found: list[tuple[Path, str, bool]]) -> list[_File]:
     return [_File(path, source, explicit) for (path, _, explicit), source in zip(found, sources, strict=True)]
 
 
-def _read_file(file: _File, parser: Parser, max_bytes: int, text_field: str) -> Iterator[Document | Skipped]:
+def _read_file(file: _File, parser: Parser, options: ReadOptions, on_page: OnPage) -> FileResult:
+    result = FileResult(file.source)
     try:
-        format, data = _open(file, max_bytes)
+        format, data = _open(file, options.max_bytes)
         if format.rows:
-            yield from _read_rows(file, format.load()(data, text_field=text_field))
-            return
-        parsed: Parsed = parser.parse(file.path, format.name) if format.sandboxed else format.load()(data)
+            _read_rows(file, format.load()(data, text_field=options.text_field), result)
+            return result
+        if format.sandboxed:
+            parsed: Parsed = parser.parse(file.path, format.name, ocr=options.ocr, on_page=on_page)
+        else:
+            parsed = format.load()(data)
         if not parsed["text"].strip():
             raise Unreadable("no text in it")
-        yield _document(file.source, parsed, file.path.stem)
-        for note in parsed["notes"]:
-            yield Skipped(file.source, note)
+        result.add(_document(file, parsed), parsed["seen"], parsed["left_out"])
+        result.skipped += [Skipped(file.source, sanitize_line(note)) for note in parsed["notes"]]
     except Unreadable as error:
-        yield Skipped(file.source, sanitize_line(str(error)))
+        result.skipped.append(Skipped(file.source, sanitize_line(str(error))))
     except OSError as error:
-        yield Skipped(file.source, f"cannot be opened: {error.strerror or type(error).__name__}")
+        reason = f"cannot be opened: {error.strerror or type(error).__name__}"
+        result.skipped.append(Skipped(file.source, reason))
+    return result
 
 
 def _open(file: _File, max_bytes: int) -> tuple[Format, bytes]:
@@ -164,7 +223,9 @@ def _open(file: _File, max_bytes: int) -> tuple[Format, bytes]:
         data = stream.read(max_bytes + 1)
     if len(data) > max_bytes:
         size = file.path.stat().st_size / 1024**2
-        raise Unreadable(f"{size:.1f} MiB, over the limit of {max_bytes / 1024**2:g} MiB")
+        raise Unreadable(
+            f"{size:.1f} MiB, over the limit of {max_bytes / 1024**2:g} MiB; --max-file-mb raises it"
+        )
     if not data.strip():
         raise Unreadable("empty")
     found = sniff(data[:4096])
@@ -190,34 +251,30 @@ def _mismatch(format: Format, suffix: str, found: str) -> str:
     return "binary, not text" if found == "binary" else f"named {suffix}, but its content is {found}"
 
 
-def _read_rows(file: _File, items: Iterator[Item]) -> Iterator[Document | Skipped]:
-    """Yield the rows of a file; raise Unreadable, with one reason for the whole file, if no row is usable."""
-    pending: list[Skipped] = []  # held back until a usable row shows that the file is of the right kind
-    document = None
+def _read_rows(file: _File, items: Iterator[Item], result: FileResult) -> None:
+    """Add the rows of a file; raise Unreadable, with one reason for the whole file, if no row is usable."""
+    skipped: list[Skipped] = []
     for item in items:
-        source = sanitize_line(item.source) or f"{file.source}#{item.number}"
         if item.reason:
-            reason = sanitize_line(item.reason)
-            pending.append(Skipped(f"{file.source}#{item.number}", reason))
+            skipped.append(Skipped(f"{file.source}#{item.number}", sanitize_line(item.reason)))
             continue
         starts = [0] * (item.page or 0)  # the row starts on this page; the pages before it are empty
-        parsed: Parsed = {"text": item.text, "title": item.title, "page_starts": starts, "notes": []}
-        document = _document(source, parsed, file.path.stem)
+        parsed = make_parsed(item.text, title=item.title, page_starts=starts, left_out=item.left_out)
+        document = _document(file, parsed)
+        document["source"] = sanitize_line(item.source) or f"{file.source}#{item.number}"
         document["kind"] = item.kind
-        yield from pending
-        pending.clear()
-        yield document
-    if document is None:
-        first = pending[0].reason if pending else "empty"
-        more = f", and {len(pending) - 1} more rows of no use" if len(pending) > 1 else ""
+        result.add(document, parsed["seen"], parsed["left_out"])
+    if not result.documents:
+        first = skipped[0].reason if skipped else "empty"
+        more = f", and {len(skipped) - 1} more rows of no use" if len(skipped) > 1 else ""
         raise Unreadable(first + more)
-    yield from pending
+    result.skipped += skipped
 
 
-def _document(source: str, parsed: Parsed, stem: str) -> Document:
+def _document(file: _File, parsed: Parsed) -> Document:
     text, starts = _sanitize_with_offsets(parsed["text"], parsed["page_starts"])
-    title = sanitize_line(parsed["title"]) or sanitize_line(stem)
-    return {"source": source, "title": title[:300], "text": text, "page_starts": starts, "kind": "text"}
+    title = sanitize_line(parsed["title"]) or sanitize_line(file.path.stem)
+    return {"source": file.source, "title": title[:300], "text": text, "page_starts": starts, "kind": "text"}
 
 
 def _sanitize_with_offsets(text: str, offsets: list[int]) -> tuple[str, list[int]]:

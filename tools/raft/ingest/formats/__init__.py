@@ -20,6 +20,7 @@ class Format(NamedTuple):
     content: tuple[str, ...] = ("", "HTML")  # what `sniff` may return for a file with these suffixes
     sniffed: str | None = None  # what `sniff` returns for a file of this format without a known suffix
     sandboxed: bool = False  # parsed in a separate process, limited in time and memory
+    paged: bool = False  # sandboxed, and the reader takes `ocr` and `on_page` as well
     rows: bool = False
 
     def load(self) -> Callable[..., Any]:
@@ -32,7 +33,7 @@ class Format(NamedTuple):
 FORMATS = {
     format.name: format
     for format in (
-        Format("pdf", (".pdf",), "pdf:read_pdf", ("PDF",), "PDF", sandboxed=True),
+        Format("pdf", (".pdf",), "pdf:read_pdf", ("PDF",), "PDF", sandboxed=True, paged=True),
         Format("docx", (".docx",), "html:read_docx", ("ZIP",), sandboxed=True),
         Format("html", (".html", ".htm", ".xhtml"), "html:read_html", sniffed="HTML", sandboxed=True),
         Format("markdown", (".md", ".markdown"), "plain:read_markdown"),

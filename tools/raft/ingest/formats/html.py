@@ -7,7 +7,8 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .plain import Parsed, Unreadable, decode
+from .parsed import Parsed, Unreadable, make_parsed
+from .plain import decode
 
 if TYPE_CHECKING:
     from bs4 import BeautifulSoup
@@ -96,7 +97,7 @@ def parse_markup(markup: str) -> Parsed:
     text = re.sub(r"\n{3,}", "\n\n", text).strip()
     if not title and (heading := soup.find("h1")):
         title = heading.get_text(" ", strip=True)
-    return {"text": text, "title": title, "page_starts": [], "notes": []}
+    return make_parsed(text, title=title)
 
 
 def _main(soup: BeautifulSoup) -> Any:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...records import Kind
-from .plain import Unreadable, decode
+from .parsed import Unreadable
+from .plain import decode
 
 _API_FIELDS = ("api_call", "api_name", "api_arguments", "api_signature")
 _NAME = ("api_name", "name", "title", "api_call", "call", "signature", "endpoint")  # the first one present
@@ -28,6 +29,7 @@ class Item:
     page: int | None = None
     kind: Kind = "text"
     reason: str = ""
+    left_out: Mapping[str, int] | None = None  # characters, by reason
 
 
 def read_json_rows(data: bytes, *, text_field: str) -> Iterator[Item]:

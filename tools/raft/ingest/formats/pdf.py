@@ -8,8 +8,8 @@ import unicodedata
 from collections import Counter
 from itertools import groupby, pairwise
 
+from .parsed import OnPage, Parsed, Unreadable, make_parsed
 from .pdf_layout import Line, median_height, page_lines
-from .plain import Parsed, Unreadable
 
 _PAGE_NUMBER = re.compile(
     r"(?:https?://\S+\s*)?(?:(?:page|seite|página)\s*)?[-–—]?\s*\d{1,4}\s*(?:(?:/|of|von|de|sur)\s*\d{1,4})?"
@@ -21,7 +21,7 @@ _CODE_FONT = re.compile(r"mono|courier|consol|code|typewriter|CMTT", re.IGNORECA
 _ELLIPTIC = {"und", "oder", "bzw.", "sowie", "and", "or", "to"}  # "Vor- und Nachteile" keeps its hyphen
 
 
-def read_pdf(path: str) -> Parsed:
+def read_pdf(path: str, *, ocr: str = "", on_page: OnPage = lambda done, total: None) -> Parsed:
     """Read the text of a PDF, with its headings as Markdown headings.
 
     Running heads and feet, page numbers and reference marks are left out. Raises Unreadable if the
@@ -48,6 +48,7 @@ def read_pdf(path: str) -> Parsed:
         except pdfium.PdfiumError:
             broken.append(number)
         pages.append(lines)
+        on_page(number, len(document))
     _drop_running_lines(pages)
     all_text = "".join(line.text for lines in pages for line in lines)
     _check_text(all_text, len(pages), len(scanned), len(broken))
@@ -58,7 +59,7 @@ def read_pdf(path: str) -> Parsed:
     if scanned:
         notes.append(f"no text on page {_few(scanned)}: images only; run text recognition (OCR) over it")
     title = document.get_metadata_dict(skip_empty=True).get("Title", "").strip()
-    return {"text": text, "title": title, "page_starts": starts, "notes": notes}
+    return make_parsed(text, title=title, page_starts=starts, notes=notes)
 
 
 def _check_text(text: str, pages: int, scanned: int, broken: int) -> None:

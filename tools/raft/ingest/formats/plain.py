@@ -4,21 +4,8 @@ from __future__ import annotations
 
 import codecs
 import re
-from typing import TypedDict
 
-
-class Unreadable(Exception):
-    """A file or item that cannot be used; the message is the reason shown to the user."""
-
-
-class Parsed(TypedDict):
-    """What a format's reader returns for a file; the text is not sanitized yet."""
-
-    text: str
-    title: str  # empty if the file has none
-    page_starts: list[int]
-    notes: list[str]  # parts that could not be read
-
+from .parsed import Parsed, Unreadable, make_parsed
 
 _MAGIC = (
     (b"%PDF-", "PDF"),
@@ -78,7 +65,7 @@ def decode(data: bytes, declared: str = "") -> str:
 
 def read_text(data: bytes) -> Parsed:
     """Read plain text. Raises Unreadable if it cannot be decoded."""
-    return {"text": decode(data).strip(), "title": "", "page_starts": [], "notes": []}
+    return make_parsed(decode(data).strip())
 
 
 def read_markdown(data: bytes) -> Parsed:
@@ -91,4 +78,4 @@ def read_markdown(data: bytes) -> Parsed:
             title = field.group(2)
     if not title and (heading := re.search(r"(?m)^#[ \t]+(.+?)[ \t]*#*$", text)):
         title = heading.group(1)
-    return {"text": text, "title": title, "page_starts": [], "notes": []}
+    return make_parsed(text, title=title)
