@@ -34,7 +34,7 @@ FORMATS = {
     format.name: format
     for format in (
         Format("pdf", (".pdf",), "pdf:read_pdf", ("PDF",), "PDF", sandboxed=True, paged=True),
-        Format("docx", (".docx",), "html:read_docx", ("ZIP",), sandboxed=True),
+        Format("docx", (".docx",), "office:read_docx", ("ZIP",), sandboxed=True),
         Format("html", (".html", ".htm", ".xhtml"), "html:read_html", sniffed="HTML", sandboxed=True),
         Format("markdown", (".md", ".markdown"), "plain:read_markdown"),
         Format("text", (".txt", ".text", ".rst"), "plain:read_text", sniffed=""),
