@@ -267,6 +267,9 @@ def make_manifest(out: Path, rows: Sequence[Row], **changes: Any) -> Row:
         "models": {"teacher": "gpt-4o"},
         "prompt_hashes": {"ask": "0123"},
         "counts": {"documents": 1, "rows_by_split": {"train": 64, "test": 10}},
+        "documents": [
+            {"source": "bats.md", "documents": 1, "characters": 90, "kept": 80, "left_out": {"comments": 10}}
+        ],
         "rejected_by_reason": {"no quote": 1, "truncated answer": 5},
         "tokens": {"prompt": 12_345, "completion": 678},
         "cost": 0.0376,

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from tests.conftest import make_chunk
 from tools.raft.errors import UserError
-from tools.raft.ingest.filter import drop_duplicates, low_content_reason
+from tools.raft.ingest.filter import low_content_reason, repetition_filter
 from tools.raft.ingest.split import load_tokenizer, split_document
 
 
@@ -286,6 +286,5 @@ def test_drops_repeated_texts_across_documents():
         make_chunk("The heron waits.", source="a.md"),
         make_chunk("The  otter\neats fish.", source="b.md"),
     ]
-    unique, repeated = drop_duplicates(chunks)
-    assert unique == chunks[:2]
-    assert repeated == chunks[2:]
+    is_repeated = repetition_filter()
+    assert [is_repeated(chunk) for chunk in chunks] == [False, False, True]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -68,6 +68,7 @@ def index(
         raise UserError("nothing to index: give either --docs PATH… or --chunks F.jsonl")
     read_manifest(out)  # fails early if the folder holds something else
     embedder = open_embedder(embedding_model, lookup=lookup)
+    documents: list[dict[str, Any]] = []
     if chunks:
         rows = list(read_chunks(chunks))
     else:
@@ -76,6 +77,7 @@ def index(
             corpus = collect_chunks(paths, chunk_size=chunk_size, reading=options, on_page=on_page)
         show.account(corpus)
         rows = corpus.chunks
+        documents = [account.to_dict() for account in corpus.accounts]
     with progress.embedding() as on_batch:
-        manifest = build_index(rows, out, embedder, on_batch=on_batch)
+        manifest = build_index(rows, out, embedder, documents=documents, on_batch=on_batch)
     show.index(manifest, out)

@@ -14,12 +14,14 @@ from rich.table import Table
 from tools.raft.errors import UserError
 from tools.raft.generate.estimate import estimate_generation, prompt_overhead
 from tools.raft.generate.pipeline import BuildResult, DatasetSettings
+from tools.raft.ingest.account import LARGE_SHARE, describe_reasons, total_account
 from tools.raft.ingest.corpus import Corpus
 from tools.raft.models.endpoint import Endpoint
 from tools.raft.models.pricing import Price, show_dollars
 from tools.raft.rag.index_store import IndexManifest
 
 console = Console(highlight=False)
+_MOST_NAMED = 20  # files, of those that lost much of their text
 
 
 def corpus(corpus: Corpus, endpoint: Endpoint, given: Sequence[object]) -> None:
@@ -39,13 +41,31 @@ def corpus(corpus: Corpus, endpoint: Endpoint, given: Sequence[object]) -> None:
 
 
 def account(corpus: Corpus) -> None:
-    """Print what became of the characters of the documents, and name those that lost many of them."""
+    """Print what was left out, and what became of the characters of the documents.
+
+    Files that lost more than LARGE_SHARE of their characters are named.
+    """
     for row in corpus.rejected:
         if row["stage"] == "document":
-            console.print(
-                f"  [yellow]left out[/yellow] {escape(str(row['source']))}: {escape(str(row['reason']))}",
-                soft_wrap=True,
-            )
+            _left_out(str(row["source"]), str(row["reason"]))
+    large = [item for item in corpus.accounts if item.share_lost > LARGE_SHARE]
+    for item in large[:_MOST_NAMED]:
+        _left_out(item.source, item.describe_loss())
+    if len(large) > _MOST_NAMED:
+        _left_out(
+            f"{len(large) - _MOST_NAMED} more files", "over a tenth of their characters; see manifest.json"
+        )
+    total = total_account(corpus.accounts)
+    reasons = f"; left out: {describe_reasons(total.left_out)}" if total.left_out else ", nothing left out"
+    console.print(
+        f"  {total.seen:,} letters and digits seen, {total.kept:,} kept{escape(reasons)}",
+        style="dim",
+        soft_wrap=True,
+    )
+
+
+def _left_out(source: str, reason: str) -> None:
+    console.print(f"  [yellow]left out[/yellow] {escape(source)}: {escape(reason)}", soft_wrap=True)
 
 
 def index(manifest: IndexManifest, out: Path) -> None:

@@ -29,6 +29,7 @@ def write_manifest(
     models: Mapping[str, str],
     prompt_hashes: Mapping[str, str],
     counts: Mapping[str, Any],
+    documents: Sequence[Mapping[str, Any]],
     rejected_by_reason: Mapping[str, int],
     tokens: Mapping[str, int],
     cost: float | None,
@@ -38,10 +39,10 @@ def write_manifest(
 ) -> dict[str, Any]:
     """Write manifest.json, what is needed to repeat a run and its results, and return the manifest.
 
-    `models` names the model of each role (teacher, embeddings); `cost` is in dollars, None if no
-    price is known; `files` is what `write_datasets` returns, plus any other files; `notes` are lines
-    shown to the user. Two runs that are otherwise the same differ only in `times`. Never put a key
-    (a secret) into `settings`.
+    `documents` is the account of the characters of each file; `models` names the model of each role
+    (teacher, embeddings); `cost` is in dollars, None if no price is known; `files` is what
+    `write_datasets` returns, plus any other files; `notes` are lines shown to the user. Two runs that are
+    otherwise the same differ only in `times`. Never put a key (a secret) into `settings`.
     """
     manifest = {
         "version": MANIFEST_VERSION,
@@ -50,6 +51,7 @@ def write_manifest(
         "settings": dict(settings),
         "prompt_hashes": dict(sorted(prompt_hashes.items())),
         "counts": dict(counts),
+        "documents": list(documents),
         "rejected_by_reason": dict(sorted(rejected_by_reason.items(), key=lambda item: (-item[1], item[0]))),
         "tokens": dict(tokens),
         "cost_dollars": cost,

@@ -198,6 +198,7 @@ def summarise(
             "rejected": result.rejected.total(),
             "missing": result.counts.missing,
         },
+        documents=[account.to_dict() for account in corpus.accounts],
         rejected_by_reason=result.rejected,
         tokens=usage.to_dict(),
         cost=None if paid is None or cached is None else paid + cached,

@@ -9,8 +9,10 @@ from pathlib import Path
 from ..choices import Chunking
 from ..errors import UserError
 from ..records import Chunk
-from .filter import drop_duplicates, low_content_reason
-from .read import FileResult, ReadOptions, read_files
+from .account import Account
+from .filter import low_content_reason, repetition_filter
+from .formats.parsed import count_characters
+from .read import ReadOptions, read_files
 from .split import load_tokenizer, split_document
 
 
@@ -21,7 +23,7 @@ class Corpus:
     chunks: list[Chunk] = field(default_factory=list)
     rejected: list[dict[str, object]] = field(default_factory=list)  # rows for rejected.jsonl
     documents: int = 0
-    files: list[FileResult] = field(default_factory=list)  # the account of each file; without its documents
+    accounts: list[Account] = field(default_factory=list)  # of the characters of each file
 
 
 def collect_chunks(
@@ -42,25 +44,25 @@ def collect_chunks(
     """
     corpus = Corpus()
     loaded_tokenizer = load_tokenizer(tokenizer)
-    chunks: list[Chunk] = []
+    is_repeated = repetition_filter()
     for file in read_files(paths, reading, on_page=on_page):
-        on_page(file.source, 0, 0)
+        on_page(file.account.source, 0, 0)
         corpus.rejected += [_rejection("document", item.reason, item.source) for item in file.skipped]
         corpus.documents += len(file.documents)
+        corpus.accounts.append(file.account)
         for document in file.documents:
             for chunk in split_document(
                 document, chunk_size=chunk_size, tokenizer=loaded_tokenizer, mode=mode
             ):
-                if reason := low_content_reason(chunk):
+                reason = low_content_reason(chunk)
+                if not reason and is_repeated(chunk):
+                    reason = "repeats another chunk"
+                if reason:
                     corpus.rejected.append(_rejection("chunk", reason, chunk["source"], chunk))
+                    cut = document["text"][chunk["start"] : chunk["end"]]
+                    file.account.left_out[f"in chunks: {reason}"] += count_characters(cut)
                 else:
-                    chunks.append(chunk)
-        file.documents.clear()  # their text is in the chunks
-        corpus.files.append(file)
-    corpus.chunks, repeated = drop_duplicates(chunks)
-    corpus.rejected += [
-        _rejection("chunk", "repeats another chunk", chunk["source"], chunk) for chunk in repeated
-    ]
+                    corpus.chunks.append(chunk)
     if not corpus.chunks:
         raise UserError(
             "the documents contain no usable text; see the reasons above, or pass others with --docs"

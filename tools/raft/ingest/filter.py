@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable
 
 from ..records import Chunk, content_id
 from ..text.normalise import fold
@@ -74,16 +74,17 @@ def _is_bibliography(lines: list[str]) -> bool:
     return len(cited) > 1 and sum(map(len, cited)) > 0.6 * sum(map(len, entries))
 
 
-def drop_duplicates(chunks: Iterable[Chunk]) -> tuple[list[Chunk], list[Chunk]]:
-    """Separate the first chunk of each text from those that repeat it, ignoring white space and case.
+def repetition_filter() -> Callable[[Chunk], bool]:
+    """Return a function that tells whether a chunk repeats an earlier one, ignoring white space and case.
 
     A text in both train and test would be tested on after being trained on.
     """
-    unique: list[Chunk] = []
-    repeated: list[Chunk] = []
     seen: set[str] = set()
-    for chunk in chunks:
+
+    def is_repeated(chunk: Chunk) -> bool:
         key = content_id(fold(chunk["text"]).casefold())
-        (repeated if key in seen else unique).append(chunk)
+        repeated = key in seen
         seen.add(key)
-    return unique, repeated
+        return repeated
+
+    return is_repeated

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import accumulate, pairwise
@@ -14,6 +14,7 @@ from pathlib import Path
 from ..errors import UserError
 from ..records import Document
 from ..text.sanitize import sanitize, sanitize_line
+from .account import LARGE_SHARE, Account
 from .formats import BY_CONTENT, BY_SUFFIX, Format
 from .formats.json_rows import Item
 from .formats.parsed import OnPage, Parsed, Unreadable, count_characters, make_parsed
@@ -52,34 +53,17 @@ class Skipped:
 class FileResult:
     """What was read of a file: its documents, what of it was skipped, and the account of its characters.
 
-    Each JSON row or API entry is a document of its own. Characters are letters and digits; `left_out` counts
-    by reason those that were seen and are in no document.
+    Each JSON row or API entry is a document of its own.
     """
 
-    source: str
+    account: Account
     documents: list[Document] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
-    seen: int = 0
-    left_out: Counter[str] = field(default_factory=Counter)
 
-    @property
-    def kept(self) -> int:
-        """Return the number of characters in the documents."""
-        return self.seen - self.left_out.total()
-
-    def add(self, document: Document, seen: int, left_out: Mapping[str, int]) -> None:
-        """Add a document and its account; what no reason explains is a loss in the conversion."""
-        kept = count_characters(document["text"])
-        lost = seen - kept - sum(left_out.values())
+    def add(self, document: Document, parsed: Parsed) -> None:
+        """Add a document and its account."""
         self.documents.append(document)
-        self.left_out.update(left_out)
-        if lost > 0:
-            self.left_out[LOST] += lost
-        self.seen += max(seen, seen - lost)
-
-
-LOST = "lost in conversion"
-STRICT_SHARE = 0.1  # of the characters of a file; a larger loss is reported by name
+        self.account.add(count_characters(document["text"]), parsed["seen"], parsed["left_out"])
 
 
 def read_files(
@@ -121,15 +105,9 @@ def _read_all(
 def _check_strictly(result: FileResult) -> None:
     for item in result.skipped:
         raise UserError(f"{item.source}: {item.reason} (--strict stops here)")
-    if result.left_out.total() > STRICT_SHARE * result.seen:
-        raise UserError(f"{result.source}: {describe_loss(result)} (--strict stops here)")
-
-
-def describe_loss(result: FileResult) -> str:
-    """Return which share of a file's characters was left out, and why, the largest reason first."""
-    reasons = ", ".join(f"{count:,} {reason}" for reason, count in result.left_out.most_common())
-    share = result.left_out.total() / max(1, result.seen)
-    return f"{share:.0%} of its {result.seen:,} characters left out: {reasons}"
+    if result.account.share_lost > LARGE_SHARE:
+        loss = result.account.describe_loss()
+        raise UserError(f"{result.account.source}: left out {loss} (--strict stops here)")
 
 
 def _find(paths: Sequence[str | Path]) -> list[tuple[Path, str, bool]]:
@@ -189,7 +167,7 @@ def _name_sources(found: list[tuple[Path, str, bool]]) -> list[_File]:
 
 
 def _read_file(file: _File, parser: Parser, options: ReadOptions, on_page: OnPage) -> FileResult:
-    result = FileResult(file.source)
+    result = FileResult(Account(file.source))
     try:
         format, data = _open(file, options.max_bytes)
         if format.rows:
@@ -201,7 +179,7 @@ def _read_file(file: _File, parser: Parser, options: ReadOptions, on_page: OnPag
             parsed = format.load()(data)
         if not parsed["text"].strip():
             raise Unreadable("no text in it")
-        result.add(_document(file, parsed), parsed["seen"], parsed["left_out"])
+        result.add(_document(file, parsed), parsed)
         result.skipped += [Skipped(file.source, sanitize_line(note)) for note in parsed["notes"]]
     except Unreadable as error:
         result.skipped.append(Skipped(file.source, sanitize_line(str(error))))
@@ -263,7 +241,7 @@ def _read_rows(file: _File, items: Iterator[Item], result: FileResult) -> None:
         document = _document(file, parsed)
         document["source"] = sanitize_line(item.source) or f"{file.source}#{item.number}"
         document["kind"] = item.kind
-        result.add(document, parsed["seen"], parsed["left_out"])
+        result.add(document, parsed)
     if not result.documents:
         first = skipped[0].reason if skipped else "empty"
         more = f", and {len(skipped) - 1} more rows of no use" if len(skipped) > 1 else ""

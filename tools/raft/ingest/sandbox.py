@@ -109,6 +109,8 @@ class Parser:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # a process group of its own, which is killed as a whole
+            # Each arena of glibc reserves 64 MiB of the address space, which is limited.
+            env={**os.environ, "MALLOC_ARENA_MAX": "1"},
         )
         # A new queue: a late reply of a stopped process must not be taken for that of the next file.
         self._lines = queue.Queue()

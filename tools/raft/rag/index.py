@@ -130,13 +130,15 @@ def build_index(
     folder: Path,
     embedder: Embedder,
     *,
+    documents: Sequence[dict[str, Any]] = (),
     on_batch: Callable[[int, int], None] | None = None,
 ) -> IndexManifest:
     """Build or update the index of exactly these chunks in `folder`, and return its manifest.
 
     If the folder holds an index of the same model, only new texts are embedded; an interrupted build is
-    resumed. `on_batch` is called with the number of texts embedded so far and their total. Raises
-    UserError if there is nothing to index or the folder holds something other than an index.
+    resumed. `documents` is the account of the files, for the manifest. `on_batch` is called with the
+    number of texts embedded so far and their total. Raises UserError if there is nothing to index or the
+    folder holds something other than an index.
     """
     import numpy as np
 
@@ -197,6 +199,8 @@ def build_index(
         "changes": _changes(embedded, len(unique) - embedded, removed, len(chunks) - len(unique)),
         "files": {},
     }
+    if documents:
+        manifest["documents"] = list(documents)
     writers = {
         VECTORS: lambda path: _write_vectors(index, path),
         CHUNKS: lambda path: write_jsonl(path, unique),

@@ -18,7 +18,11 @@ VECTORS, CHUNKS, MANIFEST = "index.faiss", "chunks.jsonl", "manifest.json"
 VERSION = 1
 
 
-class IndexManifest(TypedDict):
+class _Read(TypedDict, total=False):
+    documents: list[dict[str, Any]]  # account of the characters of each file, if documents were indexed
+
+
+class IndexManifest(_Read):
     """Contents of an index; a changed model or file no longer matches it."""
 
     index_version: int
@@ -50,7 +54,7 @@ def read_manifest(folder: Path) -> IndexManifest | None:
         raise UserError(f"{path} cannot be read: remove {folder} and build the index again") from None
     if not isinstance(manifest, dict) or "index_version" not in manifest:
         raise UserError(f"{folder} holds something other than an index: choose another folder")
-    if manifest["index_version"] != VERSION or not IndexManifest.__annotations__.keys() <= manifest.keys():
+    if manifest["index_version"] != VERSION or not IndexManifest.__required_keys__ <= manifest.keys():
         raise UserError(
             f"the index in {folder} was written by another version: remove it and build the index again"
         )
