@@ -11,9 +11,11 @@ import json
 import math
 import os
 import queue
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -47,12 +49,15 @@ class Parser:
         self._max_memory = max_memory
         self._process: subprocess.Popen[str] | None = None
         self._lines: queue.Queue[str] = queue.Queue()
+        # Temporary files of parsers are in a folder of their own, as a parser that is killed leaves them.
+        self._temporary = tempfile.TemporaryDirectory(prefix="raft-", ignore_cleanup_errors=True)
 
     def __enter__(self) -> Parser:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop()
+        self._temporary.cleanup()
 
     def parse(
         self, path: Path, kind: str, *, ocr: str = "", on_page: OnPage = lambda done, total: None
@@ -106,6 +111,7 @@ class Parser:
         self._process = start_child(
             __name__,
             str(self._max_memory),
+            self._temporary.name,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # a process group of its own, which is killed as a whole
@@ -200,17 +206,20 @@ def _parse(path: str, kind: str, ocr: str, on_page: OnPage) -> dict[str, Any]:
     return {"parsed": parsed}
 
 
-def _read_requests(requests: queue.Queue[str]) -> None:
+def _read_requests(requests: queue.Queue[str], temporary: str) -> None:
     """Forward the lines of standard input; end this process and those it started when the parent is gone."""
     for line in sys.stdin:
         requests.put(line)
+    shutil.rmtree(temporary, ignore_errors=True)
     _kill_group(os.getpid())  # started as the leader of its group
     os._exit(1)
 
 
 def main() -> None:
     """Write the reply to each request line on standard input, until it closes."""
-    _limit_memory(int(sys.argv[1]))
+    max_memory, temporary = sys.argv[1:]
+    _limit_memory(int(max_memory))
+    os.environ["TMPDIR"] = tempfile.tempdir = temporary
     # Replies get a copy of standard output, so that output of a library is not taken for a reply.
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", errors="replace")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
@@ -220,7 +229,7 @@ def main() -> None:
         replies.flush()
 
     requests: queue.Queue[str] = queue.Queue()
-    threading.Thread(target=_read_requests, args=(requests,), daemon=True).start()
+    threading.Thread(target=_read_requests, args=(requests, temporary), daemon=True).start()
     while True:
         request = json.loads(requests.get())
         ocr = request["ocr"]
