@@ -72,7 +72,7 @@ def score_answer(row: Row, gold: Gold) -> Scores:
         scores["exact_match"] = scores["f1"] = float(refused)
     note = row.get("note", "")
     # The note of a truncated reply does not show whether it had a tag: without one it has no reasoning.
-    cut_before_tag = note == FormatError.TRUNCATED and not row["reasoning"]
+    cut_before_tag = note in (FormatError.TRUNCATED, FormatError.THOUGHT_ONLY) and not row["reasoning"]
     scores["tagged"] = float(note != FormatError.MISSING_TAG and not cut_before_tag)
     if "quoted" in names:
         scores |= score_quotes(citations, gold, refused=refused)

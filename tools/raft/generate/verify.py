@@ -80,7 +80,7 @@ def verify_answer(reply: str, finish_reason: str, chunk: Chunk, *, expected: str
     `expected` is a known answer that the final answer must agree with.
     """
     if finish_reason == "length":
-        return FormatError.TRUNCATED
+        return FormatError.TRUNCATED if reply.strip() else FormatError.THOUGHT_ONLY
     answer = parse_answer(reply)
     if isinstance(answer, str):
         return answer

@@ -97,7 +97,7 @@ async def answer_questions(
             on_answer()
         answer = read_reply(text, hits)
         if finish == "length":
-            answer["note"] = FormatError.TRUNCATED.value
+            answer["note"] = (FormatError.TRUNCATED if text else FormatError.THOUGHT_ONLY).value
         return {
             "question": row["question"],
             **answer,
