@@ -147,7 +147,7 @@ def reject(draft: Draft, chunk: Chunk | None) -> dict[str, object]:
         "count": draft.get("count", 1),
         "question": draft["question"],
         "cot_answer": draft["cot_answer"],
-        "expected": draft.get("expected", ""),
+        "expected": " | ".join(draft.get("expected", ())),
         "origin": draft["origin"],
         "chunk_id": draft["chunk_id"],
         "source": chunk["source"] if chunk else "",

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..choices import Mode, Prompt
 from ..errors import UserError
-from ..files import read_questions
 from ..models.client import CallFailed, Client
 from ..prompts import Message, render
+from ..questions import read_questions
 from ..raft_format import FormatError, format_instruction
 from ..text.sanitize import defuse_roles, sanitize
 from .citations import read_reply
