@@ -22,6 +22,5 @@ def gather_answer(
     row = {"question": question, "answer": answer, "reasoning": reasoning, "citations": citations}
     row |= {"answered": answered, "note": note, "documents": documents or None, "error": ""}
     gold_row = {"question": question, "relevant": relevant, "language": language, "answerable": answerable}
-    if golds or gold or not answerable:
-        gold_row["answers"] = golds or [gold]
+    gold_row["answers"] = golds or gold  # empty: unknown
     return {"row": row, "gold": gold_row}

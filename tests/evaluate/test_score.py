@@ -101,6 +101,14 @@ def test_without_a_gold_answer_or_oracle_their_metrics_do_not_apply() -> None:
         ({"answers": [], "relevant": ["x", "y"]}, Gold((), frozenset("xy"))),
         ({"answer": "fish", "answerable": False, "language": "de"}, Gold((), language="de")),
         ({"final_answer": "fish"}, Gold(("fish",))),
+        ({"answer": 0}, Gold(("0",))),
+        ({"answer": False}, Gold(("false",))),
+        ({"answers": [1911, "in 1911"]}, Gold(("1911", "in 1911"))),
+        ({"answers": [{"text": "fish", "answer_start": 4}, {"text": "fish"}]}, Gold(("fish",))),
+        ({"answers": None, "answer": "fish"}, Gold(("fish",))),
+        ({"answers": {"text": []}, "is_impossible": True}, Gold(())),
+        ({"answer": ""}, Gold()),
+        ({"answer": float("nan")}, Gold()),
         ({"question": "?"}, Gold()),
     ],
 )  # fmt: skip
@@ -108,9 +116,9 @@ def test_gold_answers_are_read_in_every_usual_format(row: dict[str, Any], gold: 
     assert read_gold(row) == gold
 
 
-def test_rejects_a_gold_answer_that_is_not_a_string() -> None:
+def test_rejects_a_gold_answer_that_is_no_text() -> None:
     with pytest.raises(UserError, match=r"'How\?': the answer must be a string"):
-        read_gold({"question": "How?", "answer": 5})
+        read_gold({"question": "How?", "answer": {"value": 5}})
 
 
 def test_only_the_requested_metrics_are_returned() -> None:

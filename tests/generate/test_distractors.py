@@ -33,5 +33,7 @@ def test_a_chunk_that_holds_the_answer_is_drawn_last_in_any_script(
 @pytest.mark.parametrize(("answer", "holding", "other"), HOLDING)
 def test_the_chunk_that_holds_a_given_answer_is_tried_first(answer: str, holding: str, other: str) -> None:
     chunks = [make_chunk(text, source=f"{i}.txt") for i, text in enumerate((other, holding))]
-    row: GivenQuestion = {"question": other, "answer": answer, "source": "", "chunk_id": ""}
+    row: GivenQuestion = {
+        "question": other, "answers": ["none", answer], "answerable": True, "relevant": [], "chunk_id": "",
+    }  # fmt: skip
     assert Locator(chunks).candidates(row)[0]["text"] == holding

@@ -17,7 +17,8 @@ import pytest
 from tests.conftest import corpus
 from tests.scripted_endpoint import scripted_endpoint
 from tools.raft.errors import UserError
-from tools.raft.files import PROJECT, json_line
+from tools.raft.files import PROJECT, json_line, write_jsonl
+from tools.raft.generate.given_questions import read_given_questions
 from tools.raft.generate.pipeline import BuildResult, DatasetSettings, build_dataset
 from tools.raft.ingest.corpus import Corpus
 from tools.raft.models.endpoint import Endpoint
@@ -212,32 +213,25 @@ def test_given_questions_find_their_chunk_and_must_match_the_given_answer(tmp_pa
     given = [
         {
             "question": "How many did station 3 see near bridge 3?",
-            "answer": "20",
+            "answers": [19, 20],
             "source": "station3.txt",
-            "chunk_id": "",
         },
-        {
-            "question": "Into which book does the warden of station 9 write?",
-            "answer": "",
-            "source": "",
-            "chunk_id": "",
-        },
-        {
-            "question": "How many did station 4 see?",
-            "answer": "a thousand and one",
-            "source": "",
-            "chunk_id": "",
-        },
-        {"question": "Who wrote Hamlet?", "answer": "Shakespeare", "source": "hamlet.txt", "chunk_id": ""},
-        {"question": "What?", "answer": "", "source": "", "chunk_id": "none"},
+        {"question": "Into which book does the warden of station 9 write?", "answer": "", "chunk_id": None},
+        {"question": "How many did station 4 see?", "answers": {"text": ["a thousand and one"]}},
+        {"question": "Who wrote Hamlet?", "answer": "Shakespeare", "source": "hamlet.txt"},
+        {"question": "What?", "chunk_id": "none"},
+        {"question": "How many did station 5 see?", "answer": 0},
+        {"question": "How many did station 6 see?", "answers": []},
+        {"question": "How many did station 7 see?", "relevant": [CHUNKS[7]["id"]], "answer": ""},
     ]
+    write_jsonl(tmp_path / "given.jsonl", given)
     with scripted_endpoint() as endpoint:
         build_dataset(
             Corpus(chunks=list(CHUNKS), documents=5),
             Endpoint(base_url=endpoint.url, model="m"),
             tmp_path,
             DatasetSettings(questions=1),
-            given=given,  # type: ignore[arg-type]
+            given=read_given_questions(tmp_path / "given.jsonl"),
         )
     written = {row["question"]: row for row in rows(tmp_path / "raft.jsonl") if row["origin"] == "given"}
     assert CHUNKS[3]["id"] == written[given[0]["question"]]["chunk_id"]
@@ -246,6 +240,9 @@ def test_given_questions_find_their_chunk_and_must_match_the_given_answer(tmp_pa
     assert rejected[given[2]["question"]] == "disagrees with the expected answer"
     assert rejected[given[3]["question"]] == "no chunk found for it"
     assert rejected[given[4]["question"]] == "no such chunk_id"
+    assert rejected[given[5]["question"]] == "disagrees with the expected answer"
+    assert rejected[given[6]["question"]] == "its row says that no document answers it"
+    assert written[given[7]["question"]]["chunk_id"] == CHUNKS[7]["id"]
 
 
 def test_the_number_of_calls_equals_the_estimate(tmp_path: Path) -> None:

@@ -81,8 +81,12 @@ def test_rejects_a_bad_answer(reply: str, finish: str, reason: str) -> None:
 
 
 def test_compares_an_answer_with_the_expected_one() -> None:
-    assert isinstance(verify_answer(GOOD, "stop", CHUNK, expected="between five and nine grams"), Answer)
-    assert verify_answer(GOOD, "stop", CHUNK, expected="half an hour") == "disagrees with the expected answer"
+    assert isinstance(
+        verify_answer(GOOD, "stop", CHUNK, expected=["a gram", "between five and nine grams"]), Answer
+    )
+    assert (
+        verify_answer(GOOD, "stop", CHUNK, expected=["half an hour"]) == "disagrees with the expected answer"
+    )
 
 
 def test_an_api_answer_must_name_a_call_of_its_entry() -> None:

@@ -114,7 +114,7 @@ def test_missing_rows_give_exit_status_3(tmp_path: Path) -> None:
         (["--docs", "data/documents", "--connection", "openai:gpt-4o"], "OPENAI_API_KEY"),
         (
             ["--docs", "data/documents", "--questions-file", "README.md"],
-            "README.md, line 1: expected a JSON object",
+            'README.md, line 1: want a JSON object with a "question"',
         ),
         (["--docs", "data/documents", "--questions-file", "nowhere.jsonl"], "nowhere.jsonl"),
         (["--docs", "data/documents", "--format", "csv"], "unknown format 'csv'"),

@@ -12,6 +12,7 @@ from typing import Any
 
 from .errors import UserError
 
+BOM = "\ufeff"  # the byte order mark that some editors put at the start of a file
 PROJECT = Path(__file__).resolve().parents[2]  # the checkout: data/, prompts/ and connections/ are below it
 
 
@@ -55,15 +56,18 @@ def json_line(row: Mapping[str, Any]) -> str:
     return json.dumps(row, ensure_ascii=False) + "\n"
 
 
-def read_jsonl(path: Path, *, want: str = "expected a JSON object") -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the 1-based number and the object of each line; skip blank lines and a byte order mark.
+def read_jsonl(
+    path: Path, *, want: str = "expected a JSON object", what: str = "it"
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the 1-based number and the object of each line; skip blank lines and byte order marks.
 
-    want: ends the message about a line that is not an object. Raises UserError for such a line, for a file
-    that cannot be read and for one that is not UTF-8.
+    want: ends the message about a line that is not an object. what: the file in the message about one that
+    is not UTF-8. Raises UserError for such a line, for such a file and for one that cannot be read.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="\n") as file:
             for number, line in enumerate(file, start=1):
+                line = line.removeprefix(BOM)  # files joined together have one inside
                 if not line.strip():
                     continue
                 try:
@@ -76,7 +80,7 @@ def read_jsonl(path: Path, *, want: str = "expected a JSON object") -> Iterator[
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}; {want}") from None
     except UnicodeDecodeError:
-        raise UserError(f"{path}: not UTF-8; save it as UTF-8") from None
+        raise UserError(f"{path}: not UTF-8; save {what} as UTF-8") from None
 
 
 def read_log(path: Path | None) -> list[dict[str, Any]]:
@@ -101,23 +105,6 @@ def read_object(path: Path) -> dict[str, Any]:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return {}
-
-
-def read_questions(path: Path) -> list[dict[str, Any]]:
-    """Read questions: JSON lines, each an object with at least a `question`.
-
-    Raises UserError naming the line that cannot be read.
-    """
-    want = 'expected a JSON object with a "question", such as {"question": "…"}'
-    rows = []
-    for number, row in read_jsonl(path, want=want):
-        question = row.get("question")
-        if not isinstance(question, str) or not question.strip():
-            raise UserError(f"{path}, line {number}: {want}")
-        rows.append(row)
-    if not rows:
-        raise UserError(f"{path} contains no questions")
-    return rows
 
 
 def hash_file(*paths: Path) -> str:

@@ -45,6 +45,7 @@ class FormatError(str, Enum):
     EMPTY_QUOTE = "empty quote"
     NOT_VERBATIM = "quote is not verbatim"
     TRUNCATED = "truncated answer"
+    THOUGHT_ONLY = "reasoning cut off before an answer"  # as models write it that think before they answer
 
     __str__ = str.__str__
 

@@ -39,7 +39,7 @@ class Chunk(TypedDict):
 
 
 class _Hints(TypedDict, total=False):
-    expected: str  # the answer the user gave, or the one the model wrote with its question
+    expected: list[str]  # the answers the user gave, or the one the model wrote with its question
     target: str  # the sentence the question was asked about
     count: int  # rows that a rejection stands for, if more than one
 

@@ -31,12 +31,12 @@ for verb in (generate, finetune, index, answer, compare, judge_check, serve, con
 
 
 def main() -> None:
-    """Run the command line; a UserError is printed in one line and exits with status 1."""
+    """Run the command line; a UserError is printed in one line and exits with its status."""
     try:
         app()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(error.status)
     except KeyboardInterrupt:
         print("interrupted: paid replies are kept; run the same command again to resume", file=sys.stderr)
         sys.exit(130)

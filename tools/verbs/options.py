@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tools.raft.choices import Api
+from tools.raft.errors import CallsFailed
 
 if TYPE_CHECKING:
     from tools.raft.ingest.read import ReadOptions
     from tools.raft.models.endpoint import Endpoint
 
-INCOMPLETE = 3  # exit status: rows are missing as calls failed; running again may complete them
+# Exit status: rows are missing as calls failed; running again may complete them.
+INCOMPLETE = CallsFailed.status
 
 
 Connection = Annotated[

@@ -42,7 +42,7 @@ class FakeClient:
 
 def drafted(**fields: str) -> Draft:
     draft = new_draft("How much does an adult bat weigh?", "c")
-    draft["target"], draft["expected"] = TARGET, "between five and nine grams"
+    draft["target"], draft["expected"] = TARGET, ["between five and nine grams"]
     draft.update(fields)  # type: ignore[typeddict-item]
     return draft
 

@@ -197,8 +197,10 @@ def test_selects_the_sentences_a_question_is_likely_about() -> None:
     assert likely_sentences(SENTENCES, "Wo schläft sie?") == SENTENCES, (
         "without a shared word none is left out"
     )
-    assert likely_sentences(SENTENCES, "What about the roost?", holding="half an hour") == [SENTENCES[2]]
-    assert likely_sentences(SENTENCES, "What about the roost?", holding="an hour and a half") == SENTENCES[2:]
+    assert likely_sentences(SENTENCES, "What about the roost?", holding=["half an hour"]) == [SENTENCES[2]]
+    assert (
+        likely_sentences(SENTENCES, "What about the roost?", holding=["an hour and a half"]) == SENTENCES[2:]
+    )
     zh = ["蝙蝠在洞穴中睡觉。", "茶园有三百公顷。"]
     assert likely_sentences(zh, "茶园有多少公顷？") == [zh[1]]
     assert likely_sentences([], "What?") == []

@@ -33,7 +33,7 @@ def test_wording_must_be_likely_throughout() -> None:
 
 def flaw_of(question: str, final: str, quote: str, *, expected: str = "", target: str = "") -> str:
     draft = new_draft(question, "c")
-    draft["target"], draft["expected"] = target or quote, expected or final
+    draft["target"], draft["expected"] = target or quote, [expected or final]
     answer = parse_answer(reply(quote, final))
     assert isinstance(answer, Answer)
     return find_answer_flaw(draft, make_chunk(), answer)
@@ -123,7 +123,7 @@ def test_rejects_a_round_trip_that_disagrees(
 def test_one_item_of_a_list_is_not_a_complete_answer(listed: str, answer: str, complete: bool) -> None:
     chunk = make_chunk(f"In summer the horseshoe bat hunts {listed}.")
     draft = new_draft("What does the horseshoe bat hunt in summer?", chunk["id"])
-    draft["target"] = draft["expected"] = chunk["text"]
+    draft["target"], draft["expected"] = chunk["text"], [chunk["text"]]
     parsed = parse_answer(reply(chunk["text"], answer, "what"))
     assert isinstance(parsed, Answer)
     assert find_answer_flaw(draft, chunk, parsed) == ("" if complete else "answer is one of several")
@@ -131,10 +131,10 @@ def test_one_item_of_a_list_is_not_a_complete_answer(listed: str, answer: str, c
 
 def test_rejects_a_bad_question_before_its_answer_is_paid_for() -> None:
     def flaw(draft: Draft) -> str:
-        return find_question_flaw(draft["question"], draft["expected"], draft["target"], make_chunk())
+        return find_question_flaw(draft["question"], draft["expected"][0], draft["target"], make_chunk())
 
     draft = new_draft("Does the bat hunt midges?", "c")
-    draft["target"], draft["expected"] = SENTENCES[3], "midges"
+    draft["target"], draft["expected"] = SENTENCES[3], ["midges"]
     assert flaw(draft) == "question gives its answer away"
-    draft["question"], draft["expected"] = "What do bats hunt within two kilometres?", "midges"
+    draft["question"], draft["expected"] = "What do bats hunt within two kilometres?", ["midges"]
     assert flaw(draft) == ""

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..models.client import RETRY_TEMPERATURE, CallFailed, Client
 from ..prompts import Message, prompt_hash, render
+from ..raft_format import FormatError
 from ..text.sanitize import sanitize
 from .metrics import JUDGEMENTS
 from .score import Gold
@@ -100,6 +101,8 @@ async def judge_answer(name: str, row: Mapping[str, Any], gold: Gold, client: Cl
         score = None if reply.finish_reason == "length" else parse_score(text)
         if score is not None:
             return Verdict(score, text)
+    if not text:
+        return Verdict(None, text, f"{FormatError.THOUGHT_ONLY}, twice")
     return Verdict(None, text, "no line 'Score: N' at the end, twice")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UserError
+from ..questions import gold_answers
 from ..raft_format import FormatError
 from ..text.answers import answer_f1, answer_tokens, exact_match
 from .metrics import Scores, check_metrics
@@ -29,26 +29,12 @@ class Gold:
 def read_gold(row: Row) -> Gold:
     """Read the gold answers and the oracle from a question's row, under any of the usual names.
 
-    Answers are in `answers`, `answer`, `gold` or `final_answer` (as in `test.jsonl`), a string or a list; an
-    empty one, or `answerable: false`, means that the question is unanswerable. The oracle is in `relevant`
-    (ids or sources), `chunk_id` or `source`. Raises UserError for an answer that is not a string.
+    The answers are read by `gold_answers`. The oracle is in `relevant` (ids or sources), `chunk_id` or
+    `source`. Raises UserError for an answer that is no text.
     """
-    value = next((row[name] for name in ("answers", "answer", "gold", "final_answer") if name in row), None)
-    if isinstance(value, Mapping):  # the format of SQuAD
-        value = value.get("text")
-    answers = None
-    if value is not None:
-        texts = [value] if isinstance(value, str) else value
-        if not isinstance(texts, (list, tuple)) or not all(isinstance(text, str) for text in texts):
-            raise UserError(
-                f"question {str(row.get('question'))[:60]!r}: the answer must be a string or list of strings"
-            )
-        answers = tuple(text for text in texts if text.strip())
-    if row.get("answerable") is False:
-        answers = ()
     relevant = row.get("relevant") or row.get("chunk_id") or row.get("source") or ()
     relevant = [relevant] if isinstance(relevant, str) else relevant
-    return Gold(answers, frozenset(map(str, relevant)), str(row.get("language") or "en"))
+    return Gold(gold_answers(row), frozenset(map(str, relevant)), str(row.get("language") or "en"))
 
 
 def score_answer(row: Row, gold: Gold) -> Scores:
@@ -72,7 +58,7 @@ def score_answer(row: Row, gold: Gold) -> Scores:
         scores["exact_match"] = scores["f1"] = float(refused)
     note = row.get("note", "")
     # The note of a truncated reply does not show whether it had a tag: without one it has no reasoning.
-    cut_before_tag = note == FormatError.TRUNCATED and not row["reasoning"]
+    cut_before_tag = note in (FormatError.TRUNCATED, FormatError.THOUGHT_ONLY) and not row["reasoning"]
     scores["tagged"] = float(note != FormatError.MISSING_TAG and not cut_before_tag)
     if "quoted" in names:
         scores |= score_quotes(citations, gold, refused=refused)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..models.client import RETRY_TEMPERATURE, CallFailed, Client
 from ..prompts import render
+from ..raft_format import FormatError
 from ..records import Chunk, Draft, Kind, new_draft
 from ..text.normalise import normalise
 from .question_list import parse_questions
@@ -18,17 +19,21 @@ async def ask_questions(chunk: Chunk, client: Client, *, n: int, seed: int) -> l
     If the model returns fewer, one rejected draft stands for those that are missing.
     """
     try:
-        questions = await _ask_list(chunk, client, n=n, seed=seed)
+        questions, shortage = await _ask_list(chunk, client, n=n, seed=seed)
     except CallFailed as failure:
         return shortfall(chunk, n, f"call failed: {failure.reason}", failed=True)
     drafts = [new_draft(question, chunk["id"]) for question in questions]
-    return drafts + shortfall(chunk, n - len(drafts), "fewer questions came than were asked for")
+    return drafts + shortfall(chunk, n - len(drafts), shortage)
 
 
-async def _ask_list(chunk: Chunk, client: Client, *, n: int, seed: int) -> list[str]:
-    """Ask for a list; if the first reply has too few questions, ask once more and merge the two."""
+async def _ask_list(chunk: Chunk, client: Client, *, n: int, seed: int) -> tuple[list[str], str]:
+    """Ask for a list; if the first reply has too few questions, ask once more and merge the two.
+
+    Also return why there are too few, if there are.
+    """
     messages = render(PROMPTS[chunk["kind"]], chunk=chunk["text"], n=n)
     questions: dict[str, str] = {}
+    shortage = ""
     for attempt in range(2):
         reply = await client.ask(
             messages,
@@ -39,13 +44,16 @@ async def _ask_list(chunk: Chunk, client: Client, *, n: int, seed: int) -> list[
             attempt=attempt,
         )
         found = parse_questions(reply.text)
+        shortage = "fewer questions came than were asked for"
+        if not reply.text:
+            shortage = FormatError.THOUGHT_ONLY.value
         if reply.finish_reason == "length":
             found = found[:-1]  # the last one may have been cut off
         for question in found:
             questions.setdefault(normalise(question), question)
         if len(questions) >= n:
             break
-    return list(questions.values())[:n]
+    return list(questions.values())[:n], shortage
 
 
 def reject_failed(draft: Draft, failure: CallFailed) -> None:

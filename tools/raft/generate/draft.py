@@ -104,15 +104,19 @@ async def draft_rows(chunk: Chunk, client: Client, *, n: int, seed: int) -> list
 async def draft_given(row: GivenQuestion, candidates: Sequence[Chunk], client: Client, *, seed: int) -> Draft:
     """Draft the row of a given question from the first candidate chunk whose answer passes verification.
 
-    The answer is compared with the given one, if any. If none passes, return the rejected draft of the best
+    The answer is compared with the given ones, if any. If none passes, return the rejected draft of the best
     candidate.
     """
+    if not row["answerable"]:
+        draft = new_draft(row["question"], row["chunk_id"], origin="given")
+        draft["reason"] = "its row says that no document answers it"
+        return draft
     teacher = choose_teacher(client.endpoint)
     first: Draft | None = None
     for chunk in candidates:
         draft = new_draft(row["question"], chunk["id"], origin="given")
-        if row["answer"]:
-            draft["expected"] = row["answer"]
+        if row["answers"]:
+            draft["expected"] = row["answers"]
         await _complete(teacher, draft, chunk, client, seed=seed)
         if not draft["reason"]:
             return draft

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
 
-from ..files import read_questions
+from ..questions import gold_answers, read_questions
 from ..rag.search import Retriever
 from ..records import Chunk
 from ..text.answers import holds_answer
@@ -20,21 +20,37 @@ class GivenQuestion(TypedDict):
     """One row of a questions file; everything but the question may be empty."""
 
     question: str
-    answer: str
-    source: str
-    chunk_id: str
+    answers: list[str]  # the right ones
+    answerable: bool  # False: the row says that no document answers it
+    relevant: list[str]  # ids or sources of the chunks that answer it
+    chunk_id: str  # of the only chunk to ask about
 
 
 def read_given_questions(path: Path) -> list[GivenQuestion]:
-    """Read a questions file: JSON lines with `question` and, optionally, `answer`, `source`, `chunk_id`.
+    """Read a questions file: JSON lines with `question` and, if known, its answers, `source`, `chunk_id`.
 
-    Raises UserError with the number of the first invalid line.
+    Answers and oracle are read as for a comparison. Raises UserError for a row that cannot be read.
     """
-    rows = []
+    rows: list[GivenQuestion] = []
     for row in read_questions(path):
-        values = {key: sanitize(str(row.get(key) or "")).strip() for key in GivenQuestion.__annotations__}
-        rows.append(GivenQuestion(**values))  # type: ignore[typeddict-item]
+        golds, places = gold_answers(row), row.get("relevant") or ()
+        places = [places] if isinstance(places, str) else list(places)
+        if row.get("source"):
+            places.append(row["source"])
+        rows.append(
+            {
+                "question": _clean(row["question"]),
+                "answers": [_clean(gold) for gold in golds or ()],
+                "answerable": golds != (),
+                "relevant": [_clean(place) for place in places],
+                "chunk_id": _clean(row.get("chunk_id") or ""),
+            }
+        )
     return rows
+
+
+def _clean(value: object) -> str:
+    return sanitize(str(value)).strip()
 
 
 class Locator:
@@ -47,17 +63,28 @@ class Locator:
     def candidates(self, row: GivenQuestion) -> list[Chunk]:
         """Return the chunks most likely to answer a row, best first; an empty list if none matches.
 
-        A chunk id determines the chunk; a source narrows the search; chunks with the given answer come first.
+        A chunk id determines the chunk; relevant ids and sources narrow the search, the ids first; then come
+        chunks with a right answer.
         """
         if row["chunk_id"]:
             return [chunk for chunk in self._chunks if chunk["id"] == row["chunk_id"]]
-        query = f"{row['question']} {row['answer']}"
+        query = " ".join([row["question"], *row["answers"][:1]])
         ranking = [self._chunks[i] for i in self._retriever.search([query], len(self._chunks))[0]]
-        if row["source"]:
-            ranking = [chunk for chunk in ranking if _is_from(chunk["source"], row["source"])]
+        if places := row["relevant"]:
+            ranking = [
+                chunk
+                for chunk in ranking
+                if chunk["id"] in places or any(_is_from(chunk["source"], place) for place in places)
+            ]
+        # The sorts are stable: chunks with and without the answer keep their ranking.
+        ranking.sort(key=lambda chunk: chunk["id"] not in places)
         ranking = ranking[:_DEPTH]
-        if row["answer"]:  # the sort is stable: chunks with and without the answer keep their ranking
-            ranking.sort(key=lambda chunk: not holds_answer(chunk["text"], row["answer"]))
+        ranking.sort(
+            key=lambda chunk: (
+                chunk["id"] not in places,
+                not any(holds_answer(chunk["text"], answer) for answer in row["answers"]),
+            )
+        )
         return ranking[:_CANDIDATES]
 
 

@@ -29,7 +29,7 @@ from ..records import DRILLS, Chunk, Draft
 from .distractors import Distractors
 from .draft import choose_teacher, draft_given, draft_rows
 from .given_questions import GivenQuestion, Locator
-from .rows import Counts, Task, generate_records
+from .rows import Counts, Task, check_replies, generate_records
 from .small_model.drills import make_drills
 
 
@@ -78,8 +78,8 @@ def build_dataset(
 
     Writes chunks.jsonl, raft.jsonl, rejected.jsonl and the split files in every format. All files except
     the response cache are written anew: replies that are paid for come from the cache, and nothing else
-    is reused from an earlier run. Raises UserError if the corpus is too small, the
-    endpoint answers nothing, or no row passes verification.
+    is reused from an earlier run. Raises UserError if the corpus is too small or no row passes
+    verification, CallsFailed if not one call brought a usable reply.
     """
     started = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
@@ -123,6 +123,7 @@ def build_dataset(
     with replacing(raft) as staging:
         counts, usage = asyncio.run(run(staging))
     if counts.rows == counts.accepted[DRILLS]:
+        check_replies(counts)
         raise UserError(f"no row passed verification: see the reason of each in {rejected}")
     files, findings = make_datasets(raft, out, formats=settings.formats, share=settings.p)
     notes += [str(finding) for finding in findings if finding.severity != "note"]

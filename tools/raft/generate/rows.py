@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..choices import NoOracle
-from ..errors import UserError
+from ..errors import CallsFailed
 from ..files import json_line
-from ..records import Chunk, Draft, Record, part_of, question_id
+from ..records import DRILLS, Chunk, Draft, Record, part_of, question_id
 from ..text.normalise import normalise
 from .assemble import assemble_records
 from .distractors import Distractors
@@ -30,6 +30,7 @@ class Counts:
     origins: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)  # by reason
     missing: int = 0
+    failure: str = ""  # why the last call failed
     with_oracle: int = 0
 
     @property
@@ -56,7 +57,7 @@ async def generate_records(
 
     At most `window` tasks are running or waiting to be written, so memory does not grow with the corpus.
     The files depend on the replies and the seed, never on the order in which the replies arrive.
-    Raises UserError if the endpoint answers nothing at all.
+    Raises CallsFailed if the endpoint answers nothing at all.
     """
     counts = Counts()
     seen: set[str] = set()
@@ -70,7 +71,9 @@ async def generate_records(
                 if draft["reason"]:
                     count = draft.get("count", 1)
                     counts.rejected[draft["reason"].partition(":")[0]] += count
-                    counts.missing += count * draft["failed"]
+                    if draft["failed"]:
+                        counts.missing += count
+                        counts.failure = draft["reason"]
                     rejected.write(json_line(reject(draft, chunks.get(draft["chunk_id"]))))
                 else:
                     seen.add(key)
@@ -80,14 +83,18 @@ async def generate_records(
                 counts.accepted[part_of(record)] += 1
                 counts.origins[record["origin"]] += 1
                 counts.with_oracle += record["has_oracle"]
-            if (
-                counts.missing >= MAX_INITIAL_FAILURES
-                and not counts.rows
-                and counts.missing == counts.rejected.total()
-            ):
-                raise UserError(f"no answer from the endpoint: {drafts[-1]['reason']}")
+            if counts.missing >= MAX_INITIAL_FAILURES:
+                check_replies(counts)
             on_done(counts)
     return counts
+
+
+def check_replies(counts: Counts) -> None:
+    """Raise CallsFailed if not one call has brought a usable reply so far."""
+    tried = counts.rows - counts.accepted[DRILLS] + counts.rejected.total()
+    if counts.missing and counts.missing == tried:
+        reason = counts.failure.removeprefix("call failed: ")
+        raise CallsFailed(f"not one call brought a usable reply: {reason}; run the same command again later")
 
 
 async def _in_order(tasks: Iterable[Task], window: int) -> AsyncIterator[list[Draft]]:
@@ -140,7 +147,7 @@ def reject(draft: Draft, chunk: Chunk | None) -> dict[str, object]:
         "count": draft.get("count", 1),
         "question": draft["question"],
         "cot_answer": draft["cot_answer"],
-        "expected": draft.get("expected", ""),
+        "expected": " | ".join(draft.get("expected", ())),
         "origin": draft["origin"],
         "chunk_id": draft["chunk_id"],
         "source": chunk["source"] if chunk else "",

@@ -6,6 +6,7 @@ The reason for a rejection is returned in a few words, an empty string if there 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from ..raft_format import Answer, FormatError, parse_answer
 from ..records import Chunk, Draft
@@ -41,7 +42,7 @@ def verify_draft(draft: Draft, chunk: Chunk) -> Answer | None:
     if draft["reason"]:
         return None
     answer = verify_answer(
-        draft["cot_answer"], draft["finish_reason"], chunk, expected=draft.get("expected", "")
+        draft["cot_answer"], draft["finish_reason"], chunk, expected=draft.get("expected", ())
     )
     if isinstance(answer, str):
         draft["reason"] = str(answer)
@@ -73,14 +74,16 @@ def verify_question(draft: Draft, chunk: Chunk) -> str:
     return ""
 
 
-def verify_answer(reply: str, finish_reason: str, chunk: Chunk, *, expected: str = "") -> Answer | str:
+def verify_answer(
+    reply: str, finish_reason: str, chunk: Chunk, *, expected: Sequence[str] = ()
+) -> Answer | str:
     """Verify a chain-of-thought answer against its oracle chunk.
 
     Return the answer with its quotes in the document's own characters, or the reason for rejecting it.
-    `expected` is a known answer that the final answer must agree with.
+    The final answer must agree with one of those `expected`, if any are known.
     """
     if finish_reason == "length":
-        return FormatError.TRUNCATED
+        return FormatError.TRUNCATED if reply.strip() else FormatError.THOUGHT_ONLY
     answer = parse_answer(reply)
     if isinstance(answer, str):
         return answer
@@ -91,6 +94,6 @@ def verify_answer(reply: str, finish_reason: str, chunk: Chunk, *, expected: str
         return answer
     if chunk["kind"] == "api" and not set(_CALL.findall(answer.final)) & set(_CALL.findall(chunk["text"])):
         return "answer does not name the call"
-    if expected and not answers_agree(answer.final, expected):
+    if expected and not any(answers_agree(answer.final, known) for known in expected):
         return "disagrees with the expected answer"
     return answer

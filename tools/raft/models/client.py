@@ -14,12 +14,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from ..errors import UserError
+from ..errors import CallsFailed, UserError
 from ..prompts import Message
+from ..text.thoughts import drop_thoughts
 from .cache import Cache, Stored, cache_key
 from .endpoint import Endpoint
 from .openai_sdk import ApiError, classify_error, clean, format_completion_prompt, open_sdk
 from .rate_limit import RateLimiter, backoff, retry_after
+from .reply import BadReply, Reply, Vectors, parse_reply, parse_vectors
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +29,7 @@ MAX_CONCURRENCY = 1000  # the size of the SDK's connection pool
 MAX_WAIT = 300.0  # seconds: an endpoint that asks for more has no quota left for today
 PATIENCE = 900.0  # seconds one call may spend waiting because of 429s
 RETRY_TEMPERATURE = 0.7  # for a second attempt, which at temperature 0 would repeat the first
+THOUGHT_TOKENS = 4096  # room for the thoughts of a model that used up its tokens before it answered
 
 
 class CallFailed(Exception):
@@ -41,31 +44,11 @@ class EndpointRefused(UserError):
     """The endpoint will refuse every call (key, address, model, quota): stop the run."""
 
 
-@dataclass(frozen=True)
-class Reply:
-    """What the model returned. A `cached` reply costs nothing now; its tokens are those once paid for."""
-
-    text: str
-    finish_reason: str  # "stop", "length", ...
-    prompt_tokens: int
-    completion_tokens: int
-    cached: bool
-    # (token, natural logarithm of its probability), if `extra` requested "logprobs"
-    logprobs: tuple[tuple[str, float], ...] = ()
-    seconds: float | None = None  # duration of the successful attempt; None if cached
+class EndpointSilent(EndpointRefused, CallsFailed):
+    """Nothing answers at the endpoint's address: stop the run."""
 
 
-@dataclass(frozen=True)
-class _Vectors:
-    """What an embeddings endpoint returned."""
-
-    vectors: list[list[float]]
-    prompt_tokens: int
-    completion_tokens: int = 0
-    seconds: float | None = None
-
-
-_Response = TypeVar("_Response", Reply, _Vectors)
+_Response = TypeVar("_Response", Reply, Vectors)
 
 
 @dataclass
@@ -125,6 +108,7 @@ class Client:
         self._cache = Cache(cache_dir) if cache_dir else None
         self._in_flight: dict[bytes, asyncio.Future[Reply]] = {}
         self._served = 0
+        self._thinks = False  # the model is known to need more tokens than its answer has
 
     async def __aenter__(self) -> Client:
         self._sdk = open_sdk(self.endpoint, self._timeout)
@@ -178,7 +162,9 @@ class Client:
             self._count_cached(reply)
             return replace(reply, cached=True, seconds=None)
         if self._cache is not None and (stored := self._cache.get(key)):
-            reply = Reply(*stored[:4], cached=True, logprobs=_parse_logprobs(stored.logprobs))
+            text, thought = drop_thoughts(stored.text)  # earlier versions stored them
+            known = _parse_logprobs(stored.logprobs)
+            reply = Reply(text, *stored[1:4], cached=True, logprobs=known, thought=thought)
             self._count_cached(reply)
             return reply
 
@@ -186,7 +172,7 @@ class Client:
         self._in_flight[key] = future
         try:
             path = "/chat/completions" if chat else "/completions"
-            reply = await self._request(path, body, self._parse_reply)
+            reply = await self._ask_with_room(path, body)
             if self._cache is not None:  # before anything else, so that a paid reply is never lost
                 counts = reply.prompt_tokens, reply.completion_tokens
                 logprobs = json.dumps(reply.logprobs, ensure_ascii=False) if reply.logprobs else ""
@@ -204,13 +190,35 @@ class Client:
         finally:
             del self._in_flight[key]
 
+    async def _ask_with_room(self, path: str, body: dict[str, Any]) -> Reply:
+        """Send a request; if thoughts used up the tokens of its reply, once more with room for them.
+
+        The tokens of both count. From then on the client leaves that room in every request.
+        """
+        roomy = {**body, "max_tokens": body["max_tokens"] + THOUGHT_TOKENS}
+        if self._thinks:
+            return await self._request(path, roomy, parse_reply)
+        reply = await self._request(path, body, parse_reply)
+        if not reply.thought or reply.finish_reason != "length":
+            return reply
+        try:
+            longer = await self._request(path, roomy, parse_reply)
+        except CallFailed:  # more than the model's context has
+            return reply
+        self._thinks = True
+        return replace(
+            longer,
+            prompt_tokens=reply.prompt_tokens + longer.prompt_tokens,
+            completion_tokens=reply.completion_tokens + longer.completion_tokens,
+        )
+
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
         """Embed texts in one call; return one vector per text, not normalised.
 
         Raises CallFailed if this call has no usable reply, EndpointRefused if no call will have one.
         """
         body = {"model": self.endpoint.model, "input": list(texts), "encoding_format": "float"}
-        return (await self._request("/embeddings", body, partial(_parse_vectors, count=len(texts)))).vectors
+        return (await self._request("/embeddings", body, partial(parse_vectors, count=len(texts)))).vectors
 
     def _count_cached(self, reply: Reply) -> None:
         self.usage.cached_calls += 1
@@ -227,13 +235,14 @@ class Client:
         while True:
             try:
                 sent_at = time.monotonic()
-                reply = parse(await self._send(path, body))
+                reply = self._parse(await self._send(path, body), parse)
                 reply = replace(reply, seconds=time.monotonic() - sent_at)
                 self._served += 1
                 self.limiter.succeeded()
                 self.usage.calls += 1
                 self.usage.prompt_tokens += reply.prompt_tokens
                 self.usage.completion_tokens += reply.completion_tokens
+                self.usage.unmetered += isinstance(reply, Reply) and not reply.prompt_tokens
                 return reply
             except _Retryable as error:
                 waits, failures = waits + error.throttled, failures + (not error.throttled)
@@ -256,7 +265,7 @@ class Client:
                 # Only if no other call got through either is the endpoint at fault.
                 if failure.unreachable and self._served == served_before:
                     url = self.endpoint.base_url
-                    raise EndpointRefused(f"nothing answers at {url} ({failure.reason}): check the address")
+                    raise EndpointSilent(f"nothing answers at {url} ({failure.reason}): check the address")
                 raise CallFailed(f"no usable reply in {failures + waits} tries, the last: {failure.reason}")
             self.usage.retries += 1
             await asyncio.sleep(wait)
@@ -307,7 +316,7 @@ class Client:
         if error.kind == "timeout":
             return _Retryable(f"no answer in {self._timeout:g} s", unreachable=True)
         if error.kind == "connection":
-            return _Retryable(f"no connection: {message}", unreachable=True)
+            return _Retryable(message, unreachable=True)
         if error.kind == "sign-in":
             return EndpointRefused(
                 f"{endpoint} has no key, and signing in to Entra ID failed ({message}): "
@@ -331,30 +340,16 @@ class Client:
             return EndpointRefused(f"{endpoint} does not exist ({line}): check address and model name")
         return CallFailed(line)
 
-    def _parse_reply(self, raw: bytes) -> Reply:
-        """Parse a reply of either API. Raises _Retryable if it is unusable, CallFailed if it is a refusal."""
+    def _parse(self, raw: bytes, parse: Callable[[bytes], _Response]) -> _Response:
+        """Parse a reply. Raises the exception of a failed attempt if it is unusable."""
         try:
-            response = json.loads(raw)
-            choice = response["choices"][0]
-            message = choice["message"] if self.endpoint.api == "chat" else choice
-            text = message["content" if self.endpoint.api == "chat" else "text"]
-            finish = str(choice.get("finish_reason") or "stop")
-            usage = response.get("usage") or {}
-            tokens = (choice.get("logprobs") or {}).get("content") or []
-            logprobs = tuple((str(token["token"]), float(token["logprob"])) for token in tokens)
-            counts = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
-        except (ValueError, LookupError, TypeError, AttributeError):
-            start = self._clean(raw[:80].decode("utf-8", "replace"))
-            raise _Retryable(f"HTTP 200 with no usable reply: {start or 'empty'}") from None
-        if finish == "content_filter":
-            raise CallFailed("the endpoint's content filter stopped the reply")
-        if isinstance(message, dict) and not text and message.get("refusal"):
-            raise CallFailed(f"the model refused: {self._clean(str(message['refusal']))}")
-        if not isinstance(text, str | None) or (not text and finish != "length"):
-            raise _Retryable("HTTP 200 with an empty reply")
-        self.usage.unmetered += not counts[0]
-        text = (text or "").encode("utf-8", "replace").decode()  # half a surrogate pair cannot be stored
-        return Reply(text, finish, *counts, cached=False, logprobs=logprobs)
+            return parse(raw)
+        except BadReply as error:
+            bad = error
+        reason = self._clean(bad.reason)
+        if bad.status:
+            raise self._to_exception(ApiError("status", reason, bad.status))
+        raise CallFailed(reason) if bad.final else _Retryable(f"HTTP 200 with {reason}")
 
     def _clean(self, text: str) -> str:
         """Return a server's message as one short line, without the key or parts of it."""
@@ -363,17 +358,3 @@ class Client:
 
 def _parse_logprobs(stored: str) -> tuple[tuple[str, float], ...]:
     return tuple((token, logprob) for token, logprob in json.loads(stored)) if stored else ()
-
-
-def _parse_vectors(raw: bytes, *, count: int) -> _Vectors:
-    """Parse `count` vectors of one length. Raises _Retryable if the reply is anything else."""
-    try:
-        response = json.loads(raw)
-        rows = sorted(response["data"], key=lambda row: row["index"])
-        vectors = [[float(value) for value in row["embedding"]] for row in rows]
-        tokens = int((response.get("usage") or {}).get("prompt_tokens") or 0)
-    except (ValueError, LookupError, TypeError, AttributeError):
-        raise _Retryable("HTTP 200 with no usable embeddings") from None
-    if len(vectors) != count or len({len(vector) for vector in vectors}) != 1 or not vectors[0]:
-        raise _Retryable(f"HTTP 200 with {len(vectors)} embeddings for {count} texts, or of several lengths")
-    return _Vectors(vectors, tokens)

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from ..errors import UserError
 from ..prompts import Message
 from .endpoint import Endpoint
+from .failures import describe_connection, error_message, page_text
 
 
 def open_sdk(endpoint: Endpoint, timeout: float) -> Any:
@@ -83,18 +84,14 @@ def classify_error(error: Exception) -> ApiError:
     """Describe the exception of a failed call; re-raise any other exception."""
     import openai
 
-    cause = error.__cause__ or error
     if isinstance(error, openai.APIStatusError):
         code = f"{error.code or error.type or ''}"
-        return ApiError("status", _error_message(error), error.status_code, code, error.response.headers)
-    # The transport reports a refused connection as a timeout, too.
-    refused = "Cannot connect" in str(cause)
-    if isinstance(error, (asyncio.TimeoutError, openai.APITimeoutError)) and not refused:
-        return ApiError("timeout", "")
-    if isinstance(error, (openai.APIConnectionError, OSError)) or type(error).__module__.startswith(
-        "aiohttp"
-    ):
-        return ApiError("connection", str(cause) or type(cause).__name__)
+        return ApiError("status", _status_message(error), error.status_code, code, error.response.headers)
+    connection = (openai.APIConnectionError, OSError, asyncio.TimeoutError)
+    if isinstance(error, connection) or type(error).__module__.startswith("aiohttp"):
+        # The transport reports a refused or closed connection as a timeout, too: its cause knows better.
+        happened = describe_connection(error)
+        return ApiError("connection", happened) if happened else ApiError("timeout", "")
     if type(error).__module__.startswith("azure."):
         return ApiError("sign-in", str(error))
     if isinstance(error, (openai.OpenAIError, UnicodeError)):
@@ -110,13 +107,10 @@ def clean(text: str, key: str) -> str:
     return " ".join(text.split())[:200]
 
 
-def _error_message(error: Any) -> str:
-    """Return the message in an error's body, whose shape differs between servers."""
-    body = error.body
-    if isinstance(body, dict):
-        inner = body.get("error", body)
-        message = inner.get("message") or inner.get("detail") if isinstance(inner, dict) else inner
-        if message:
-            return str(message)
-    text = error.response.text
-    return re.sub(r"<[^>]*>", " ", text) if text else str(error.response.reason_phrase)
+def _status_message(error: Any) -> str:
+    """Return the message in an error's body, or the visible words of a web page."""
+    response = error.response
+    text = response.text
+    message = error_message(error.body) if not isinstance(error.body, str) else page_text(text)
+    message = message or page_text(text) or str(response.reason_phrase)
+    return f"{message} (redirected to {response.url})" if response.history else message

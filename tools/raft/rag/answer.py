@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..choices import Mode, Prompt
 from ..errors import UserError
-from ..files import read_questions
 from ..models.client import CallFailed, Client
 from ..prompts import Message, render
+from ..questions import read_questions
 from ..raft_format import FormatError, format_instruction
 from ..text.sanitize import defuse_roles, sanitize
 from .citations import read_reply
@@ -97,7 +97,7 @@ async def answer_questions(
             on_answer()
         answer = read_reply(text, hits)
         if finish == "length":
-            answer["note"] = FormatError.TRUNCATED.value
+            answer["note"] = (FormatError.TRUNCATED if text else FormatError.THOUGHT_ONLY).value
         return {
             "question": row["question"],
             **answer,

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, TypedDict
 
-from ..raft_format import MARKER, QUOTE, TAG, Answer, parse_answer, refusal
+from ..raft_format import MARKER, QUOTE, TAG, Answer, FormatError, parse_answer, refusal
 from ..text.normalise import normalise
 from ..text.quotes import find_quote
+from ..text.thoughts import drop_thoughts, stream_answer_only
 
 if TYPE_CHECKING:
     from .index import Hit
@@ -44,13 +45,18 @@ def read_reply(reply: str, hits: Sequence[Hit]) -> CitedAnswer:
     A reply without an answer tag is taken as the answer; `note` says what is wrong with the format of
     a reply. A quote is verbatim if a document contains it, disregarding differences in white space and
     in the style of quotation marks and dashes.
+
+    What a reasoning model thought first is no part of the reply.
     """
+    reply, thought = drop_thoughts(reply)
     parsed = parse_answer(reply)
     if isinstance(parsed, Answer):
         reasoning, final, note = parsed.reasoning, parsed.final, ""
     else:
         first, *rest = TAG.split(reply.strip())
         reasoning, note = first.strip() if rest else "", parsed.value
+        if thought and not reply:
+            note = FormatError.THOUGHT_ONLY.value
         final = MARKER.sub("", rest[-1] if rest else first).strip().strip("*").strip()
     quotes = [match.group(1).strip() for match in QUOTE.finditer(reply)]
     return {
@@ -119,7 +125,7 @@ def stream_answer(pieces: Iterable[str], hits: Sequence[Hit]) -> Iterator[str]:
     """Yield a reply as it arrives, the reasoning before the answer, and its sources at the end."""
     reply = ""
     try:
-        for piece in pieces:
+        for piece in stream_answer_only(pieces):
             reply += piece
             if piece:
                 yield piece

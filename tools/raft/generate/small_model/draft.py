@@ -64,7 +64,8 @@ class ConstrainedTeacher:
         except CallFailed as failure:
             reject_failed(draft, failure)
             return
-        draft["question"], draft["expected"] = parse_question_reply(reply.text) or ("", "")
+        draft["question"], expected = parse_question_reply(reply.text) or ("", "")
+        draft["expected"] = [expected]
         if not is_likely_wording(logprobs_after(QUESTION_TAG, reply.logprobs)):
             draft["reason"] = "question is a guess"
 
@@ -73,7 +74,7 @@ class ConstrainedTeacher:
         flaw = verify.verify_question(draft, chunk)
         if flaw or "target" not in draft:
             return flaw
-        return find_question_flaw(draft["question"], draft["expected"], draft["target"], chunk)
+        return find_question_flaw(draft["question"], draft["expected"][0], draft["target"], chunk)
 
     async def answer_question(self, draft: Draft, chunk: Chunk, client: Client, *, seed: int) -> None:
         """Ask for a quoted sentence and a span of it."""
@@ -131,5 +132,5 @@ def _grammar(draft: Draft, chunk: Chunk) -> str:
     """Return a grammar that admits verbatim quotes only; for a given question, of likely sentences only."""
     sentences = split_sentences(chunk["text"])
     if draft["origin"] == "given":
-        sentences = likely_sentences(sentences, draft["question"], holding=draft.get("expected", ""))
+        sentences = likely_sentences(sentences, draft["question"], holding=draft.get("expected", ()))
     return answer_grammar(sentences)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 from ...raft_format import ANSWER_TAG, BEGIN_QUOTE, END_QUOTE
 from ...text.answers import holds_answer
@@ -78,14 +79,14 @@ def question_grammar(target: str) -> str:
     return "\n".join([root, *rules])
 
 
-def likely_sentences(sentences: list[str], question: str, *, holding: str = "") -> list[str]:
+def likely_sentences(sentences: list[str], question: str, *, holding: Sequence[str] = ()) -> list[str]:
     """Return the sentences that a question is likely to be about, in their order.
 
     A sentence qualifies if its score is at least half the highest one. Each content word of the question
-    adds to a sentence that has it one divided by the number of such sentences. `holding` is an answer
-    known to be correct: if any sentences hold it, only those are returned.
+    adds to a sentence that has it one divided by the number of such sentences. `holding` are answers known
+    to be correct: if any sentences hold one, only those are returned.
     """
-    known = [s for s in sentences if holds_answer(s, holding)]
+    known = [s for s in sentences if any(holds_answer(s, answer) for answer in holding)]
     words = [all_words(sentence) for sentence in sentences]
     scores = [0.0] * len(sentences)
     for word in sorted(content_words(question)):
