@@ -10,9 +10,10 @@ from typing import Any
 from lxml import html
 
 from .markup import parse_markup
+from .number_mark import place_numbers
 from .pandoc import convert_to_html
 from .parsed import Parsed, make_parsed
-from .word import NUMBER_MARK, prepare_docx
+from .word import prepare_docx
 
 
 def read_docx(path: str) -> Parsed:
@@ -25,10 +26,15 @@ def read_docx(path: str) -> Parsed:
         account = prepare_docx(path, prepared)
         markup = convert_to_html(prepared, "docx")
     parsed = parse_markup(_place_notes(markup))
-    text = parsed["text"].replace(f"- {NUMBER_MARK}", "").replace(NUMBER_MARK, "")
-    title = parsed["title"].replace(NUMBER_MARK, "") or account.title
+    title = place_numbers(parsed["title"]) or account.title
     left_out = account.left_out + Counter(parsed["left_out"])
-    return make_parsed(text, title=title, notes=account.notes, seen=account.seen, left_out=left_out)
+    return make_parsed(
+        place_numbers(parsed["text"]),
+        title=title,
+        notes=account.notes,
+        seen=account.seen,
+        left_out=left_out,
+    )
 
 
 def _place_notes(markup: str) -> str:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import posixpath
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import unquote
-
-from lxml import etree
 
 from .parsed import Unreadable
 
@@ -41,6 +38,42 @@ def read_parts(path: str, kind: str, wanted: Callable[[str], object]) -> dict[st
         raise Unreadable(f"broken: not a {kind} that can be unpacked") from None
 
 
+def sniff_archive(data: bytes) -> str:
+    """Return which kind of file a ZIP archive is, such as "DOCX", by its table of contents; else "ZIP"."""
+    if match := _MIMETYPE.match(data):
+        return _BY_MIMETYPE.get(match.group(1), "ZIP")
+    end = data.rfind(b"PK\x05\x06")
+    if end < 0 or len(data) < end + 20:
+        return "ZIP"
+    size, start = struct.unpack_from("<II", data, end + 12)
+    names = data[start : start + size]
+    for kind, pattern in _BY_NAMES.items():
+        if pattern.search(names):
+            return kind
+    return "ZIP"
+
+
+# EPUB and OpenDocument files begin with their type, stored as it is.
+_MIMETYPE = re.compile(rb"PK\x03\x04.{26}mimetype(application/[\w.+-]+?)(?=PK)", re.DOTALL)
+_BY_MIMETYPE = {
+    b"application/epub+zip": "EPUB",
+    b"application/vnd.oasis.opendocument.text": "ODT",
+    b"application/vnd.oasis.opendocument.text-template": "ODT",
+    b"application/vnd.oasis.opendocument.spreadsheet": "ODS",
+    b"application/vnd.oasis.opendocument.presentation": "ODP",
+}
+_BY_NAMES = {
+    kind: re.compile(rb"PK\x01\x02.{42}" + name, re.DOTALL)
+    for kind, name in {
+        "DOCX": rb"word[/\\]",
+        "PPTX": rb"ppt[/\\]",
+        "XLSX": rb"xl[/\\]",
+        "EPUB": rb"META-INF/container\.xml",
+        "ODT": rb"content\.xml",
+    }.items()
+}
+
+
 def is_xml(name: str) -> bool:
     """Return whether a part of an Office or OpenDocument file is XML, by its name."""
     return name.lower().endswith((".xml", ".rels"))
@@ -51,6 +84,8 @@ def parse_xml(data: bytes) -> Any:
 
     Raises Unreadable if it is not well-formed, nested too deeply, or declares anything.
     """
+    from lxml import etree
+
     parser = etree.XMLParser(
         resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True, remove_pis=True
     )
@@ -63,16 +98,3 @@ def parse_xml(data: bytes) -> Any:
     ):
         raise Unreadable("broken: one of its parts declares entities")
     return root
-
-
-def relations(parts: dict[str, bytes], part: str) -> dict[str, tuple[str, str]]:
-    """Return the related parts of an Office part: id → (last word of the type, name of the part)."""
-    folder, name = posixpath.split(part)
-    data = parts.get(f"{folder}/_rels/{name}.rels".lstrip("/"))
-    found = {}
-    for element in parse_xml(data) if data else ():
-        target = unquote(element.get("Target") or "").replace("\\", "/")
-        if element.get("TargetMode") != "External":
-            target = posixpath.normpath(posixpath.join("/", folder, target)).lstrip("/")
-        found[element.get("Id") or ""] = ((element.get("Type") or "").rpartition("/")[2], target)
-    return found

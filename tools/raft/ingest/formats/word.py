@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from lxml import etree
-
+from .number_mark import NUMBER_MARK
+from .ooxml import (
+    child,
+    choose_alternatives,
+    core_title,
+    is_on,
+    main_part,
+    make,
+    make_text,
+    number,
+    relations,
+    remove,
+    tag,
+    unwrap,
+    value,
+)
 from .parsed import Unreadable, count_characters
-from .unpack import is_xml, parse_xml, read_parts, relations
+from .unpack import is_xml, parse_xml, read_parts
+from .word_archive import write_archive
 from .word_fields import around_page_numbers, resolve_fields
 from .word_numbers import Numbering
-from .word_objects import place_objects, read_chart, read_diagram
+from .word_objects import place_objects
+from .word_styles import Styles
 from .word_symbols import write_symbols
-from .word_xml import PREFIXES, Styles, child, is_on, make, make_text, number, remove, tag, unwrap, value
 
-NUMBER_MARK = "\ufdd0"  # before an automatic number: a code that is no character, so that no text has it
 _TEXTS = tuple(map(tag, ("w:t", "w:delText", "m:t")))
 _INSERTED_FILES = (".html", ".htm", ".xhtml", ".txt")
 
@@ -42,10 +55,7 @@ def prepare_docx(path: str, target: str) -> Account:
     parts = read_parts(path, "DOCX", lambda name: is_xml(name) or name.lower().endswith(_INSERTED_FILES))
     if not any(name.lower() == "[content_types].xml" for name in parts):
         raise Unreadable("broken: a ZIP file, but no DOCX")
-    main = next((name for kind, name in relations(parts, "").values() if kind == "officeDocument"), "")
-    if main not in parts:
-        main = "word/document.xml"
-    return _Document(parts, main).write(target)
+    return _Document(parts, main_part(parts, "word/document.xml")).write(target)
 
 
 class _Document:
@@ -75,18 +85,15 @@ class _Document:
         if (comments := self._related_root("comments")) is not None:
             self._leave_out("comments", comments)
             self._account.seen += _count(comments)
-        self._account.title = self._title()
-        _write_archive(target, self._body.getroottree().getroot(), notes)
+        self._account.title = core_title(self._parts)
+        write_archive(target, self._body.getroottree().getroot(), notes)
         return self._account
 
     def _root(self, name: str) -> Any:
         if name not in self._parts:
             raise Unreadable("broken: its text is missing")
         root = parse_xml(self._parts[name])
-        for element in list(root.iter(tag("mc:AlternateContent"))):  # one content in two forms
-            choice = _first(child(element, "mc:Choice"), child(element, "mc:Fallback"))
-            element[:] = [] if choice is None else list(choice)
-            unwrap(element)
+        choose_alternatives(root)
         return root
 
     def _part_of(self, kind: str) -> str:
@@ -95,15 +102,6 @@ class _Document:
     def _related_root(self, kind: str) -> Any:
         name = self._part_of(kind)
         return self._root(name) if name in self._parts else None
-
-    def _title(self) -> str:
-        name = next(
-            (name for kind, name in relations(self._parts, "").values() if kind == "core-properties"), ""
-        )
-        if name not in self._parts:
-            return ""
-        found = parse_xml(self._parts[name]).findtext("{http://purl.org/dc/elements/1.1/}title")
-        return (found or "").strip()
 
     def _leave_out(self, reason: str, *elements: Any) -> None:
         self._account.left_out[reason] += sum(map(_count, elements))
@@ -117,13 +115,14 @@ class _Document:
 
         of_page: it is the header or footer of pages.
         """
-        related = relations(self._parts, part)
-        self._account.seen += _count(root) + self._count_objects(root, related)
+        self._account.seen += _count(root)
         self._remove_deleted(root)
         for element in list(root.iter(*_TRANSPARENT)):
             if element.getparent().tag not in _PROPERTIES:
                 unwrap(element)
-        self._account.notes += dict.fromkeys(place_objects(root, related, self._parts))
+        placed, notes = place_objects(root, relations(self._parts, part), self._parts)
+        self._account.seen += placed
+        self._account.notes += dict.fromkeys(notes)
         codes, page_numbers = resolve_fields(root)
         self._leave_out("codes of fields", *codes)
         if of_page:
@@ -132,16 +131,6 @@ class _Document:
             self._remove_hidden(paragraph)
         self._rewrite_paragraphs(root)
         _complete_tables(root)
-
-    def _count_objects(self, root: Any, related: dict[str, tuple[str, str]]) -> int:
-        """Count the characters of the diagrams and charts that a part shows."""
-        count = 0
-        for element in root.iter(tag("c:chart"), tag("dgm:relIds")):
-            name = related.get(element.get(tag("r:id")) or element.get(tag("r:dm")) or "", ("", ""))[1]
-            if name in self._parts:
-                read = read_chart if element.tag == tag("c:chart") else read_diagram
-                count += sum(map(_count, read(parse_xml(self._parts[name]))))
-        return count
 
     def _remove_deleted(self, root: Any) -> None:
         deleted = [
@@ -258,10 +247,6 @@ _TRANSPARENT = tuple(
 )
 
 
-def _first(*elements: Any) -> Any:
-    return next((element for element in elements if element is not None), None)
-
-
 def _count(root: Any) -> int:
     return sum(count_characters(text.text or "") for text in root.iter(*_TEXTS))
 
@@ -309,62 +294,3 @@ _MAX_SKIPPED = 63  # columns of a table in Word
 def _prepend(row: Any, cell: Any) -> None:
     place = 0 if (first := row.find(tag("w:tc"))) is None else row.index(first)
     row.insert(place, cell)
-
-
-# --- the archive for pandoc ---
-
-_OFFICE = "application/vnd.openxmlformats-officedocument.wordprocessingml"
-_RELATIONS = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
-_PACKAGE = "http://schemas.openxmlformats.org/package/2006"
-
-
-def _write_archive(target: str, document: Any, notes: dict[str, Any]) -> None:
-    parts = {"styles": _styles(), "numbering": _bullets()}
-    parts |= {kind: root for kind, root in notes.items() if root is not None}
-    kinds = [("document", "document.main"), *((name, name) for name in parts)]
-    types = "".join(
-        f'<Override PartName="/word/{name}.xml" ContentType="{_OFFICE}.{kind}+xml"/>' for name, kind in kinds
-    )
-    xml = '<Default Extension="xml" ContentType="application/xml"/>'
-    with zipfile.ZipFile(target, "w") as archive:
-        archive.writestr(
-            "[Content_Types].xml", f'<Types xmlns="{_PACKAGE}/content-types">{xml}{types}</Types>'
-        )
-        archive.writestr("_rels/.rels", _relationships({"officeDocument": "word/document.xml"}))
-        related = {name: f"{name}.xml" for name in parts}
-        archive.writestr("word/_rels/document.xml.rels", _relationships(related))
-        for name, root in {"document": document, **parts}.items():
-            renamed = etree.Element(root.tag, root.attrib, nsmap=PREFIXES)  # pandoc goes by the prefixes
-            renamed.extend(root)
-            etree.cleanup_namespaces(renamed, keep_ns_prefixes=["w"])
-            archive.writestr(
-                f"word/{name}.xml", etree.tostring(renamed, encoding="utf-8", xml_declaration=True)
-            )
-
-
-def _relationships(targets: dict[str, str]) -> str:
-    rows = "".join(
-        f'<Relationship Id="r{number}" Type="{_RELATIONS}/{kind}" Target="{target}"/>'
-        for number, (kind, target) in enumerate(targets.items())
-    )
-    return f'<Relationships xmlns="{_PACKAGE}/relationships">{rows}</Relationships>'
-
-
-def _styles() -> Any:
-    named = {f"Heading{level}": f"heading {level}" for level in range(1, 10)} | {"SourceCode": "Source Code"}
-    return make(
-        "styles",
-        *(make("style", make("name", val=name), type="paragraph", styleId=id) for id, name in named.items()),
-    )
-
-
-def _bullets() -> Any:
-    levels = (
-        make("lvl", make("numFmt", val="bullet"), make("lvlText", val="•"), ilvl=str(level))
-        for level in range(9)
-    )
-    return make(
-        "numbering",
-        make("abstractNum", *levels, abstractNumId="0"),
-        make("num", make("abstractNumId", val="0"), numId="1"),
-    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from .word_xml import child, is_on, make_text, number, remove, tag, unwrap, value
+from .ooxml import child, is_on, make_text, number, remove, tag, unwrap, value
 
 _PAGE_NUMBERS = ("PAGE", "NUMPAGES", "SECTIONPAGES")
 _MAX_WORDS_AT_NUMBER = 15  # letters that may stand at a page number and say nothing else: "Page 3 of 9"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from .word_xml import Styles, child, is_on, number, tag, value
+from .ooxml import child, is_on, number, tag, value
+from .word_styles import Styles
 
 _LEVELS = 9
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .word_xml import make, tag
+from .ooxml import make, tag
 
 # Code points of the fonts, as their makers document them; a sign that is in no table stays what it is.
 _SYMBOL = dict(
