@@ -15,10 +15,11 @@ from ..errors import UserError
 from ..records import Document
 from ..text.sanitize import sanitize, sanitize_line
 from .account import LARGE_SHARE, Account
-from .formats import BY_CONTENT, BY_SUFFIX, Format
+from .formats import BY_CONTENT, BY_SUFFIX, SAVE_AS, Format
 from .formats.json_rows import Item
 from .formats.parsed import OnPage, Parsed, Unreadable, count_characters, make_parsed
 from .formats.plain import sniff
+from .formats.unpack import sniff_archive
 from .sandbox import Parser
 
 
@@ -194,7 +195,7 @@ def _open(file: _File, max_bytes: int) -> tuple[Format, bytes]:
     suffix = file.path.suffix.lower()
     format = BY_SUFFIX.get(suffix)
     if format is None and suffix and not file.explicit:
-        raise Unreadable(f"no reader for {suffix} files")
+        raise Unreadable(_no_reader(suffix))
     if not file.path.is_file():
         raise Unreadable("not a regular file")
     with file.path.open("rb") as stream:
@@ -207,10 +208,12 @@ def _open(file: _File, max_bytes: int) -> tuple[Format, bytes]:
     if not data.strip():
         raise Unreadable("empty")
     found = sniff(data[:4096])
+    if found == "ZIP":
+        found = sniff_archive(data)
     if format is None:  # no known suffix: the content decides
         format = BY_CONTENT.get(found)
         if format is None:
-            raise Unreadable(f"no reader for {suffix or found} files")
+            raise Unreadable(_no_reader(suffix or found))
         return format, data
     if "PDF" in format.content and b"%PDF-" in data[:1024]:  # PDF readers accept junk before the header
         found = "PDF"
@@ -219,10 +222,16 @@ def _open(file: _File, max_bytes: int) -> tuple[Format, bytes]:
     return format, data
 
 
+def _no_reader(suffix: str) -> str:
+    instead = SAVE_AS.get(suffix)
+    return f"no reader for {suffix} files" + (f": save it as {instead}" if instead else "")
+
+
 def _mismatch(format: Format, suffix: str, found: str) -> str:
     """Return the reason for skipping a file whose content does not match its suffix."""
-    if format.name == "docx" and found == "OLE":
-        return "encrypted, or an old .doc: save it as .docx without a password"
+    if found == "OLE" and "ZIP" in format.content:
+        old = {"docx": ".doc", "pptx": ".ppt", "xlsx": ".xls"}.get(format.name, "Office file")
+        return f"encrypted, or an old {old}: save it as {suffix} without a password"
     if "" not in format.content:
         what = f"its content is {found}" if found not in ("", "binary") else "its content is something else"
         return f"broken: named {suffix}, but {what}"

@@ -34,13 +34,36 @@ FORMATS = {
     format.name: format
     for format in (
         Format("pdf", (".pdf",), "pdf:read_pdf", ("PDF",), "PDF", sandboxed=True, paged=True),
-        Format("docx", (".docx",), "office:read_docx", ("ZIP",), sandboxed=True),
+        Format(
+            "docx",
+            (".docx", ".docm", ".dotx", ".dotm"),
+            "office:read_docx",
+            ("DOCX", "ZIP"),
+            "DOCX",
+            sandboxed=True,
+        ),
+        Format(
+            "pptx", (".pptx", ".pptm", ".ppsx"), "slides:read_pptx", ("PPTX", "ZIP"), "PPTX", sandboxed=True
+        ),
+        Format("epub", (".epub",), "office:read_epub", ("EPUB", "ZIP"), "EPUB", sandboxed=True),
+        Format("odt", (".odt", ".ott"), "odt:read_odt", ("ODT", "ZIP"), "ODT", sandboxed=True),
+        Format("rtf", (".rtf",), "rtf:read_rtf", ("RTF",), "RTF", sandboxed=True),
         Format("html", (".html", ".htm", ".xhtml"), "html:read_html", sniffed="HTML", sandboxed=True),
         Format("markdown", (".md", ".markdown"), "plain:read_markdown"),
         Format("text", (".txt", ".text", ".rst"), "plain:read_text", sniffed=""),
         Format("json", (".json",), "json_rows:read_json_rows", ("",), rows=True),
         Format("jsonl", (".jsonl", ".ndjson"), "json_rows:read_jsonl_rows", ("",), rows=True),
     )
+}
+# Formats without a reader, and what their programs can save instead.
+SAVE_AS = {
+    suffix: instead
+    for suffixes, instead in {
+        (".doc", ".dot", ".wps", ".wpd", ".pages"): ".docx",
+        (".ppt", ".pps", ".odp", ".key"): ".pptx",
+        (".xls", ".xlsb", ".ods", ".numbers"): ".xlsx",
+    }.items()
+    for suffix in suffixes
 }
 BY_SUFFIX = {suffix: format for format in FORMATS.values() for suffix in format.suffixes}
 BY_CONTENT = {format.sniffed: format for format in FORMATS.values() if format.sniffed is not None}

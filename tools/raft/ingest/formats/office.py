@@ -1,42 +1,65 @@
-"""Read Word documents through HTML, which markup.py converts."""
+"""Read Word documents and electronic books through pandoc's HTML, which markup.py converts."""
 
 from __future__ import annotations
 
-import zipfile
+import tempfile
+from collections import Counter
 from pathlib import Path
+from typing import Any
+
+from lxml import html
 
 from .markup import parse_markup
-from .parsed import Parsed, Unreadable
-
-MAX_UNPACKED = 200 * 1024**2  # bytes a DOCX may unpack to
+from .number_mark import place_numbers
+from .pandoc import convert_to_html
+from .parsed import Parsed, make_parsed
+from .word import prepare_docx
 
 
 def read_docx(path: str) -> Parsed:
-    """Read a Word document: headings, lists, tables and footnotes, no images.
+    """Read a Word document: all that its pages show, no pictures.
 
     Raises Unreadable if it is broken, encrypted, or unpacks to more than MAX_UNPACKED.
     """
-    import mammoth
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = str(Path(folder) / "prepared.docx")
+        account = prepare_docx(path, prepared)
+        markup = convert_to_html(prepared, "docx")
+    parsed = parse_markup(_place_notes(markup))
+    title = place_numbers(parsed["title"]) or account.title
+    left_out = account.left_out + Counter(parsed["left_out"])
+    return make_parsed(
+        place_numbers(parsed["text"]),
+        title=title,
+        notes=account.notes,
+        seen=account.seen,
+        left_out=left_out,
+    )
 
-    try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
-            names = archive.namelist()
-    except (zipfile.BadZipFile, NotImplementedError, ValueError):
-        raise Unreadable("broken: not a DOCX that can be unpacked") from None
-    if size > MAX_UNPACKED:
-        raise Unreadable(f"unpacks to {size // 1024**2} MiB, over the limit of {MAX_UNPACKED // 1024**2} MiB")
-    if "[Content_Types].xml" not in names:
-        raise Unreadable("broken: a ZIP file, but no DOCX")
-    with Path(path).open("rb") as file:
-        try:
-            markup = mammoth.convert_to_html(
-                file,
-                style_map="p[style-name='Title'] => h1:fresh\np[style-name='Subtitle'] => h2:fresh",
-                convert_image=lambda image: [],  # by default, every picture is inlined as base64
-            ).value
-        except (MemoryError, RecursionError):
-            raise
-        except Exception as error:  # the library has no exception class of its own
-            raise Unreadable(f"broken: its parts cannot be read ({type(error).__name__})") from None
-    return parse_markup(markup)
+
+def _place_notes(markup: str) -> str:
+    """Return pandoc's HTML with "[1]" where it refers to a footnote, and at the note itself."""
+    if "footnote" not in markup:
+        return markup
+    root = html.fragment_fromstring(markup, create_parent="div", parser=html.HTMLParser(huge_tree=True))
+    for reference in root.findall(".//a[@class='footnote-ref']"):
+        _replace_by_text(reference, f"[{reference.text_content()}]")
+    for link in root.findall(".//a[@class='footnote-back']"):
+        _replace_by_text(link, "")
+    for notes in root.xpath(".//*[contains(@class, 'footnotes')]"):
+        notes.tag = "div"
+        notes.attrib.clear()
+        for note in notes.findall("./ol/li"):
+            first = note.find("p") if note.find("p") is not None else note
+            first.text = f"[{(note.get('id') or '').removeprefix('fn')}] {first.text or ''}"
+            note.tag = "div"
+            note.attrib.clear()
+            notes.append(note)
+        for element in (*notes.findall("hr"), *notes.findall("ol")):
+            element.drop_tree()
+    return html.tostring(root, encoding="unicode")
+
+
+def _replace_by_text(element: Any, text: str) -> None:
+    element.tail = text + (element.tail or "")
+    element.drop_tree()

@@ -1,0 +1,373 @@
+"""Word documents, read as a user would see them."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+from tests.document_files import make_docx, paragraph, read_one
+from tools.raft.ingest.formats.office import read_docx
+from tools.raft.ingest.formats.parsed import count_characters
+
+_NAMESPACES = " ".join(
+    f'xmlns:{prefix}="{uri}"'
+    for prefix, uri in {
+        "w": "http://schemas.openxmlformats.org/wordprocessingml/2006/main",
+        "w14": "http://schemas.microsoft.com/office/word/2010/wordml",
+        "r": "http://schemas.openxmlformats.org/officeDocument/2006/relationships",
+        "m": "http://schemas.openxmlformats.org/officeDocument/2006/math",
+        "a": "http://schemas.openxmlformats.org/drawingml/2006/main",
+        "c": "http://schemas.openxmlformats.org/drawingml/2006/chart",
+        "dgm": "http://schemas.openxmlformats.org/drawingml/2006/diagram",
+        "wp": "http://schemas.openxmlformats.org/drawingml/2006/wordprocessingDrawing",
+        "wps": "http://schemas.microsoft.com/office/word/2010/wordprocessingShape",
+        "mc": "http://schemas.openxmlformats.org/markup-compatibility/2006",
+        "v": "urn:schemas-microsoft-com:vml",
+        "o": "urn:schemas-microsoft-com:office:office",
+    }.items()
+)
+_RELATIONS = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+_STYLES = "".join(
+    f'<w:style w:type="paragraph" w:styleId="{id}"><w:name w:val="{name}"/></w:style>'
+    for id, name in {"berschrift1": "heading 1", "Titel": "Title", "Quote": "Quote"}.items()
+)
+
+
+def make_word(path: Path, body: str, *, strict: bool = False, **parts: str) -> Path:
+    """Write a Word document; parts: the content of w:styles, w:numbering, w:header … by name, as "header1"."""
+    roots = {"header": "hdr", "footer": "ftr"}
+    xml = {"document": f"<w:document {_NAMESPACES}><w:body>{body}</w:body></w:document>"}
+    rows = ""
+    for name, content in {"styles": _STYLES, **parts}.items():
+        kind = name.rstrip("0123456789")
+        root = roots.get(kind, kind)
+        xml[name] = (
+            content if content.startswith("<?xml") else f"<w:{root} {_NAMESPACES}>{content}</w:{root}>"
+        )
+        rows += f'<Relationship Id="{name}" Type="{_RELATIONS}/{kind}" Target="{name}.xml"/>'
+    package = '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">'
+    files = {
+        "[Content_Types].xml": '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types"/>',
+        "_rels/.rels": f'{package}<Relationship Id="r1" Type="{_RELATIONS}/officeDocument" Target="word/document.xml"/></Relationships>',
+        "word/_rels/document.xml.rels": f"{package}{rows}</Relationships>",
+        **{f"word/{name}.xml": content for name, content in xml.items()},
+    }
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            if strict:
+                for part in ("wordprocessingml", "officeDocument", "drawingml"):
+                    content = content.replace(
+                        f"http://schemas.openxmlformats.org/{part}/2006/",
+                        f"http://purl.oclc.org/ooxml/{part}/",
+                    )
+            archive.writestr(name, content)
+    return path
+
+
+def read(path: Path):
+    """Read a document and check its account: what is neither kept nor left out for a reason was lost."""
+    parsed = read_docx(str(path))
+    lost = parsed["seen"] - count_characters(parsed["text"]) - sum(parsed["left_out"].values())
+    assert lost <= 0
+    return parsed
+
+
+def numbered(text: str, level: int, num: int = 1, style: str = "") -> str:
+    named = f'<w:pStyle w:val="{style}"/>' if style else ""
+    properties = f'{named}<w:numPr><w:ilvl w:val="{level}"/><w:numId w:val="{num}"/></w:numPr>'
+    return f"<w:p><w:pPr>{properties}</w:pPr><w:r><w:t>{text}</w:t></w:r></w:p>"
+
+
+def level(index: int, label: str, kind: str = "decimal", start: int = 1, more: str = "") -> str:
+    return (
+        f'<w:lvl w:ilvl="{index}"><w:start w:val="{start}"/><w:numFmt w:val="{kind}"/>{more}'
+        f'<w:lvlText w:val="{label}"/></w:lvl>'
+    )
+
+
+def numbering(*levels: str, nums: str = '<w:num w:numId="1"><w:abstractNumId w:val="0"/></w:num>') -> str:
+    return f'<w:abstractNum w:abstractNumId="0">{"".join(levels)}</w:abstractNum>{nums}'
+
+
+def run(text: str, properties: str = "") -> str:
+    return f'<w:r><w:rPr>{properties}</w:rPr><w:t xml:space="preserve">{text}</w:t></w:r>'
+
+
+def lines(parsed) -> list[str]:
+    return [line for line in parsed["text"].splitlines() if line.strip()]
+
+
+# --- numbers ---
+
+
+def test_clauses_show_their_numbers_as_word_does(tmp_path):
+    levels = numbering(
+        level(0, "Article %1", "upperRoman", more='<w:pStyle w:val="berschrift1"/>'),
+        level(1, "%1.%2", more="<w:isLgl/>"),
+        level(2, "(%3)", "lowerLetter"),
+        level(3, "%4°", "lowerRoman", start=4, more='<w:suff w:val="nothing"/>'),
+    )
+    styles = (
+        '<w:style w:type="paragraph" w:styleId="berschrift1"><w:name w:val="heading 1"/>'
+        '<w:pPr><w:numPr><w:numId w:val="1"/></w:numPr></w:pPr></w:style>'
+        '<w:style w:type="paragraph" w:styleId="Klausel"><w:name w:val="Klausel"/>'
+        '<w:pPr><w:numPr><w:ilvl w:val="1"/><w:numId w:val="1"/></w:numPr></w:pPr></w:style>'
+    )
+    body = (
+        paragraph("Parties", "berschrift1")
+        + paragraph("The lessor.", "Klausel")
+        + numbered("First.", 2)
+        + numbered("Second.", 2)
+        + numbered("Deep.", 3)
+        + paragraph("The lessee.", "Klausel")
+        + numbered("Again.", 2)
+        + paragraph("Rent", "berschrift1")
+        + paragraph("The rent.", "Klausel")
+        + '<w:p><w:pPr><w:pStyle w:val="Klausel"/><w:numPr><w:numId w:val="0"/></w:numPr></w:pPr><w:r><w:t>Bare.</w:t></w:r></w:p>'
+    )
+    parsed = read(make_word(tmp_path / "x.docx", body, styles=styles, numbering=levels))
+    assert [line.strip() for line in lines(parsed)] == [
+        "# Article I Parties",
+        "1.1 The lessor.",
+        "(a) First.",
+        "(b) Second.",
+        "iv°Deep.",
+        "1.2 The lessee.",
+        "(a) Again.",
+        "# Article II Rent",
+        "2.1 The rent.",
+        "Bare.",
+    ]
+    assert parsed["title"] == "Article I Parties"
+
+
+def test_a_list_goes_on_or_starts_anew_as_its_definition_says(tmp_path):
+    nums = (
+        '<w:num w:numId="1"><w:abstractNumId w:val="0"/></w:num>'
+        '<w:num w:numId="2"><w:abstractNumId w:val="0"/></w:num>'  # goes on: the same definition
+        '<w:num w:numId="3"><w:abstractNumId w:val="0"/><w:lvlOverride w:ilvl="0">'
+        '<w:startOverride w:val="7"/></w:lvlOverride></w:num>'
+    )
+    body = (
+        numbered("One.", 0)
+        + paragraph("Between.")
+        + numbered("Two.", 0, 2)
+        + numbered("Seven.", 0, 3)
+        + numbered("Eight.", 0, 3)
+    )
+    parsed = read(make_word(tmp_path / "x.docx", body, numbering=numbering(level(0, "%1)"), nums=nums)))
+    assert lines(parsed) == ["1) One.", "Between.", "2) Two.", "7) Seven.", "8) Eight."]
+
+
+def test_bullets_stay_bullets_and_unnumbered_levels_stay_bare(tmp_path):
+    body = numbered("A bullet.", 0) + numbered("Below.", 1) + numbered("Plain.", 2)
+    levels = numbering(level(0, "•", "bullet"), level(1, "%2.", "ordinal"), level(2, "", "none"))
+    parsed = read(make_word(tmp_path / "x.docx", body, numbering=levels))
+    assert [line.strip() for line in lines(parsed)] == ["- A bullet.", "1st. Below.", "Plain."]
+
+
+# --- text outside the paragraphs ---
+
+_BOX = "<w:txbxContent>{}</w:txbxContent>"
+_SHAPE = (
+    '<w:drawing><wp:inline><a:graphic><a:graphicData uri="x"><wps:wsp><wps:txbx>{}</wps:txbx></wps:wsp>'
+    "</a:graphicData></a:graphic></wp:inline></w:drawing>"
+)
+
+
+def test_text_boxes_come_once_after_their_paragraph_and_in_cells(tmp_path):
+    choice = _SHAPE.format(_BOX.format(paragraph("Inner box.") + paragraph("Second line.")))
+    fallback = (
+        f"<w:pict><v:shape><v:textbox>{_BOX.format(paragraph('Inner box.'))}</v:textbox></v:shape></w:pict>"
+    )
+    both = f'<mc:AlternateContent><mc:Choice Requires="wps">{choice}</mc:Choice><mc:Fallback>{fallback}</mc:Fallback></mc:AlternateContent>'
+    outer = _SHAPE.format(_BOX.format(f"<w:p>{run('Outer.')}<w:r>{both}</w:r></w:p>"))
+    old = f"<w:pict><v:rect><v:textbox>{_BOX.format(paragraph('Old box.'))}</v:textbox></v:rect></w:pict>"
+    body = (
+        f"<w:p>{run('Before.')}<w:r>{outer}</w:r>{run(' After.')}</w:p><w:p>{run('Next.')}<w:r>{old}</w:r></w:p>"
+        f"<w:tbl><w:tr><w:tc><w:p>{run('Cell')}<w:r>{_SHAPE.format(_BOX.format(paragraph('boxed')))}</w:r></w:p></w:tc></w:tr></w:tbl>"
+    )
+    parsed = read(make_word(tmp_path / "x.docx", body))
+    assert lines(parsed)[:6] == [
+        "Before. After.",
+        "Outer.",
+        "Inner box.",
+        "Second line.",
+        "Next.",
+        "Old box.",
+    ]
+    assert "Cell" in parsed["text"] and parsed["text"].count("boxed") == 1
+
+
+def test_page_headers_and_footers_are_there_once_without_page_numbers(tmp_path):
+    page = (
+        '<w:r><w:fldChar w:fldCharType="begin"/></w:r><w:r><w:instrText> PAGE </w:instrText></w:r>'
+        '<w:r><w:fldChar w:fldCharType="separate"/></w:r><w:r><w:t>7</w:t></w:r><w:r><w:fldChar w:fldCharType="end"/></w:r>'
+    )
+    header = f'<w:p>{run("Order No. 88/4")}<w:r><w:tab/></w:r>{run("Page ")}{page}{run(" of ")}<w:fldSimple w:instr="NUMPAGES"><w:r><w:t>9</w:t></w:r></w:fldSimple></w:p>'
+    body = (
+        paragraph("First section.")
+        + '<w:p><w:pPr><w:sectPr><w:headerReference w:type="default" r:id="header1"/></w:sectPr></w:pPr></w:p>'
+        + paragraph("Second section.")
+        + '<w:sectPr><w:headerReference w:type="default" r:id="header2"/><w:headerReference w:type="first" r:id="header3"/>'
+        '<w:footerReference w:type="default" r:id="footer1"/></w:sectPr>'
+    )
+    parts = {
+        "header1": header,
+        "header2": header,
+        "header3": paragraph("Never shown: no page of its own."),
+        "footer1": paragraph("Valid until 1 March."),
+    }
+    parsed = read(make_word(tmp_path / "x.docx", body, **parts))
+    assert lines(parsed) == ["Order No. 88/4", "First section.", "Second section.", "Valid until 1 March."]
+    assert parsed["left_out"] == {"running heads and page numbers": 8}
+
+
+def test_diagrams_and_charts_are_written_out(tmp_path):
+    point = '<dgm:pt modelId="{0}" type="{1}"><dgm:t><a:p><a:r><a:t>{2}</a:t></a:r></a:p></dgm:t></dgm:pt>'
+    points = "".join(
+        point.format(*row)
+        for row in [(0, "doc", ""), (1, "node", "Ship"), (2, "node", "Pick"), (3, "pres", "x")]
+    )
+    links = '<dgm:cxn srcId="0" destId="1" srcOrd="1"/><dgm:cxn srcId="0" destId="2" srcOrd="0"/>'
+    data = f'<?xml version="1.0"?><dgm:dataModel {_NAMESPACES}><dgm:ptLst>{points}</dgm:ptLst><dgm:cxnLst>{links}</dgm:cxnLst></dgm:dataModel>'
+
+    def values(*texts):
+        return "".join(f'<c:pt idx="{i}"><c:v>{text}</c:v></c:pt>' for i, text in enumerate(texts))
+
+    series = f"<c:ser><c:tx><c:strRef><c:strCache>{values('Herons')}</c:strCache></c:strRef></c:tx><c:cat><c:strRef><c:strCache>{values('2030', '2031')}</c:strCache></c:strRef></c:cat><c:val><c:numRef><c:numCache>{values('12', '17')}</c:numCache></c:numRef></c:val></c:ser>"
+    chart = f'<?xml version="1.0"?><c:chartSpace {_NAMESPACES}><c:chart><c:title><c:tx><c:rich><a:p><a:r><a:t>Birds a year</a:t></a:r></a:p></c:rich></c:tx></c:title><c:plotArea><c:barChart>{series}</c:barChart></c:plotArea></c:chart></c:chartSpace>'
+    body = f'<w:p>{run("Two pictures.")}<w:r><w:drawing><dgm:relIds r:dm="diagram1"/></w:drawing></w:r><w:r><w:drawing><c:chart r:id="chart1"/></w:drawing></w:r></w:p>'
+    parsed = read(make_word(tmp_path / "x.docx", body, diagram1=data, chart1=chart))
+    assert lines(parsed)[:4] == ["Two pictures.", "Pick", "Ship", "Birds a year"]
+    assert "| 2031 | 17 |" in parsed["text"] and "Herons" in parsed["text"]
+
+
+def test_what_cannot_be_read_is_named(tmp_path):
+    body = (
+        paragraph("Text.")
+        + '<w:p><w:r><w:object><o:OLEObject ProgID="Excel.Sheet.12"/></w:object></w:r></w:p><w:altChunk r:id="x"/>'
+    )
+    notes = read(make_word(tmp_path / "x.docx", body))["notes"]
+    assert any("Excel.Sheet.12" in note for note in notes) and any("inserted file" in note for note in notes)
+
+
+# --- text that is not meant to be read ---
+
+
+def test_hidden_and_deleted_text_and_comments_are_left_out_and_counted(tmp_path):
+    styles = (
+        _STYLES
+        + '<w:style w:type="character" w:styleId="Secret"><w:name w:val="Secret"/><w:rPr><w:vanish/></w:rPr></w:style>'
+        '<w:style w:type="paragraph" w:styleId="Note"><w:name w:val="Note"/><w:basedOn w:val="Base"/></w:style>'
+        '<w:style w:type="paragraph" w:styleId="Base"><w:name w:val="Base"/><w:rPr><w:vanish/></w:rPr></w:style>'
+    )
+    shown, secret = '<w:vanish w:val="false"/>', '<w:rStyle w:val="Secret"/>'
+    body = (
+        f"<w:p>{run('Seen.')}{run('abc', '<w:vanish/>')}{run(' Shown.', shown)}"
+        f"{run('de', secret)}</w:p>"
+        f'<w:p><w:pPr><w:pStyle w:val="Note"/></w:pPr>{run("fghi")}{run("Not hidden.", shown)}</w:p>'
+        "<w:p><w:del><w:r><w:delText>xyz</w:delText></w:r></w:del><w:moveFrom><w:r><w:t>moved</w:t></w:r></w:moveFrom>"
+        "<w:moveTo><w:r><w:t>Moved here.</w:t></w:r></w:moveTo><w:commentReference/></w:p>"
+        f"<w:tbl><w:tr><w:tc>{paragraph('Row')}</w:tc></w:tr><w:tr><w:trPr><w:del/></w:trPr><w:tc>{paragraph('gone')}</w:tc></w:tr></w:tbl>"
+    )
+    comments = f'<w:comment w:id="0">{paragraph("A remark")}</w:comment>'
+    parsed = read(make_word(tmp_path / "x.docx", body, styles=styles, comments=comments))
+    assert lines(parsed)[:3] == ["Seen. Shown.", "Not hidden.", "Moved here."]
+    assert "gone" not in parsed["text"] and "Row" in parsed["text"]
+    assert parsed["left_out"] == {"hidden text": 9, "deleted text": 12, "comments": 7}
+
+
+# --- what stands inside a line ---
+
+
+def test_form_values_symbols_and_raised_text(tmp_path):
+    raised = '<w:position w:val="8"/>'
+    tick = '<w:r><w:fldChar w:fldCharType="begin"><w:ffData><w:checkBox><w:checked/></w:checkBox></w:ffData></w:fldChar></w:r><w:r><w:instrText>FORMCHECKBOX</w:instrText></w:r><w:r><w:fldChar w:fldCharType="end"/></w:r>'
+    choice = '<w:r><w:fldChar w:fldCharType="begin"><w:ffData><w:ddList><w:result w:val="1"/><w:listEntry w:val="red"/><w:listEntry w:val="green"/></w:ddList></w:ffData></w:fldChar></w:r><w:r><w:fldChar w:fldCharType="end"/></w:r>'
+    control = "<w:sdt><w:sdtPr/><w:sdtContent>{}</w:sdtContent></w:sdt>"
+    body = (
+        f"<w:p>{tick}{run(' agreed, colour ')}{choice}{run(', name ')}{control.format(run('Ada'))}</w:p>"
+        + control.format(paragraph("A block of a form."))
+        + f'<w:p>{run("Angle ")}<w:r><w:sym w:font="Symbol" w:char="F061"/></w:r>{run(" of 10")}{run("5", raised)}'
+        "<w:r><w:t>, well</w:t><w:noBreakHyphen/><w:t>known co</w:t><w:softHyphen/><w:t>operation</w:t><w:br/><w:t>new line</w:t></w:r></w:p>"
+        '<w:p><w:fldSimple w:instr="REF x"><w:r><w:t>Figure 3</w:t></w:r></w:fldSimple><w:smartTag><w:r><w:t> shows it.</w:t></w:r></w:smartTag></w:p>'
+    )
+    parsed = read(make_word(tmp_path / "x.docx", body))
+    assert lines(parsed)[:2] == ["☒ agreed, colour green, name Ada", "A block of a form."]
+    assert "Angle α of 10" in parsed["text"] and "105" not in parsed["text"]
+    assert "well‑known cooperation" in parsed["text"] and "operationnew" not in parsed["text"]
+    assert lines(parsed)[-1] == "Figure 3 shows it."
+
+
+def test_a_field_that_never_ends_swallows_no_text(tmp_path):
+    body = (
+        '<w:p><w:r><w:fldChar w:fldCharType="begin"/></w:r><w:r><w:instrText>TOC</w:instrText></w:r></w:p>'
+        + paragraph("All is here.")
+    )
+    assert lines(read(make_word(tmp_path / "x.docx", body))) == ["All is here."]
+
+
+def test_formulas_become_tex_and_footnotes_keep_their_number(tmp_path):
+    fraction = "<m:oMath><m:f><m:num><m:r><m:t>a</m:t></m:r></m:num><m:den><m:r><m:t>b</m:t></m:r></m:den></m:f></m:oMath>"
+    note = f'<w:footnote w:id="2"><w:p>{run("The note text.")}</w:p></w:footnote>'
+    body = f'<w:p>{run("Ratio ")}{fraction}{run(" holds")}<w:r><w:footnoteReference w:id="2"/></w:r>{run(".")}</w:p>'
+    parsed = read(make_word(tmp_path / "x.docx", body, footnotes=note))
+    assert r"\frac{a}{b}" in parsed["text"]
+    assert "holds[1]." in parsed["text"] and "[1] The note text." in parsed["text"]
+
+
+# --- tables ---
+
+
+def cell(text: str, properties: str = "") -> str:
+    return f"<w:tc><w:tcPr>{properties}</w:tcPr>{paragraph(text)}</w:tc>"
+
+
+def table(*rows: str) -> str:
+    return "<w:tbl><w:tblPr/>" + "".join(f"<w:tr>{row}</w:tr>" for row in rows) + "</w:tbl>"
+
+
+def cells(parsed) -> list[list[str]]:
+    return [
+        [text.strip() for text in line.strip("|").split("|")]
+        for line in lines(parsed)
+        if line.startswith("|")
+    ]
+
+
+def test_merged_and_skipped_cells_keep_their_columns(tmp_path):
+    body = table(
+        cell("Depot") + cell("Vehicle") + cell("Seats"),
+        cell("North", '<w:vMerge w:val="restart"/>') + cell("Tram 12") + cell("48"),
+        cell("", "<w:vMerge/>") + cell("Tram 15") + cell("52"),
+        cell("All of them", '<w:gridSpan w:val="2"/>') + cell("100"),
+        cell("Wide", '<w:hMerge w:val="restart"/>') + cell("", '<w:hMerge w:val="continue"/>') + cell("7"),
+        '<w:trPr><w:gridBefore w:val="2"/></w:trPr>' + cell("9"),
+    )
+    rows = cells(read(make_word(tmp_path / "x.docx", body)))
+    assert all(len(row) == 3 for row in rows)
+    assert [row[-1] for row in rows] == ["Seats", "---", "48", "52", "100", "7", "9"]
+    assert rows[3][1] == "Tram 15"
+
+
+def test_a_bar_in_a_cell_is_no_border(tmp_path):
+    body = table(cell("Command") + cell("Effect"), cell("ls | wc") + cell("Counts."))
+    assert "| ls \\| wc | Counts. |" in read(make_word(tmp_path / "x.docx", body))["text"]
+
+
+# --- files ---
+
+
+def test_a_docx_keeps_headings_lists_and_tables(tmp_path):
+    body = (
+        paragraph("Zugvögel", "Heading1")
+        + paragraph("Heimische Arten", "Heading2")
+        + paragraph("Der Reiher steht im Schilf.")
+        + "<w:tbl><w:tr><w:tc>" + paragraph("Art") + "</w:tc><w:tc>" + paragraph("Zahl") + "</w:tc></w:tr>"
+        + "<w:tr><w:tc>" + paragraph("Reiher") + "</w:tc><w:tc>" + paragraph("12") + "</w:tc></w:tr></w:tbl>"
+    )  # fmt: skip
+    document = read_one(make_docx(tmp_path / "tiere.docx", body))
+    assert document["title"] == "Zugvögel"
+    assert "# Zugvögel\n" in document["text"] and "## Heimische Arten\n" in document["text"]
+    assert "| Reiher | 12 |" in document["text"]
