@@ -12,7 +12,7 @@ import pytest
 from tools.raft.errors import UserError
 from tools.raft.files import PROJECT
 from tools.raft.generate.from_squad import records_from_squad, write_squad_records
-from tools.raft.ingest.squad import Paragraph
+from tools.raft.ingest.squad import Paragraph, Question, read_paragraphs
 from tools.raft.raft_format import parse_answer
 
 ROOT = PROJECT
@@ -32,7 +32,11 @@ def paragraphs(count: int = 30) -> list[Paragraph]:
             f"Who keeps lock {number}?",
         )
         result.append(
-            Paragraph("Locks", text, [(q, a, text.index(a)) for q, a in zip(questions, answers, strict=True)])
+            Paragraph(
+                "Locks",
+                text,
+                [Question(q, [(text.index(a), a)]) for q, a in zip(questions, answers, strict=True)],
+            )
         )
     return result
 
@@ -81,18 +85,16 @@ def test_a_round_avoids_documents_that_hold_the_answer() -> None:
 
 def test_counts_repeated_questions_and_answers_across_sentences() -> None:
     given = paragraphs()
-    question, answer, start = given[0].qas[0]
-    across = "1800. It is 3"
-    given[0] = Paragraph(
-        "Locks",
-        given[0].text,
-        [(question, answer, start), (question, answer, start), ("What?", across, given[0].text.index(across)),
-         ("Which?", across, given[0].text.index(across)), *given[0].qas[1:]],
-    )  # fmt: skip
+    first, *others = given[0].questions
+    across = [(given[0].text.index("1800. It"), "1800. It is 3")]
+    questions = [first, first, Question("What?", across), Question("Which?", across), *others]
+    given[0] = Paragraph("Locks", given[0].text, questions)
     result = records_from_squad(given, valid=0.0)
-    assert result.repeated == 1
-    held_out = [row for row in result.held_out if row["answer"] == across]
-    assert result.left_out == 2 - len(held_out)
+    held_out = [row for row in result.held_out if row["answer"] == "1800. It is 3"]
+    assert result.left_out == {
+        "it stands twice under its paragraph": 1,
+        "no single sentence holds the answer": 2 - len(held_out),
+    }
 
 
 def test_the_files_pass_validation(tmp_path: Path) -> None:
@@ -120,8 +122,9 @@ def test_the_command_reports_what_it_wrote(tmp_path: Path) -> None:
                     {
                         "context": paragraph.text,
                         "qas": [
-                            {"question": question, "answers": [{"text": answer, "answer_start": start}]}
-                            for question, answer, start in paragraph.qas
+                            {"question": question.text, "answers": [{"text": answer, "answer_start": start}]}
+                            for question in paragraph.questions
+                            for start, answer in question.answers
                         ],
                     }
                 ],
@@ -141,4 +144,105 @@ def test_the_command_reports_what_it_wrote(tmp_path: Path) -> None:
 
 def test_rejects_too_few_paragraphs() -> None:
     with pytest.raises(UserError, match="too few"):
-        records_from_squad(paragraphs(3))
+        records_from_squad(paragraphs(2))
+
+
+FERRY = (
+    "The ferry to Holm carries forty people and six bicycles. It was launched in 1996 and crosses the sound "
+    "in eleven minutes. Its forty life jackets hang below deck."
+)
+
+
+def quotes(tmp_path: Path, *qas: dict[str, object], context: str = FERRY) -> dict[str, tuple[str, str]]:
+    """Return quote and final answer of each row that the questions give."""
+    file = tmp_path / "qa.json"
+    padding = [{"context": paragraph.text, "qas": []} for paragraph in paragraphs(4)]
+    article = {"title": "Holm", "paragraphs": [{"context": context, "qas": list(qas)}, *padding]}
+    file.write_text(json.dumps({"data": [article]}), encoding="utf-8")
+    found, _ = read_paragraphs(file)
+    result = {}
+    for row in records_from_squad(found, valid=0.0, p=1.0, distractors=1).records:
+        answer = parse_answer(row["cot_answer"])
+        assert not isinstance(answer, str) and answer.final in answer.quotes[0]
+        result[row["question"]] = answer.quotes[0], answer.final
+    return result
+
+
+def qa(answer: str, start: int | None, **more: object) -> dict[str, object]:
+    answers = [{"text": answer} if start is None else {"text": answer, "answer_start": start}]
+    return {"question": "How many?", "answers": answers, **more}
+
+
+@pytest.mark.parametrize(
+    ("answer", "start", "quote"),
+    [
+        ("forty", 26, "The ferry"),
+        ("forty", 60, "The ferry"),
+        ("forty", 9999, "Its forty"),
+        ("eleven  minutes", 60, "It was"),
+        ("Six\nBicycles", 0, "The ferry"),
+        ("six", None, "The ferry"),
+        ("forty", None, ""),
+        ("sixty", 26, ""),
+        ("bicycle", 26, ""),
+    ],
+)
+def test_an_answer_is_quoted_from_where_it_stands(
+    tmp_path: Path, answer: str, start: int | None, quote: str
+) -> None:
+    rows = quotes(tmp_path, qa(answer, start))
+    assert [found.startswith(quote) for found, _ in rows.values()] == ([True] if quote else [])
+
+
+@pytest.mark.parametrize(("encoding", "unit"), [("utf-8", 1), ("utf-16-le", 2)])
+def test_offsets_in_bytes_or_utf_16_units_find_their_own_place(
+    tmp_path: Path, encoding: str, unit: int
+) -> None:
+    context = (
+        f"Ärger im Hafen: 🚢🚢🚢🚢🚢🚢🚢🚢🚢🚢 vierzig Boote. Es lagen vierzig Kähne im Süßwasser. {FERRY}"
+    )
+    place = context.index("vierzig Kähne")
+    start = len(context[:place].encode(encoding)) // unit
+    rows = quotes(tmp_path, qa("vierzig", start), context=context)
+    assert [quote for quote, _ in rows.values()] == ["Es lagen vierzig Kähne im Süßwasser."]
+
+
+def test_the_first_answer_that_stands_in_one_sentence_is_taken(tmp_path: Path) -> None:
+    answers = {"text": ["sixty", "six bicycles. It was launched", "six"], "answer_start": [1, 43, 43]}
+    rows = quotes(tmp_path, {"question": "How many?", "answers": answers})
+    assert [final for _, final in rows.values()] == ["six"]
+
+
+def test_what_is_left_out_is_counted_by_its_reason(tmp_path: Path) -> None:
+    file = tmp_path / "qa.json"
+    article = {"title": "Holm", "paragraphs": [{"context": FERRY, "qas": [
+        qa("six", 0), qa("sixty", 0), qa("", 0), {"question": " ", "answers": []},
+        qa("six", 0, is_impossible=True), {"question": "Why?", "answers": [], "is_impossible": True},
+    ]}]}  # fmt: skip
+    file.write_text("\ufeff" + json.dumps([article]), encoding="utf-8")
+    (paragraph,), left_out = read_paragraphs(file)
+    assert [question.answers for question in paragraph.questions] == [[(FERRY.index("six"), "six")]]
+    assert left_out == {
+        "the answer stands nowhere in its paragraph": 1,
+        "it has no answer": 1,
+        "the question is empty": 1,
+        "the paragraph does not answer it, as its is_impossible says": 2,
+    }
+
+
+def test_json_lines_are_read_with_the_questions_of_a_context_together(tmp_path: Path) -> None:
+    file = tmp_path / "qa.jsonl"
+    rows = [
+        {"title": "Holm", "context": FERRY, "question": "How many?",
+         "answers": {"text": ["six"], "answer_start": [FERRY.index("six")]}},
+        {"title": "Holm", "context": FERRY, "question": "When?", "answers": {"text": ["1996"], "answer_start": [7]}},
+    ]  # fmt: skip
+    file.write_text("\ufeff" + "\n".join(map(json.dumps, rows)) + "\n", encoding="utf-8")
+    (paragraph,), _ = read_paragraphs(file)
+    assert [question.text for question in paragraph.questions] == ["How many?", "When?"]
+    file.write_text('{"context": "A.", "question": "B?"}\n{"context": 5}\n', encoding="utf-8")
+    with pytest.raises(UserError, match="entry 2 is not in SQuAD format: it has no context"):
+        read_paragraphs(file)
+    file.write_text('{\n"data": [\n}', encoding="utf-8")
+    with pytest.raises(UserError, match="line 3: not JSON"):
+        read_paragraphs(file)

@@ -15,12 +15,14 @@ from typing import Any
 import pytest
 
 from tests.conftest import corpus
+from tests.models.test_client import recorder
 from tests.scripted_endpoint import scripted_endpoint
-from tools.raft.errors import UserError
+from tools.raft.errors import CallsFailed, UserError
 from tools.raft.files import PROJECT, json_line, write_jsonl
 from tools.raft.generate.given_questions import read_given_questions
 from tools.raft.generate.pipeline import BuildResult, DatasetSettings, build_dataset
 from tools.raft.ingest.corpus import Corpus
+from tools.raft.models import client as client_module
 from tools.raft.models.endpoint import Endpoint
 
 CHUNKS = corpus(40)
@@ -184,6 +186,33 @@ def test_resumes_after_a_kill_and_repays_only_calls_in_flight(tmp_path: Path) ->
 def test_reports_an_unreachable_endpoint(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="127.0.0.1:9"):
         build("http://127.0.0.1:9/v1", tmp_path, timeout=1)
+
+
+def test_says_why_if_no_call_brought_a_usable_reply(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = b"<html><head><title>Hotel</title><style>a{}</style></head><body>Sign in &amp; surf</body></html>"
+    monkeypatch.setattr(client_module, "backoff", lambda failures: 0.0)
+    with recorder(page) as (url, _), pytest.raises(CallsFailed) as failed:
+        build(url, tmp_path)
+    assert "not one call brought a usable reply" in str(failed.value)
+    assert "a web page: Hotel – Sign in & surf" in str(failed.value)
+    assert "passed" not in str(failed.value), "no row ever reached a check"
+
+
+@pytest.mark.parametrize(("chunks", "distractors"), [(1, 0), (2, 0), (2, 1), (4, 3)])
+def test_as_many_chunks_as_documents_in_a_row_are_enough(tmp_path: Path, chunks: int, distractors: int) -> None:
+    with scripted_endpoint() as endpoint:
+        result = build_dataset(
+            Corpus(chunks=list(CHUNKS[:chunks]), documents=1),
+            Endpoint(base_url=endpoint.url, model="m"),
+            tmp_path,
+            DatasetSettings(questions=3, distractors=distractors, p=0.5),
+        )
+    written = rows(tmp_path / "raft.jsonl")
+    assert len(written) == 3 * chunks
+    assert all(len(row["context"]["sentences"][0]) == distractors + 1 for row in written)
+    if chunks == distractors + 1:
+        assert all(row["has_oracle"] for row in written)
+        assert any("every row keeps its oracle" in note for note in result.notes)
 
 
 def test_counts_rows_of_failed_calls_as_missing(tmp_path: Path) -> None:

@@ -10,7 +10,10 @@ import typer
 
 def squad(
     qa: Annotated[
-        Path, typer.Option(help="Questions with human answers, as JSON in SQuAD format.", metavar="FILE")
+        Path,
+        typer.Option(
+            help="Questions with human answers in SQuAD format: JSON or JSON lines.", metavar="FILE"
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the dataset.", metavar="DIR")],
     distractors: Annotated[int, typer.Option(min=0, max=50, help="Distractors per question.")] = 2,
@@ -43,8 +46,9 @@ def squad(
     from tools.raft.generate.from_squad import records_from_squad, write_squad_records
     from tools.raft.ingest.squad import read_paragraphs
 
+    paragraphs, left_out = read_paragraphs(qa)
     result = records_from_squad(
-        read_paragraphs(qa),
+        paragraphs,
         distractors=distractors,
         p=p,
         valid=valid,
@@ -54,12 +58,8 @@ def squad(
     )
     files = write_squad_records(result, out, formats=format, p=p)
     console = Console(highlight=False, soft_wrap=True)
-    for count, reason in (
-        (result.left_out, "skipped: no single sentence holds the answer"),
-        (result.repeated, "skipped: duplicates within a paragraph"),
-    ):
-        if count:
-            console.print(f"{count} questions {reason}")
+    for reason, count in (left_out + result.left_out).most_common():
+        console.print(f"{count} question{'s' * (count > 1)} left out: {reason}")
     drilled = f"{files['drills.jsonl']['rows']} drills, " if "drills.jsonl" in files else ""
     console.print(
         f"Dataset: {len(result.records)} rows from {len(result.chunks)} paragraphs in {out}, "

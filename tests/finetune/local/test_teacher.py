@@ -13,7 +13,7 @@ from tests.tiny import WordTokenizer, tiny_model
 from tools.raft.errors import UserError
 from tools.raft.finetune.local.pack import pack_loss
 from tools.raft.finetune.local.teacher import make_tasks, pack_tasks, vary_layout
-from tools.raft.ingest.squad import Paragraph, read_paragraphs
+from tools.raft.ingest.squad import Paragraph, Question, read_paragraphs
 from tools.raft.raft_format import parse_answer
 
 QAS = [
@@ -21,7 +21,9 @@ QAS = [
     ("What does it hunt?", "midges"),
     ("What hangs free?", "lesser horseshoe bat"),
 ]
-PARAGRAPH = Paragraph("Bats", BATS, [(question, answer, BATS.index(answer)) for question, answer in QAS])
+PARAGRAPH = Paragraph(
+    "Bats", BATS, [Question(question, [(BATS.index(answer), answer)]) for question, answer in QAS]
+)
 
 
 def test_makes_both_tasks_from_each_question() -> None:
@@ -50,7 +52,10 @@ def test_drills_add_answer_tasks_about_the_same_passage() -> None:
 
 def test_skips_an_answer_that_spans_two_sentences() -> None:
     answer = "a cave. An adult"
-    assert make_tasks(Paragraph("", BATS, [("What?", answer, BATS.index(answer))]), random.Random(0)) == []
+    assert (
+        make_tasks(Paragraph("", BATS, [Question("What?", [(BATS.index(answer), answer)])]), random.Random(0))
+        == []
+    )
 
 
 def test_layouts_vary_and_keep_every_word() -> None:
@@ -87,6 +92,5 @@ def test_rejects_data_that_is_not_squad(tmp_path: Path) -> None:
         {"question": "Unanswerable?", "answers": []},
     ]}]}]}  # fmt: skip
     other.write_text(json.dumps(good), encoding="utf-8")
-    assert read_paragraphs(other) == [
-        Paragraph("Bats of Aru", BATS, [("What does it hunt?", "midges", BATS.index("midges"))])
-    ]
+    hunt = Question("What does it hunt?", [(BATS.index("midges"), "midges")])
+    assert read_paragraphs(other) == ([Paragraph("Bats of Aru", BATS, [hunt])], {"it has no answer": 1})

@@ -14,7 +14,8 @@ def assign_splits(
     """Assign every chunk to a split, and note each split that does not have the requested size.
 
     The distractors of a row come from its own split, so a split with rows needs at least `smallest`
-    chunks (distractors + 2). A valid or test split with a smaller share is raised to that size if
+    chunks (distractors + 2, as one takes the place of an oracle that is left out). One less will do for the
+    only split: its rows all keep their oracle. A valid or test split with a smaller share is raised to that size if
     train keeps half of all chunks, and is empty otherwise. The test split is assigned first.
 
     The order of the input does not matter: chunks are ordered by the hash of seed and id.
@@ -28,14 +29,16 @@ def assign_splits(
         raise UserError(f"the shares of valid ({valid:g}) and test ({test:g}) sum to more than 1; lower them")
     unassigned = sorted(set(chunk_ids), key=lambda chunk_id: content_id(seed, chunk_id))
     total = len(unassigned)
-    if total < smallest:
+    if total < smallest - 1:
         raise UserError(
-            f"{total} chunks are too few: {smallest - 2} distractors a row need {smallest}; "
+            f"{total} chunks are too few: {smallest - 2} distractors a row need {smallest - 1}; "
             "add documents, or lower the chunk size or the number of distractors"
         )
 
     splits: dict[str, Split] = {}
     notes: list[str] = []
+    if total < smallest:
+        notes.append("every row keeps its oracle: there is no other chunk to take its place")
     shares: tuple[tuple[Split, float], ...] = (("test", test), ("valid", valid))
     for name, share in shares:
         requested = int(total * share + 0.5)

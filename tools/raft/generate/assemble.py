@@ -25,7 +25,8 @@ def assemble_record(
 
     With probability p the documents are the oracle, at a uniformly random position, and the first k
     distractors; otherwise they are all k + 1 distractors, and the label is still the oracle's answer, or
-    a refusal with `no_oracle="refuse"`. A drill always has its oracle. Whether the oracle is included
+    a refusal with `no_oracle="refuse"`. A drill always has its oracle, and so has a row whose last distractor
+    is the oracle, since no other chunk is left. Whether the oracle is included
     depends only on the seed and the row; the order of the documents only on the seed and the documents,
     so that rows with the same documents share a prefix, which a trainer can compute once. round: number
     of this record among those of the same draft, each with other distractors.
@@ -33,7 +34,8 @@ def assemble_record(
     suffix = (round,) if round else ()
     label = " ".join(map(str, ("record", seed, oracle["id"], draft["question"], *suffix)))
     # A drill is a sentence of its oracle with a gap: without the oracle there is nothing to find.
-    has_oracle = draft["origin"] == "drill" or random.Random(label).random() < p
+    kept = draft["origin"] == "drill" or distractors[-1]["id"] == oracle["id"]
+    has_oracle = kept or random.Random(label).random() < p
     # The last distractor drawn is the weakest of a ranking, so the oracle replaces that one.
     documents = [oracle, *distractors[:-1]] if has_oracle else list(distractors)
     documents.sort(key=lambda document: document["id"])

@@ -57,7 +57,8 @@ class Distractors:
         """Draw k + 1 chunks for each draft, none of them the oracle or with the same text.
 
         The last one is used only if the oracle is left out. A chunk that holds the answer is drawn only
-        if no others are left. The draw depends only on the seed and the row.
+        if no others are left, and where none is left for the last place, the oracle itself stands there.
+        The draw depends only on the seed and the row.
         With a round, all drafts get the same chunks unless one holds their answer: those closest to the
         oracle, and in each round the next ones. Raises UserError if the split is too small.
         """
@@ -129,6 +130,8 @@ class _Pool:
             if len(picked) == count:
                 return picked
         picked += spare[: count - len(picked)]
+        if len(picked) == count - 1:
+            picked.append(oracle)
         if len(picked) < count:
             raise UserError(
                 f"{len(self._chunks)} chunks are too few for {count - 1} distractors; "

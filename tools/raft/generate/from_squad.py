@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,8 @@ from ..dataset.export import make_datasets
 from ..dataset.splits import assign_splits
 from ..files import write_jsonl
 from ..ingest.chunks import make_chunk
-from ..ingest.squad import Paragraph
-from ..records import Chunk, Draft, Record, content_id, new_draft, question_id
+from ..ingest.squad import Paragraph, Question, find_sentence, flat
+from ..records import Chunk, Record, content_id, new_draft, question_id
 from ..text.sentences import sentence_spans
 from .assemble import assemble_records
 from .distractors import Distractors
@@ -28,8 +29,7 @@ class SquadRecords:
     chunks: list[Chunk]  # one per paragraph
     records: list[Record]  # train and valid
     held_out: list[dict[str, Any]]  # question, answer, chunk_id and source of each, for a comparison
-    left_out: int  # questions whose answer crosses sentences, so that no sentence can be quoted
-    repeated: int  # repetitions of a question about the same paragraph
+    left_out: Counter[str]  # questions, by reason
 
 
 def records_from_squad(
@@ -65,29 +65,26 @@ def records_from_squad(
         [chunk["id"] for chunk in chunks], seed=seed, valid=valid, test=0.0, smallest=distractors + 2
     )
     pool = Distractors(chunks, splits, negatives)
-    result = SquadRecords(chunks, [], [], 0, 0)
-    left_out = repeated = 0
+    result = SquadRecords(chunks, [], [], Counter())
     for paragraph, chunk in zip(paragraphs, chunks, strict=True):
         split = splits[chunk["id"]]
-        unique = {question_id(chunk["id"], qa[0]): qa for qa in paragraph.qas}
-        repeated += len(paragraph.qas) - len(unique)
-        qas = sorted(unique.values(), key=lambda qa: content_id(seed, chunk["id"], qa[0]))
-        if split == "train" and len(qas) > 1:
-            question, answer, _ = qas.pop()
-            row = {"question": question, "answer": answer, "chunk_id": chunk["id"], "source": chunk["source"]}
-            result.held_out.append(row)
+        unique = {question_id(chunk["id"], question.text): question for question in paragraph.questions}
+        if repeated := len(paragraph.questions) - len(unique):
+            result.left_out["it stands twice under its paragraph"] += repeated
+        questions = sorted(unique.values(), key=lambda question: content_id(seed, chunk["id"], question.text))
+        if split == "train" and len(questions) > 1:
+            result.held_out.append(_hold_out(questions.pop(), chunk))
         spans = list(sentence_spans(paragraph.text))
-        question_drafts: list[Draft] = []
-        for question, answer, start in qas:
-            quote = next(
-                (text for begin, end, text in spans if begin <= start and start + len(answer) <= end), None
-            )
-            if quote is None:
-                left_out += 1
+        question_drafts = []
+        for question in questions:
+            found = find_sentence(question, spans)
+            if found is None:
+                result.left_out["no single sentence holds the answer"] += 1
                 continue
-            draft = new_draft(question, chunk["id"], origin="given")
+            quote, answer = found
+            draft = new_draft(question.text, chunk["id"], origin="given")
             draft |= {
-                "cot_answer": answer_reply(question, quote, answer),
+                "cot_answer": answer_reply(question.text, quote, answer),
                 "final_answer": answer,
                 "model": "human",
             }
@@ -100,7 +97,14 @@ def records_from_squad(
             result.records.extend(
                 assemble_records(drafts, chunk, drawn, p=p, seed=seed, split=split, round=i)
             )
-    return SquadRecords(chunks, result.records, result.held_out, left_out, repeated)
+    return result
+
+
+def _hold_out(question: Question, chunk: Chunk) -> dict[str, Any]:
+    """Return the row of a question that is kept for a comparison."""
+    answers = list(dict.fromkeys(flat(answer) for _, answer in question.answers))
+    gold = {"answer": answers[0]} if len(answers) == 1 else {"answers": answers}
+    return {"question": question.text, **gold, "chunk_id": chunk["id"], "source": chunk["source"]}
 
 
 def write_squad_records(

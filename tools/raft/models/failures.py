@@ -14,7 +14,7 @@ from typing import Any
 
 _PAGE_START = re.compile(r"\s*<(?:!doctype\b|html\b|head\b|body\b|\?xml\b|!--)", re.IGNORECASE)
 _UNSEEN = re.compile(r"<(script|style|template)\b.*?</\1\s*>|<!--.*?-->", re.IGNORECASE | re.DOTALL)
-_TITLE = re.compile(r"<title\b[^>]*>([^<]*)</title", re.IGNORECASE)
+_TITLE = re.compile(r"<title\b[^>]*>([^<]*)</title\s*>", re.IGNORECASE)
 _MARKUP = re.compile(r"<[^>]*>")
 _PAGE = 20_000  # characters of a page that are looked at
 _SHOWN = 120  # characters shown of what came back

@@ -40,14 +40,14 @@ def _find(quote: str, document: str) -> str:
     if quote in document:
         return quote
     folded_quote = fold(quote)
-    folded, offsets = _fold_with_offsets(document)
+    folded, offsets = fold_with_offsets(document)
     start = folded.find(folded_quote) if folded_quote else -1
     if start < 0:
         return ""
     return document[offsets[start] : offsets[start + len(folded_quote) - 1] + 1].strip()
 
 
-def _fold_with_offsets(document: str) -> tuple[str, list[int]]:
+def fold_with_offsets(document: str) -> tuple[str, list[int]]:
     """Fold a text; also return, for each character of the result, its offset in the document."""
     folded: list[str] = []
     offsets: list[int] = []

@@ -14,7 +14,7 @@ from ...errors import UserError
 from ...generate.small_model.drills import make_drills
 from ...generate.small_model.grammar import answer_reply, question_reply
 from ...ingest.chunks import make_chunk
-from ...ingest.squad import Paragraph, read_paragraphs
+from ...ingest.squad import Paragraph, find_sentence, read_paragraphs
 from ...models.weights import default_model
 from ...prompts import render
 from ...text.sentences import sentence_spans
@@ -42,14 +42,14 @@ def make_tasks(paragraph: Paragraph, draw: random.Random, *, drills: int = 0) ->
     spans = list(sentence_spans(paragraph.text))
     passage = vary_layout(paragraph.title, [sentence for _, _, sentence in spans], draw)
     tasks = []
-    for question, answer, start in paragraph.qas:
-        end = start + len(answer)
-        target = next((s for first, last, s in spans if first <= start and end <= last), None)
-        if target is None or not question.endswith("?"):
+    for question in paragraph.questions:
+        found = find_sentence(question, spans)
+        if found is None or not question.text.endswith("?"):
             continue
+        target, answer = found
         messages = list(render("guided_question.jinja2", passage=passage, target=target))
-        tasks.append(Task(messages, question_reply(answer, question)))
-        tasks.append(_answer_task(passage, question, answer_reply(question, target, answer)))
+        tasks.append(Task(messages, question_reply(answer, question.text)))
+        tasks.append(_answer_task(passage, question.text, answer_reply(question.text, target, answer)))
     chunk = make_chunk(paragraph.text, title=paragraph.title, source="", page=None, kind="text")
     for drill in make_drills(chunk, drills, seed=draw.randrange(2**31)):
         tasks.append(_answer_task(passage, drill["question"], drill["cot_answer"], drill=True))
@@ -107,7 +107,9 @@ def train_teacher(
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     draw = random.Random(seed)
-    paragraphs = read_paragraphs(qa_path)
+    paragraphs, left_out = read_paragraphs(qa_path)
+    for reason, count in left_out.most_common():
+        report(f"questions left out, {reason}: {count}")
     if len(paragraphs) <= hold_out:
         raise UserError(f"{qa_path} has {len(paragraphs)} paragraphs; more than {hold_out} are required")
     draw.shuffle(paragraphs)
