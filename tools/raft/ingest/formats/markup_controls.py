@@ -47,7 +47,9 @@ def leave_out_controls(soup: BeautifulSoup, left_out: LeftOut) -> None:
         for option in choice.find_all("option"):
             if not any(option is other for other in chosen):
                 left_out.drop(option, REASON)
-        choice.unwrap()
+        choice.replace_with(NavigableString(f" {choice.get_text(' ', strip=True)} "))
+    for field in live(soup.find_all("textarea")):
+        field.name = "div"
     for field in live(soup.find_all("input")):
         field.replace_with(NavigableString(_value(field)))
 

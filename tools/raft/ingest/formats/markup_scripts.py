@@ -31,7 +31,8 @@ def raised(text: str, before: str) -> str:
     )
     if is_ordinal or is_abbreviation or not re.search(r"\w", text):
         return text
-    return "^" + _grouped(text)
+    is_short = re.fullmatch(r"[-−+–]?(?:\d+(?:[.,]\d+)?|\w)", text)
+    return f"^{text}" if is_short else f"^({text})"
 
 
 def lowered(text: str, before: str) -> str:
@@ -39,11 +40,7 @@ def lowered(text: str, before: str) -> str:
     text, base = text.strip(), before[-1:]
     if not text or not (base.isalnum() or base in ")]}|'’"):
         return text
-    return text if text.isdigit() and not base.isdigit() else "_" + _grouped(text)
-
-
-def _grouped(text: str) -> str:
-    return text if re.fullmatch(r"[-−+–]?\w+(?:[.,]\d+)?", text) else f"({text})"
+    return text if text.isdigit() and not base.isdigit() else "_" + (text if text.isalnum() else f"({text})")
 
 
 def write_scripts(soup: BeautifulSoup, left_out: LeftOut) -> None:
@@ -85,11 +82,11 @@ def _leave_out_marks(soup: BeautifulSoup, left_out: LeftOut) -> None:
 
 def _is_mark(tag: Tag) -> bool:
     text = tag.get_text().strip()
-    if len(text) > 12:
+    if len(text) > 40:
         return False
     if tag.name == "sup":
         link = tag.find("a")
-        return re.fullmatch(r"\[\w{1,4}\]", text) is not None or (
+        return re.fullmatch(r"\[[^\[\]]{1,40}\]", text) is not None or (
             isinstance(link, Tag) and _leads_to_note(link)
         )
     kinds = f"{attribute(tag, 'class')} {attribute(tag, 'role')} {attribute(tag, 'epub:type')}"

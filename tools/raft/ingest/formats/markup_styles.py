@@ -62,15 +62,23 @@ def hides(style: dict[str, str]) -> bool:
     return False
 
 
-def is_unseen_colour(style: dict[str, str], *, on_white: bool) -> bool:
-    """Return whether text has the colour of its ground; on_white: nothing gives the page another one."""
+def is_unseen_colour(tag: Tag, style: dict[str, str], *, on_white: bool) -> bool:
+    """Return whether text has the colour of its ground; on_white: no style sheet gives it another one."""
     if any(name.endswith("background-clip") for name in style):  # letters cut out of a picture
         return False
     colour = style.get("color", "")
-    ground = style.get("background-color") or style.get("background") or ("white" if on_white else "")
-    if not colour or not ground:
+    if not colour:
+        return False
+    ground = style.get("background-color") or style.get("background") or ""
+    if not ground and on_white and not any(_has_ground(parent) for parent in (tag, *tag.parents)):
+        ground = "white"
+    if not ground:
         return colour == "transparent"
     return colour == ground or (_WHITE.fullmatch(colour) is not None and _WHITE.fullmatch(ground) is not None)
+
+
+def _has_ground(tag: Tag) -> bool:
+    return "background" in attribute(tag, "style") or tag.has_attr("bgcolor") or tag.has_attr("background")
 
 
 def hidden_by_sheets(soup: BeautifulSoup, sheets: str) -> set[int]:
