@@ -12,19 +12,27 @@ import re
 from bs4 import BeautifulSoup, Tag
 
 from .markup_styles import declarations, hidden_by_sheets, hides, is_unseen_colour
-from .markup_tree import HEADINGS, LeftOut, attribute, characters, count_words, hints, live, word_set
+from .markup_tree import (
+    HEADINGS,
+    LeftOut,
+    attribute,
+    characters,
+    count_words,
+    elements,
+    has_class,
+    hints,
+    live,
+    word_set,
+)
 
 _FOR_SCREEN_READERS = word_set(
     "sr-only visually-hidden visuallyhidden screen-reader-text screen-reader-only screenreader-only "
     "a-offscreen offscreen assistive-text u-visually-hidden element-invisible"
 )
-_CONTROLS = (
-    "a, button, summary, label, [role=tab], [role=button], [aria-controls], [aria-expanded], [onclick]"
-)
 _PANELS = word_set(
     "tab tabs tabpane pane tabpanel tabcontent panel accordion collapse collapsible expandable faq answer"
 )
-_TABS = "[role=tab]"
+_TABS = "role=tab"  # no id: where the tabs stand among the controls by id
 _OVERLAYS = ("dialog", "alertdialog", "menu", "navigation", "search")
 REASON = "hidden text"
 
@@ -32,12 +40,14 @@ REASON = "hidden text"
 def leave_out_hidden(soup: BeautifulSoup, sheets: str, left_out: LeftOut) -> None:
     """Leave out hidden text, and name each panel that a tab opens by the label of its tab."""
     by_sheet = hidden_by_sheets(soup, sheets)
-    on_white = "background" not in sheets and soup.select_one("link[rel~=stylesheet]") is None
+    on_white = "background" not in sheets and not any(
+        "stylesheet" in attribute(tag, "rel") for tag in soup.find_all("link")
+    )
     main = soup.find("main")
     whole = {id(tag) for tag in (*(main.parents if isinstance(main, Tag) else ()), main)}
     opened = _opened(soup)
     _choose_twins(soup, left_out)
-    for tag in live(soup.find_all(True)):
+    for tag in live(elements(soup)):
         if tag.name in ("html", "body") or id(tag) in whole:  # hidden until a script has run
             continue
         style = declarations(attribute(tag, "style")) if tag.has_attr("style") else {}
@@ -65,12 +75,12 @@ def _is_hidden(tag: Tag, style: dict[str, str]) -> bool:
 
 
 def _is_for_screen_readers(tag: Tag) -> bool:
-    return not _FOR_SCREEN_READERS.isdisjoint(attribute(tag, "class").split())
+    return has_class(tag, _FOR_SCREEN_READERS)
 
 
 def _choose_twins(soup: BeautifulSoup, left_out: LeftOut) -> None:
     """Keep one of two elements that say the same, one for the eye, one for screen readers: the latter."""
-    for tag in live(soup.select("[aria-hidden=true]")):
+    for tag in live([tag for tag in elements(soup) if tag.get("aria-hidden") == "true"]):
         for twin in (tag.find_previous_sibling(), tag.find_next_sibling()):
             if isinstance(twin, Tag) and _is_for_screen_readers(twin) and characters(tag):
                 del twin["class"]
@@ -90,12 +100,20 @@ def _drop(tag: Tag, left_out: LeftOut) -> None:
 def _opened(soup: BeautifulSoup) -> dict[str, list[Tag]]:
     """Return the controls of the page by the id of what they open."""
     opened: dict[str, list[Tag]] = {}
-    if tabs := list(soup.select(_TABS)):
-        opened[_TABS] = tabs
-    for control in soup.select(_CONTROLS):
+    for control in filter(_is_any_control, elements(soup)):
+        if control.get("role") == "tab":
+            opened.setdefault(_TABS, []).append(control)
         for name in _targets(control):
             opened.setdefault(name, []).append(control)
     return opened
+
+
+def _is_any_control(tag: Tag) -> bool:
+    return (
+        tag.name in ("a", "button", "summary", "label")
+        or tag.get("role") in ("tab", "button")
+        or any(tag.has_attr(name) for name in ("aria-controls", "aria-expanded", "onclick"))
+    )
 
 
 def _targets(control: Tag) -> list[str]:
@@ -148,21 +166,21 @@ def _is_control(tag: Tag) -> bool:
         or tag.has_attr("aria-expanded")
     ):
         return True
-    inner = tag.find(["button", "summary"]) or tag.select_one("[aria-expanded]")
+    inner = tag.find("button") or tag.find("summary") or tag.find(True, {"aria-expanded": True})
     return isinstance(inner, Tag) and 2 * characters(inner) > characters(tag)
 
 
 def _label_panels(soup: BeautifulSoup, opened: dict[str, list[Tag]]) -> None:
     """Move the label of each tab to the head of its panel, so that the text says what it is about."""
-    by_id = {attribute(tag, "id"): tag for tag in soup.select("[id]")}
+    by_id = {attribute(tag, "id"): tag for tag in elements(soup) if tag.has_attr("id")}
     labels: list[tuple[Tag, Tag]] = []
-    for panel in soup.select("[role=tabpanel], [id]"):
+    for panel in [tag for tag in elements(soup) if tag.has_attr("id") or tag.get("role") == "tabpanel"]:
         if attribute(panel, "role") == "tabpanel" or not _PANELS.isdisjoint(hints(panel)):
             named_by = by_id.get(attribute(panel, "aria-labelledby"))
             controls = [named_by] if named_by else opened.get(attribute(panel, "id"), [])
             labels += [(control, panel) for control in controls[:1] if _is_tab(control)]
     if not labels:
-        tabs, panels = soup.select(_TABS), soup.select("[role=tabpanel]")
+        tabs, panels = opened.get(_TABS, []), soup.find_all(role="tabpanel")
         labels = list(zip(tabs, panels, strict=True)) if len(tabs) == len(panels) else []
     for tab, panel in labels:
         text = "" if tab.decomposed else tab.get_text(" ", strip=True)

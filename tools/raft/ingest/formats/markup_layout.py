@@ -7,7 +7,7 @@ import re
 from bs4 import BeautifulSoup, Tag
 
 from .markup_tables import cells_of
-from .markup_tree import HEADINGS, LeftOut, attribute, count_words, live
+from .markup_tree import HEADINGS, LeftOut, attribute, count_words, elements, live
 
 _LINE_NUMBERS = re.compile(r"line-?num|lineno|\blnt?\b|gutter|blob-num|hljs-ln-n", re.I)
 _CODE = re.compile(r"\bcode\b|blob-code|hljs-ln-code", re.I)
@@ -15,7 +15,13 @@ _CODE = re.compile(r"\bcode\b|blob-code|hljs-ln-code", re.I)
 
 def unwrap_layout(soup: BeautifulSoup, left_out: LeftOut) -> None:
     """Turn tables that lay out a page into text, and those that number the lines of code into code."""
-    for tag in live(soup.find_all(["td", "span", "a", "pre", "div"], class_=_LINE_NUMBERS)):
+    for tag in live(
+        [
+            tag
+            for tag in elements(soup, "td", "span", "a", "pre", "div")
+            if _LINE_NUMBERS.search(attribute(tag, "class"))
+        ]
+    ):
         if re.fullmatch(r"\s*(?:\d+\s*)+", tag.get_text()) and _is_in_code(tag):
             left_out.drop(tag, "line numbers")
     for table in reversed(soup.find_all("table")):  # the inner ones first
@@ -71,7 +77,7 @@ def _is_layout(table: Tag) -> bool:
         return False
     if all(len(row) <= 1 for row in rows):
         return True
-    if table.find([*HEADINGS, "table", "pre", "hr", "form", "article", "section"]):
+    if elements(table, *HEADINGS, "table", "pre", "hr", "form", "article", "section"):
         return True
     return any(
         len(cell.find_all("p", limit=4)) > 3 or count_words(cell.get_text()) > 150

@@ -11,15 +11,13 @@ import re
 from bs4 import BeautifulSoup, Tag
 from bs4.element import NavigableString
 
-from .markup_tree import attribute, live, word_set
+from .markup_tree import attribute, elements, has_class, live, word_set
 
 # What KaTeX, MathJax 3, MediaWiki and pandoc put around the forms of one formula, the outermost first.
-_CONTAINERS = ".katex-display, .katex, mjx-container, .mwe-math-element, span.math, div.math"
+_CONTAINERS = word_set("katex-display katex mwe-math-element math")
 # What MathJax 2 lays out before the script that holds the formula.
-_LAID_OUT = frozenset(
-    ("MathJax", "MathJax_Display", "MathJax_Preview", "MathJax_SVG", "MathJax_CHTML", "MathJax_SVG_Display")
-)
-_PICTURES = "img.latex, img.tex, img.math, img.mathtex, img[class*=math-fallback-image]"
+_LAID_OUT = word_set("MathJax MathJax_Display MathJax_Preview MathJax_SVG MathJax_CHTML MathJax_SVG_Display")
+_PICTURES = re.compile(r"\b(?:latex|tex|math|mathtex)\b|math-fallback-image")
 _MATHML = re.compile(r"^(?:\w+:)?math$")
 _RELATIONS = frozenset("=<>≤≥≠≈≡∼≅∝→←↔↦⇒⇔∈∉⊂⊆∪∩∧∨")
 _SIGNS = frozenset("+−-±∓·×÷⋅∗*")
@@ -29,13 +27,17 @@ _INVISIBLE = re.compile("[\u2062-\u2064\u200b]")  # invisible times and the like
 
 def write_formulas(soup: BeautifulSoup) -> list[str]:
     """Replace every formula by its text; return a note if some stand in the page as drawings only."""
-    for script in live(soup.select("script[type^='math/']")):
+    for script in live(soup.find_all("script", type=re.compile("^math/"))):
         _drop_laid_out(script)
         _replace(soup, script, _from_script(script))
     drawn = 0
-    for tag in live([*soup.select(_CONTAINERS), *soup.find_all(_MATHML), *soup.select(_PICTURES)]):
+    for tag in live([tag for tag in elements(soup) if _is_formula(tag)]):
         text = _formula(tag)
-        if not text and (tag.name == "mjx-container" or tag.select_one(".katex-html")):
+        if (
+            not text
+            and (tag.name != "img")
+            and (tag.name == "mjx-container" or tag.find(class_="katex-html"))
+        ):
             drawn += 1
             text = tag.get_text()
         if text:
@@ -43,6 +45,12 @@ def write_formulas(soup: BeautifulSoup) -> list[str]:
     if not drawn:
         return []
     return [f"{drawn} formulas that the page holds as drawings only: compare them with the page itself"]
+
+
+def _is_formula(tag: Tag) -> bool:
+    if tag.name == "img":
+        return _PICTURES.search(attribute(tag, "class")) is not None
+    return tag.name == "mjx-container" or _MATHML.search(tag.name) is not None or has_class(tag, _CONTAINERS)
 
 
 def _replace(soup: BeautifulSoup, tag: Tag, text: str) -> None:
@@ -56,7 +64,7 @@ def _replace(soup: BeautifulSoup, tag: Tag, text: str) -> None:
 
 def _drop_laid_out(script: Tag) -> None:
     for sibling in list(script.previous_siblings):
-        if isinstance(sibling, Tag) and _LAID_OUT.intersection(attribute(sibling, "class").split()):
+        if isinstance(sibling, Tag) and has_class(sibling, _LAID_OUT):
             sibling.decompose()
         elif isinstance(sibling, Tag) or str(sibling).strip():
             break

@@ -7,9 +7,10 @@ import re
 from bs4 import BeautifulSoup, Tag
 from bs4.element import NavigableString
 
-from .markup_tree import LeftOut, attribute, live, text_before, word_set
+from .markup_tree import LeftOut, attribute, elements, has_class, live, text_before, word_set
 
 _ORDINALS = word_set("st nd rd th d er ers re res ère e es ème eme me o a os as º ª")
+_BACK_LINKS = word_set("mw-cite-backlink footnote-back footnote-backref")
 _TRADEMARKS = {"tm": "™", "sm": "℠", "®": "®", "©": "©"}
 
 
@@ -48,7 +49,7 @@ def write_scripts(soup: BeautifulSoup, left_out: LeftOut) -> None:
     _leave_out_marks(soup, left_out)
     for tag in soup.find_all("sup"):
         _write_fraction(tag)
-    for tag in reversed(soup.find_all(["sup", "sub"])):  # the inner ones first
+    for tag in reversed(elements(soup, "sup", "sub")):  # the inner ones first
         write = raised if tag.name == "sup" else lowered
         tag.replace_with(NavigableString(write(tag.get_text(), text_before(tag))))
 
@@ -66,11 +67,12 @@ def _write_fraction(sup: Tag) -> None:
 
 def _leave_out_marks(soup: BeautifulSoup, left_out: LeftOut) -> None:
     """Leave out the marks that lead to notes and back: [12], ¹ with a link, ↩."""
-    for tag in live(soup.find_all(["a", "sup"])):
+    for tag in live(elements(soup, "a", "sup")):
         if _is_mark(tag):
             left_out.drop(tag, "reference marks")
-    for tag in live(soup.select(".mw-cite-backlink, [role=doc-backlink], .footnote-back, .footnote-backref")):
-        left_out.drop(tag, "reference marks")
+    for tag in live(elements(soup, "a", "span")):
+        if has_class(tag, _BACK_LINKS) or tag.get("role") == "doc-backlink":
+            left_out.drop(tag, "reference marks")
     for tag in live(soup.find_all("sup")):
         # A number after the full stop of a sentence can be no power.
         text = tag.get_text().strip()

@@ -13,6 +13,8 @@ MAX_COLUMNS = 1000  # as in the HTML standard
 MAX_CELLS = 500_000  # of a table with its merged cells repeated
 MAX_REPEATED = 100  # characters of a merged cell that are repeated
 
+_ROWS = ("thead", "tbody", "tfoot", "tr")
+
 WriteCell = Callable[[Tag], str]  # returns the text of a cell in one line
 
 
@@ -65,7 +67,7 @@ def to_line(grid: Grid) -> str:
 
 def cells_of(row: Tag) -> list[Tag]:
     """Return the cells of a row, without those of tables in them."""
-    return [cell for cell in row.find_all(["td", "th"], recursive=False) if isinstance(cell, Tag)]
+    return [cell for cell in row.children if isinstance(cell, Tag) and cell.name in ("td", "th")]
 
 
 def _row_groups(table: Tag) -> list[tuple[bool, list[Tag]]]:
@@ -74,7 +76,7 @@ def _row_groups(table: Tag) -> list[tuple[bool, list[Tag]]]:
     bodies: list[tuple[bool, list[Tag]]] = []
     feet: list[tuple[bool, list[Tag]]] = []
     loose: list[Tag] = []
-    for child in table.find_all(["thead", "tbody", "tfoot", "tr"], recursive=False):
+    for child in [child for child in table.children if isinstance(child, Tag) and child.name in _ROWS]:
         if child.name == "tr":
             loose.append(child)
             continue
