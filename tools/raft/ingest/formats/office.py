@@ -1,4 +1,4 @@
-"""Read Word documents and electronic books through pandoc's HTML, which markup.py converts."""
+"""Read Word documents through pandoc's HTML, which markup.py converts."""
 
 from __future__ import annotations
 
