@@ -164,7 +164,8 @@ class _Text:
             counter = Counter(self._styles.list_style(style))
             if element.get(odf("text:continue-numbering")) == "true":
                 counter = self._last_lists.get(style, counter)
-            counter = self._lists.get(element.get(odf("text:continue-list")), counter)
+            if (earlier := element.get(odf("text:continue-list"))) is not None:
+                counter = self._lists.get(earlier, counter)
         if not level:
             self._last_lists[style] = counter
             self._lists[element.get(odf("xml:id"))] = counter
