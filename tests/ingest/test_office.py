@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import sys
+import threading
+import time
 import zipfile
 from pathlib import Path
 
-from tests.document_files import lines_of, make_docx, paragraph, read_one, read_parsed
+import pytest
+
+from tests.document_files import lines_of, make_docx, paragraph, read_one, read_parsed, skip_reason
+from tools.raft.ingest.formats import pandoc
+from tools.raft.ingest.formats.parsed import Unreadable
+from tools.raft.ingest.sandbox import Parser, _parse
 
 _NAMESPACES = " ".join(
     f'xmlns:{prefix}="{uri}"'
@@ -348,14 +358,133 @@ def test_a_bar_in_a_cell_is_no_border(tmp_path):
 
 
 def test_a_docx_keeps_headings_lists_and_tables(tmp_path):
+    cells = "".join(f"<w:tc>{paragraph(text)}</w:tc>" for text in ("Otter", "9 kg"))
+    head = "".join(f"<w:tc>{paragraph(text)}</w:tc>" for text in ("Animal", "Weight"))
     body = (
-        paragraph("Zugvögel", "Heading1")
-        + paragraph("Heimische Arten", "Heading2")
-        + paragraph("Der Reiher steht im Schilf.")
-        + "<w:tbl><w:tr><w:tc>" + paragraph("Art") + "</w:tc><w:tc>" + paragraph("Zahl") + "</w:tc></w:tr>"
-        + "<w:tr><w:tc>" + paragraph("Reiher") + "</w:tc><w:tc>" + paragraph("12") + "</w:tc></w:tr></w:tbl>"
-    )  # fmt: skip
+        paragraph("Tiere am Fluß", "Heading1")
+        + paragraph("Der Otter frißt Fische &amp; Krebse.")
+        + f"<w:tbl><w:tr>{head}</w:tr><w:tr>{cells}</w:tr></w:tbl>"
+    )
     document = read_one(make_docx(tmp_path / "tiere.docx", body))
-    assert document["title"] == "Zugvögel"
-    assert "# Zugvögel\n" in document["text"] and "## Heimische Arten\n" in document["text"]
-    assert "| Reiher | 12 |" in document["text"]
+    assert document["text"].startswith("# Tiere am Fluß\n\nDer Otter frißt Fische & Krebse.")
+    assert "| Otter | 9 kg |" in document["text"]
+    assert document["title"] == "Tiere am Fluß"
+    assert document["page_starts"] == []
+
+
+def test_unreadable_docx_files_get_a_reason(tmp_path):
+    good = make_docx(tmp_path / "x.docx", paragraph("Some text.")).read_bytes()
+    (tmp_path / "x.docx").unlink()
+    assert "broken" in skip_reason(tmp_path, "cut.docx", good[: len(good) // 2])
+    assert "password" in skip_reason(tmp_path, "old.docx", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(100))
+    empty = make_docx(tmp_path / "y.docx", "").read_bytes()
+    assert "no text" in skip_reason(tmp_path, "empty.docx", empty)
+    with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
+        archive.writestr("notes.txt", "text")
+    assert "no DOCX" in skip_reason(tmp_path, "zipped.docx", (tmp_path / "z.zip").read_bytes())
+
+
+def test_a_zip_bomb_is_skipped_without_being_unpacked(tmp_path):
+    bomb = make_docx(tmp_path / "bomb", "")
+    with (
+        zipfile.ZipFile(bomb, "a", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("word/big.xml", "w") as part,
+    ):
+        for _ in range(210):
+            part.write(bytes(1024**2))
+    assert bomb.stat().st_size < 1024**2
+    started_at = time.monotonic()
+    assert "unpacks to 210 MiB" in skip_reason(tmp_path, "bomb.docx", bomb.read_bytes())
+    assert time.monotonic() - started_at < 30
+
+
+def test_an_entity_bomb_is_not_expanded(tmp_path):
+    entities = "".join(f'<!ENTITY e{n + 1} "{f"&e{n};" * 10}">' for n in range(9))
+    prolog = f'<!DOCTYPE lol [<!ENTITY e0 "lol">{entities}]>'
+    bomb = make_docx(tmp_path / "bomb", paragraph("&e9;"), prolog=prolog)
+    assert "broken" in skip_reason(tmp_path, "laughs.docx", bomb.read_bytes())
+
+
+def test_a_file_is_what_it_holds(tmp_path):
+    good = make_docx(tmp_path / "x.docx", paragraph("Some text.")).read_bytes()
+    (tmp_path / "letter").write_bytes(good)
+    assert read_one(tmp_path / "letter")["text"] == "Some text."
+    assert "its content is DOCX" in skip_reason(tmp_path, "x.pdf", good)
+    assert "its content is DOCX" in skip_reason(tmp_path, "x.epub", good)
+    old = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(100)
+    assert "old .ppt" in skip_reason(tmp_path, "x.pptx", old)
+    assert "save it as .docx" in skip_reason(tmp_path, "x.doc", old)
+
+
+def test_names_with_backslashes_are_parts_as_well(tmp_path):
+    make_docx(tmp_path / "x.docx", paragraph("Some text."))
+    with zipfile.ZipFile(tmp_path / "x.docx") as good, zipfile.ZipFile(tmp_path / "y.docx", "w") as other:
+        for name in good.namelist():
+            other.writestr(name.replace("/", "\\"), good.read(name))
+    assert read_one(tmp_path / "y.docx")["text"] == "Some text."
+
+
+# --- the program that converts ---
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_a_converter_at_work_ends_with_its_parser(tmp_path):
+    path = make_docx(tmp_path / "x.docx", paragraph("Some words of a long document.") * 10_000)
+    parser = Parser(seconds=60, max_memory=2 * 1024**3)
+    with parser:
+        thread = threading.Thread(target=_parse_quietly, args=(parser, path))
+        thread.start()
+        group: list[str] = []
+        while not any("pandoc" in program for program in group):
+            assert thread.is_alive()
+            time.sleep(0.02)
+            group = _programs_of_group(parser._process.pid) if parser._process else []
+        pid = parser._process.pid
+    thread.join()
+    deadline = time.monotonic() + 5
+    while _programs_of_group(pid) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert _programs_of_group(pid) == []
+
+
+def _parse_quietly(parser: Parser, path: Path) -> None:
+    with contextlib.suppress(Unreadable, ValueError, AttributeError):
+        parser.parse(path, "docx")
+
+
+def _programs_of_group(group: int) -> list[str]:
+    programs = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            name, _, fields = (
+                (entry / "stat").read_text().rpartition(")") if entry.name.isdigit() else ("", "", "")
+            )
+            if fields.split()[2:3] == [str(group)] and fields.split()[0] != "Z":
+                programs.append(name)
+    return programs
+
+
+def test_a_converter_out_of_time_or_memory_says_so(tmp_path, monkeypatch):
+    program = tmp_path / "pandoc"
+    program.write_text("#!/bin/sh\nkill -XCPU $$\n", encoding="utf-8")
+    program.chmod(0o755)
+    monkeypatch.setattr(pandoc, "_find", lambda: str(program))
+    raised: list[int] = []
+    previous = signal.signal(signal.SIGXCPU, lambda number, frame: raised.append(number))
+    try:
+        with contextlib.suppress(Unreadable):
+            pandoc.convert_to_html(b"", "docx")
+    finally:
+        signal.signal(signal.SIGXCPU, previous)
+    assert raised == [signal.SIGXCPU]  # the parser ends as if it had used the time itself
+    program.write_text("#!/bin/sh\nexit 251\n", encoding="utf-8")
+    with pytest.raises(MemoryError):
+        pandoc.convert_to_html(b"", "docx")
+
+
+def test_without_a_converter_the_reason_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setattr(pandoc, "find_spec", lambda name: None)
+    monkeypatch.setattr(pandoc.shutil, "which", lambda name: None)
+    path = make_docx(tmp_path / "x.docx", paragraph("Some text."))
+    reply = _parse(str(path), "docx", "", lambda done, total: None)
+    assert reply == {"reason": "no parser: pip install pypandoc-binary"}
