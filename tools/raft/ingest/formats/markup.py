@@ -13,15 +13,15 @@ from .markup_layout import unwrap_layout
 from .markup_maths import write_formulas
 from .markup_scripts import write_scripts
 from .markup_styles import sheets_of
-from .markup_tree import HEADINGS, LeftOut, characters, count_words, flatten, live
+from .markup_tree import HEADINGS, LeftOut, characters, count_words, elements, flatten, live
 from .parsed import Parsed, make_parsed
 
 _CODE = ["script", "style", "template", "iframe", "head", "title", "meta", "link"]
-_LEFT_OUT = (
-    ("del, s, strike", "struck text"),
-    ("svg", "text in drawings"),
-    ("object, canvas, video, audio, noframes", "texts in place of media"),
-)
+_LEFT_OUT = {
+    **dict.fromkeys(("del", "s", "strike"), "struck text"),
+    "svg": "text in drawings",
+    **dict.fromkeys(("object", "canvas", "video", "audio", "noframes"), "texts in place of media"),
+}
 
 
 def parse_markup(markup: str) -> Parsed:
@@ -36,7 +36,7 @@ def parse_markup(markup: str) -> Parsed:
     sheets = sheets_of(soup)
     _open_frames(soup)
     notes = write_formulas(soup)
-    for tag in live(soup.find_all(_CODE)):
+    for tag in live(elements(soup, *_CODE)):
         tag.decompose()
     seen, left_out = characters(soup), LeftOut()
     _choose_fallback(soup, left_out)
@@ -44,9 +44,8 @@ def parse_markup(markup: str) -> Parsed:
     leave_out_furniture(soup, left_out)
     trim_frames(soup, left_out)
     leave_out_controls(soup, left_out)
-    for selector, reason in _LEFT_OUT:
-        for tag in live(soup.select(selector)):
-            left_out.drop(tag, reason)
+    for tag in live(elements(soup, *_LEFT_OUT)):
+        left_out.drop(tag, _LEFT_OUT[tag.name])
     write_scripts(soup, left_out)
     _write_readings(soup)
     _name_pictures(soup)
@@ -64,7 +63,7 @@ def _title(soup: BeautifulSoup) -> str:
 
 def _open_frames(soup: BeautifulSoup) -> None:
     """Put the page that a frame holds in an attribute in its place."""
-    for frame in live(soup.select("iframe[srcdoc]")):
+    for frame in live(soup.find_all("iframe", srcdoc=True)):
         inner = BeautifulSoup(str(frame["srcdoc"]), "lxml")
         flatten(inner)
         body = inner.find("body")
@@ -90,14 +89,14 @@ def _write_readings(soup: BeautifulSoup) -> None:
     for ruby in live(soup.find_all("ruby")):
         for bracket in ruby.find_all("rp"):
             bracket.decompose()
-        readings = "".join(reading.extract().get_text().strip() for reading in ruby.find_all(["rt", "rtc"]))
+        readings = "".join(reading.extract().get_text().strip() for reading in elements(ruby, "rt", "rtc"))
         if readings:
             ruby.append(NavigableString(f"({readings})"))
 
 
 def _name_pictures(soup: BeautifulSoup) -> None:
     """Let the name of a picture stand for it where it is all that a heading or a cell holds."""
-    for picture in soup.select("h1 img[alt], h2 img[alt], h3 img[alt], td img[alt], th img[alt]"):
+    for picture in soup.find_all("img", alt=True):
         holder = picture.find_parent([*HEADINGS, "td", "th"])
         if holder is not None and not holder.get_text(strip=True):
             picture.replace_with(NavigableString(str(picture["alt"])))

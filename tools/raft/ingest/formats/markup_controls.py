@@ -14,6 +14,7 @@ from .markup_tree import (
     attribute,
     characters,
     count_words,
+    elements,
     has_prose,
     hints,
     live,
@@ -25,6 +26,7 @@ _SHOWN = frozenset(
     ("", "text", "number", "date", "time", "datetime-local", "month", "week", "tel", "url", "email")
 )
 _OPENERS = word_set("accordion collapse collapsible collapsed faq question expand expander toggle disclosure")
+_BUTTON_ROLES = ("button", "switch", "menuitem")
 _SEARCH = frozenset(
     ("search", "searchform", "searchbox", "newsletter", "subscribe", "signup", "login", "signin")
 )
@@ -32,22 +34,28 @@ _SEARCH = frozenset(
 
 def leave_out_controls(soup: BeautifulSoup, left_out: LeftOut) -> None:
     """Leave out forms without text, buttons that do something, and choices not made."""
-    for form in live(soup.select("form, search, [role=search]")):
+    for form in live(
+        [tag for tag in elements(soup) if tag.name in ("form", "search") or tag.get("role") == "search"]
+    ):
         if _is_mere_form(form):
             left_out.drop(form, REASON)
-    for button in live(soup.select("button, [role=button], [role=switch], [role=menuitem]")):
+    for button in live(
+        [tag for tag in elements(soup) if tag.name == "button" or tag.get("role") in _BUTTON_ROLES]
+    ):
         if _is_heading(button):
             button.name = (
                 "p" if button.name == "button" and button.find_parent(HEADINGS) is None else button.name
             )
         elif button.name == "button" or count_words(button.get_text()) < 5:
             left_out.drop(button, REASON)
-    for choice in live(soup.find_all(["select", "datalist"])):
+    for choice in live(elements(soup, "select", "datalist")):
         chosen = choice.find_all("option", selected=True)
         for option in choice.find_all("option"):
             if not any(option is other for other in chosen):
                 left_out.drop(option, REASON)
-        choice.unwrap()
+        choice.replace_with(NavigableString(f" {choice.get_text(' ', strip=True)} "))
+    for field in live(soup.find_all("textarea")):
+        field.name = "div"
     for field in live(soup.find_all("input")):
         field.replace_with(NavigableString(_value(field)))
 
@@ -65,11 +73,11 @@ def _is_mere_form(form: Tag) -> bool:
     words = count_words(form.get_text(" "))
     if attribute(form, "role") == "search" or form.name == "search" or not _SEARCH.isdisjoint(hints(form)):
         return words < 60 and form.find("h1") is None
-    if words > 30 or form.find([*HEADINGS, "table"]) is not None:
+    if words > 30 or elements(form, *HEADINGS, "table"):
         return False
     is_filled = any(attribute(field, "type").lower() in _SHOWN and attribute(field, "value")
                     for field in form.find_all("input"))  # fmt: skip
-    return not is_filled and not has_prose(form) and form.find(["input", "select", "textarea"]) is not None
+    return not is_filled and not has_prose(form) and bool(elements(form, "input", "select", "textarea"))
 
 
 def _is_heading(button: Tag) -> bool:
@@ -77,7 +85,7 @@ def _is_heading(button: Tag) -> bool:
     text = button.get_text(" ", strip=True)
     if not text:
         return False
-    if button.find_parent(HEADINGS) is not None or button.find([*HEADINGS, "p", "ul", "table"]) is not None:
+    if button.find_parent(HEADINGS) is not None or elements(button, *HEADINGS, "p", "ul", "table"):
         return True
     if re.search(r"[?？؟;]$", text) or count_words(text) >= 8:
         return True

@@ -9,7 +9,7 @@ from bs4.element import NavigableString
 from markdownify import MarkdownConverter
 
 from .markup_tables import read_table, to_line, to_markdown
-from .markup_tree import BLOCKS, attribute, word_set
+from .markup_tree import BLOCKS, attribute, elements, word_set
 
 _ROMAN = ((1000, "m"), (900, "cm"), (500, "d"), (400, "cd"), (100, "c"), (90, "xc"), (50, "l"), (40, "xl"),
           (10, "x"), (9, "ix"), (5, "v"), (4, "iv"), (1, "i"))  # fmt: skip
@@ -24,14 +24,15 @@ _KNOWN = word_set(
 
 def to_text(soup: BeautifulSoup) -> str:
     """Convert a page to Markdown; changes the tree."""
-    for tag in soup.find_all(["xmp", "listing", "plaintext"]):
+    for tag in elements(soup, "xmp", "listing", "plaintext"):
         tag.name = "pre"
-    for tag in soup.find_all(["menu", "dir"]):
+    for tag in elements(soup, "menu", "dir"):
         tag.name = "ul"
-    for tag in soup.find_all(BLOCKS - _KNOWN):
+    for tag in elements(soup, *(BLOCKS - _KNOWN)):
         tag.name = "div"
-    for nested in soup.select("ol > ol, ol > ul, ul > ol, ul > ul"):
-        if isinstance(item := nested.find_previous_sibling("li"), Tag):
+    for nested in elements(soup, "ol", "ul"):
+        in_list = nested.parent is not None and nested.parent.name in ("ol", "ul")
+        if in_list and isinstance(item := nested.find_previous_sibling("li"), Tag):
             item.append(nested.extract())
     for ordered in soup.find_all("ol"):
         _number(ordered)
@@ -96,7 +97,7 @@ def _flatten_code(code: Tag) -> None:
     language = re.search(r"\b(?:language|lang|brush:|highlight-source)[- ]?([\w+#-]+)", _classes(code))
     for line_break in code.find_all("br"):
         line_break.replace_with(NavigableString("\n"))
-    for block in code.find_all(["div", "p", "li", "tr"]):
+    for block in elements(code, "div", "p", "li", "tr"):
         if not block.get_text().endswith("\n"):
             block.append(NavigableString("\n"))
     code.string = code.get_text()

@@ -16,6 +16,7 @@ from .markup_tree import (
     attribute,
     characters,
     count_words,
+    elements,
     has_prose,
     hints,
     is_copyright,
@@ -44,12 +45,12 @@ _CONSENT = word_set("cookie cookies consent gdpr onetrust cmp privacy banner not
 
 def leave_out_furniture(soup: BeautifulSoup, left_out: LeftOut) -> None:
     """Leave out the blocks that hold no text of the page, and count them by what they are."""
-    main = soup.select_one("main, [role=main]")
+    main = next((tag for tag in elements(soup) if tag.name == "main" or tag.get("role") == "main"), None)
     around_main = {id(tag) for tag in (main, *main.parents)} if main else set()
     for tag in live(soup.find_all("a")):
         if _skips(tag):
             left_out.drop(tag, NAVIGATION)
-    for tag in live(soup.find_all(True)):
+    for tag in live(elements(soup)):
         if tag.name in ("html", "body") or id(tag) in around_main:
             continue
         if reason := _reason(tag):
@@ -104,9 +105,7 @@ def _is_cookie_notice(tag: Tag, kind: str, names: set[str]) -> bool:
     is_dialog = kind in ("aside", "dialog") or attribute(tag, "role") in ("dialog", "alertdialog", "alert")
     if not (named or is_dialog) or not _COOKIES.search(text := tag.get_text(" ")):
         return False
-    return (
-        count_words(text) < 200 and tag.find("h1") is None and tag.find(["button", "input", "a"]) is not None
-    )
+    return count_words(text) < 200 and tag.find("h1") is None and bool(elements(tag, "button", "input", "a"))
 
 
 def _skips(link: Tag) -> bool:
@@ -129,6 +128,7 @@ def _skips(link: Tag) -> bool:
 
 def trim_frames(soup: BeautifulSoup, left_out: LeftOut) -> None:
     """Leave out the links and copyright notices of the headers and footers that hold text."""
-    for tag in live(soup.select("body > footer *, body > header *")):
+    frames = [tag for tag in elements(soup, "header", "footer") if tag.parent and tag.parent.name == "body"]
+    for tag in live([part for frame in frames for part in elements(frame)]):
         if tag.name in ("p", "div", "ul", "ol", "small") and (is_linked(tag) or is_copyright(tag.get_text())):
             left_out.drop(tag, FRAME)

@@ -12,19 +12,27 @@ import re
 from bs4 import BeautifulSoup, Tag
 
 from .markup_styles import declarations, hidden_by_sheets, hides, is_unseen_colour
-from .markup_tree import HEADINGS, LeftOut, attribute, characters, count_words, hints, live, word_set
+from .markup_tree import (
+    HEADINGS,
+    LeftOut,
+    attribute,
+    characters,
+    count_words,
+    elements,
+    has_class,
+    hints,
+    live,
+    word_set,
+)
 
 _FOR_SCREEN_READERS = word_set(
     "sr-only visually-hidden visuallyhidden screen-reader-text screen-reader-only screenreader-only "
     "a-offscreen offscreen assistive-text u-visually-hidden element-invisible"
 )
-_CONTROLS = (
-    "a, button, summary, label, [role=tab], [role=button], [aria-controls], [aria-expanded], [onclick]"
-)
 _PANELS = word_set(
     "tab tabs tabpane pane tabpanel tabcontent panel accordion collapse collapsible expandable faq answer"
 )
-_TABS = "[role=tab]"
+_TABS = "role=tab"  # no id: where the tabs stand among the controls by id
 _OVERLAYS = ("dialog", "alertdialog", "menu", "navigation", "search")
 REASON = "hidden text"
 
@@ -32,24 +40,24 @@ REASON = "hidden text"
 def leave_out_hidden(soup: BeautifulSoup, sheets: str, left_out: LeftOut) -> None:
     """Leave out hidden text, and name each panel that a tab opens by the label of its tab."""
     by_sheet = hidden_by_sheets(soup, sheets)
-    on_white = (
-        "background" not in sheets
-        and soup.select_one("[bgcolor], [background], [style*=background], link[rel=stylesheet]") is None
+    on_white = "background" not in sheets and not any(
+        "stylesheet" in attribute(tag, "rel") for tag in soup.find_all("link")
     )
     main = soup.find("main")
     whole = {id(tag) for tag in (*(main.parents if isinstance(main, Tag) else ()), main)}
     opened = _opened(soup)
-    for tag in live(soup.find_all(True)):
+    _choose_twins(soup, left_out)
+    for tag in live(elements(soup)):
         if tag.name in ("html", "body") or id(tag) in whole:  # hidden until a script has run
             continue
         style = declarations(attribute(tag, "style")) if tag.has_attr("style") else {}
         if tag.name == "font" and attribute(tag, "color"):
             style = {"color": attribute(tag, "color").lower()}
-        if is_unseen_colour(style, on_white=on_white):
+        if is_unseen_colour(tag, style, on_white=on_white):
             left_out.drop(tag, REASON)
         elif (_is_hidden(tag, style) or id(tag) in by_sheet) and not _can_be_opened(tag, opened):
             _drop(tag, left_out)
-    _label_panels(soup)
+    _label_panels(soup, opened)
 
 
 def _is_hidden(tag: Tag, style: dict[str, str]) -> bool:
@@ -60,26 +68,24 @@ def _is_hidden(tag: Tag, style: dict[str, str]) -> bool:
         return True
     if hides(style):
         return not ("opacity" in style and any(name.startswith("data-") for name in tag.attrs))
-    if _is_for_screen_readers(tag):
-        return not any(attribute(twin, "aria-hidden") == "true" and characters(twin) for twin in _beside(tag))
     if attribute(tag, "aria-hidden") == "true":
-        # It is visible: an ornament, something said twice, or a text that a program has marked so.
-        has_twin = any(_is_for_screen_readers(twin) for twin in _beside(tag))
-        return (
-            has_twin
-            or count_words(tag.get_text()) < 5
-            or {"modal", "dialog", "overlay"} & hints(tag) != set()
-        )
-    return False
+        # A browser shows it: as an ornament, or as text that a program has marked so.
+        return count_words(tag.get_text()) < 5 or not {"modal", "dialog", "overlay"}.isdisjoint(hints(tag))
+    return _is_for_screen_readers(tag)
 
 
 def _is_for_screen_readers(tag: Tag) -> bool:
-    return not _FOR_SCREEN_READERS.isdisjoint(attribute(tag, "class").split())
+    return has_class(tag, _FOR_SCREEN_READERS)
 
 
-def _beside(tag: Tag) -> list[Tag]:
-    beside = (tag.find_previous_sibling(), tag.find_next_sibling())
-    return [other for other in beside if isinstance(other, Tag)]
+def _choose_twins(soup: BeautifulSoup, left_out: LeftOut) -> None:
+    """Keep one of two elements that say the same, one for the eye, one for screen readers: the latter."""
+    for tag in live([tag for tag in elements(soup) if tag.get("aria-hidden") == "true"]):
+        for twin in (tag.find_previous_sibling(), tag.find_next_sibling()):
+            if isinstance(twin, Tag) and _is_for_screen_readers(twin) and characters(tag):
+                del twin["class"]
+                left_out.drop(tag, REASON)
+                break
 
 
 def _drop(tag: Tag, left_out: LeftOut) -> None:
@@ -94,16 +100,29 @@ def _drop(tag: Tag, left_out: LeftOut) -> None:
 def _opened(soup: BeautifulSoup) -> dict[str, list[Tag]]:
     """Return the controls of the page by the id of what they open."""
     opened: dict[str, list[Tag]] = {}
-    if tabs := list(soup.select(_TABS)):
-        opened[_TABS] = tabs
-    for control in soup.select(_CONTROLS):
-        names = attribute(control, "aria-controls").split()
-        names += re.findall(r"['\"]#?([\w:.-]+)['\"]", attribute(control, "onclick"))
-        names.append(attribute(control, "href").rpartition("#")[2])
-        names += [str(value).lstrip("#") for name, value in control.attrs.items() if name.startswith("data-")]
-        for name in filter(None, names):
+    for control in filter(_is_any_control, elements(soup)):
+        if control.get("role") == "tab":
+            opened.setdefault(_TABS, []).append(control)
+        for name in _targets(control):
             opened.setdefault(name, []).append(control)
     return opened
+
+
+def _is_any_control(tag: Tag) -> bool:
+    return (
+        tag.name in ("a", "button", "summary", "label")
+        or tag.get("role") in ("tab", "button")
+        or any(tag.has_attr(name) for name in ("aria-controls", "aria-expanded", "onclick"))
+    )
+
+
+def _targets(control: Tag) -> list[str]:
+    """Return the ids that a control names as what it opens."""
+    names = attribute(control, "aria-controls").split()
+    names += re.findall(r"['\"]#?([\w:.-]+)['\"]", attribute(control, "onclick"))
+    names.append(attribute(control, "href").rpartition("#")[2])
+    names += [str(value).lstrip("#") for name, value in control.attrs.items() if name.startswith("data-")]
+    return [name for name in names if name]
 
 
 def _can_be_opened(tag: Tag, opened: dict[str, list[Tag]]) -> bool:
@@ -147,28 +166,33 @@ def _is_control(tag: Tag) -> bool:
         or tag.has_attr("aria-expanded")
     ):
         return True
-    inner = tag.find(["button", "summary"]) or tag.select_one("[aria-expanded]")
+    inner = tag.find("button") or tag.find("summary") or tag.find(True, {"aria-expanded": True})
     return isinstance(inner, Tag) and 2 * characters(inner) > characters(tag)
 
 
-def _label_panels(soup: BeautifulSoup) -> None:
+def _label_panels(soup: BeautifulSoup, opened: dict[str, list[Tag]]) -> None:
     """Move the label of each tab to the head of its panel, so that the text says what it is about."""
-    panels = {attribute(panel, "id"): panel for panel in soup.select("[role=tabpanel][id]")}
-    panels |= {
-        attribute(panel, "aria-labelledby"): panel
-        for panel in soup.select("[role=tabpanel][aria-labelledby]")
-    }
-    for tablist in soup.select("[role=tablist]"):
-        tabs = tablist.select(_TABS)
-        following = tablist.find_all_next(attrs={"role": "tabpanel"}, limit=len(tabs))
-        named: list[Tag | None] = [
-            panels.get(attribute(tab, "aria-controls")) or panels.get(attribute(tab, "id")) for tab in tabs
-        ]
-        if not any(named) and len(following) == len(tabs):
-            named = list(following)
-        for tab, panel in zip(tabs, named, strict=True):
-            if panel is not None:
-                label = soup.new_tag("p")
-                label.string = f"{tab.get_text(' ', strip=True)}:"
-                panel.insert(0, label)
-                tab.decompose()
+    by_id = {attribute(tag, "id"): tag for tag in elements(soup) if tag.has_attr("id")}
+    labels: list[tuple[Tag, Tag]] = []
+    for panel in [tag for tag in elements(soup) if tag.has_attr("id") or tag.get("role") == "tabpanel"]:
+        if attribute(panel, "role") == "tabpanel" or not _PANELS.isdisjoint(hints(panel)):
+            named_by = by_id.get(attribute(panel, "aria-labelledby"))
+            controls = [named_by] if named_by else opened.get(attribute(panel, "id"), [])
+            labels += [(control, panel) for control in controls[:1] if _is_tab(control)]
+    if not labels:
+        tabs, panels = opened.get(_TABS, []), soup.find_all(role="tabpanel")
+        labels = list(zip(tabs, panels, strict=True)) if len(tabs) == len(panels) else []
+    for tab, panel in labels:
+        text = "" if tab.decomposed else tab.get_text(" ", strip=True)
+        if text and panel not in tab.parents:
+            label = soup.new_tag("p")
+            label.string = f"{text}:"
+            panel.insert(0, label)
+            tab.decompose()
+
+
+def _is_tab(control: Tag) -> bool:
+    """Return whether a control stands in a row of tabs, and not before what it opens."""
+    if attribute(control, "role") == "tab":
+        return True
+    return any({"tab", "tabs", "tablist", "pills"} & hints(parent) for parent in [*control.parents][:3])

@@ -11,50 +11,60 @@ import re
 from bs4 import BeautifulSoup, Tag
 from bs4.element import NavigableString
 
-from .markup_scripts import lowered, raised
-from .markup_tree import attribute, live, word_set
+from .markup_tree import attribute, elements, has_class, live, word_set
 
 # What KaTeX, MathJax 3, MediaWiki and pandoc put around the forms of one formula, the outermost first.
-_CONTAINERS = ".katex-display, .katex, mjx-container, .mwe-math-element, span.math, div.math"
+_CONTAINERS = word_set("katex-display katex mwe-math-element math")
 # What MathJax 2 lays out before the script that holds the formula.
-_LAID_OUT = frozenset(
-    ("MathJax", "MathJax_Display", "MathJax_Preview", "MathJax_SVG", "MathJax_CHTML", "MathJax_SVG_Display")
-)
-_PICTURES = "img.latex, img.tex, img.math, img.mathtex, img[class*=math-fallback-image]"
-_MATHML = re.compile(r"(?:\w+:)?math")
+_LAID_OUT = word_set("MathJax MathJax_Display MathJax_Preview MathJax_SVG MathJax_CHTML MathJax_SVG_Display")
+_PICTURES = re.compile(r"\b(?:latex|tex|math|mathtex)\b|math-fallback-image")
+_MATHML = re.compile(r"^(?:\w+:)?math$")
 _RELATIONS = frozenset("=<>≤≥≠≈≡∼≅∝→←↔↦⇒⇔∈∉⊂⊆∪∩∧∨")
 _SIGNS = frozenset("+−-±∓·×÷⋅∗*")
-_INVISIBLE = re.compile("[\u2061-\u2064\u200b]")  # function application, invisible times
+_APPLIED = "\u2061"  # function application
+_INVISIBLE = re.compile("[\u2062-\u2064\u200b]")  # invisible times and the like
 
 
 def write_formulas(soup: BeautifulSoup) -> list[str]:
     """Replace every formula by its text; return a note if some stand in the page as drawings only."""
-    for script in live(soup.select("script[type^='math/']")):
+    for script in live(soup.find_all("script", type=re.compile("^math/"))):
         _drop_laid_out(script)
-        _replace(script, _from_script(script))
+        _replace(soup, script, _from_script(script))
     drawn = 0
-    for tag in [*soup.select(_CONTAINERS), *soup.find_all(_MATHML), *soup.select(_PICTURES)]:
-        if tag.decomposed or tag.parent is None:
-            continue
+    for tag in live([tag for tag in elements(soup) if _is_formula(tag)]):
         text = _formula(tag)
-        if text:
-            _replace(tag, text)
-        elif tag.name == "mjx-container":
+        if (
+            not text
+            and (tag.name != "img")
+            and (tag.name == "mjx-container" or tag.find(class_="katex-html"))
+        ):
             drawn += 1
-            tag.decompose()
+            text = tag.get_text()
+        if text:
+            _replace(soup, tag, text)
     if not drawn:
         return []
-    return [f"{drawn} formulas, which the page holds as drawings only: take them from the page itself"]
+    return [f"{drawn} formulas that the page holds as drawings only: compare them with the page itself"]
 
 
-def _replace(tag: Tag, text: str) -> None:
-    tag.replace_with(NavigableString(text))
+def _is_formula(tag: Tag) -> bool:
+    if tag.name == "img":
+        return _PICTURES.search(attribute(tag, "class")) is not None
+    return tag.name == "mjx-container" or _MATHML.search(tag.name) is not None or has_class(tag, _CONTAINERS)
+
+
+def _replace(soup: BeautifulSoup, tag: Tag, text: str) -> None:
+    written: Tag | NavigableString = NavigableString(text)
+    if text.startswith("$$"):  # in a line of its own
+        written = soup.new_tag("div")
+        written.string = text
+    tag.replace_with(written)
     tag.decompose()
 
 
 def _drop_laid_out(script: Tag) -> None:
     for sibling in list(script.previous_siblings):
-        if isinstance(sibling, Tag) and _LAID_OUT.intersection(attribute(sibling, "class").split()):
+        if isinstance(sibling, Tag) and has_class(sibling, _LAID_OUT):
             sibling.decompose()
         elif isinstance(sibling, Tag) or str(sibling).strip():
             break
@@ -93,11 +103,10 @@ def _formula(tag: Tag) -> str:
 
 def _tex(tex: str, *, display: bool) -> str:
     """Return TeX between dollar signs, without what only sets its size."""
-    tex = " ".join(tex.split())
+    tex = " ".join(re.sub(r"%?\s*(?:<!\[CDATA\[|\]\]>)", "", tex).split())
     tex = re.sub(r"^(?:\\\(|\\\[|\$\$?)|(?:\\\)|\\\]|(?<!\\)\$\$?)$", "", tex).strip()
     if sized := re.fullmatch(r"\{\\(?:display|text|script)style\b\s*(.*)\}", tex):
         tex = sized.group(1).strip()
-    tex = re.sub(r"^%\s*", "", tex)
     if not tex:
         return ""
     return f"$${tex}$$" if display else f"${tex}$"
@@ -114,31 +123,36 @@ def linear(node: Tag) -> str:
         return ""
     if name == "semantics":
         return parts[0] if parts else ""
-    if name == "mspace":
-        return " "
     if children:
         return "".join(parts)
-    text = _INVISIBLE.sub("", node.get_text()).strip() if name != "mtext" else node.get_text()
-    is_spaced = name == "mo" and (
-        text in _RELATIONS or (text in _SIGNS and node.find_previous_sibling() is not None)
-    )
-    return f" {text} " if is_spaced else text + " " * (name == "mo" and text == ",")
+    return " " if name == "mspace" else _token(name, node)
+
+
+def _token(name: str, node: Tag) -> str:
+    """Return the text of a number, an identifier or an operator, with the blanks that it stands between."""
+    text = node.get_text()
+    if name == "mtext":
+        return text
+    text = _INVISIBLE.sub("", text.replace(_APPLIED, " ")).strip("\n\t\r") or ""
+    if name != "mo":
+        return text.strip()
+    is_between = node.find_previous_sibling() is not None
+    if text.strip() in _RELATIONS or (text.strip() in _SIGNS and is_between):
+        return f" {text.strip()} "
+    return f"{text} " if text == "," else text
 
 
 def _whole(text: str) -> str:
     """Put an operand of more than one term in brackets."""
     text = text.strip()
-    return text if re.fullmatch(r"\w*(?:\.\w+)?|\(.*\)|[^\w\s]", text) else f"({text})"
+    return text if re.fullmatch(r"\d+(?:[.,]\d+)?|\w|\([^()]*\)|[^\w\s]", text) else f"({text})"
 
 
 def _scripts(base: str, low: str, high: str) -> str:
     base = base.strip()
-    low = lowered(low, base or "x") if low.strip() else ""
-    if base[-1:].isalnum() or base[-1:] in ")]}|":
-        return base + low + (raised(high, "x") if high.strip() else "")
-    return (
-        base + (f"_{_whole(low.lstrip('_'))}" if low else "") + (f"^{_whole(high)}" if high.strip() else "")
-    )
+    low = f"_{_whole(low)}" if low.strip() else ""
+    high = f"^{_whole(high)}" if high.strip() else ""
+    return base + low + high + " " * (base in ("∑", "∏", "∫", "lim", "max", "min"))
 
 
 def _write_structure(name: str, parts: list[str]) -> str:
@@ -149,6 +163,8 @@ def _write_structure(name: str, parts: list[str]) -> str:
         return f"sqrt({''.join(parts).strip()})"
     if name == "mroot":
         return f"root({second.strip()}, {first.strip()})"
+    if name == "mover" and not any(map(str.isalnum, second)):  # an accent
+        return first.strip() + second.strip()
     if name in ("msup", "mover"):
         return _scripts(first, "", second)
     if name in ("msub", "munder"):

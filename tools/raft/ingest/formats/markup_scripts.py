@@ -7,9 +7,10 @@ import re
 from bs4 import BeautifulSoup, Tag
 from bs4.element import NavigableString
 
-from .markup_tree import LeftOut, attribute, live, text_before, word_set
+from .markup_tree import LeftOut, attribute, elements, has_class, live, text_before, word_set
 
 _ORDINALS = word_set("st nd rd th d er ers re res ère e es ème eme me o a os as º ª")
+_BACK_LINKS = word_set("mw-cite-backlink footnote-back footnote-backref")
 _TRADEMARKS = {"tm": "™", "sm": "℠", "®": "®", "©": "©"}
 
 
@@ -31,7 +32,8 @@ def raised(text: str, before: str) -> str:
     )
     if is_ordinal or is_abbreviation or not re.search(r"\w", text):
         return text
-    return "^" + _grouped(text)
+    is_short = re.fullmatch(r"[-−+–]?(?:\d+(?:[.,]\d+)?|\w)", text)
+    return f"^{text}" if is_short else f"^({text})"
 
 
 def lowered(text: str, before: str) -> str:
@@ -39,11 +41,7 @@ def lowered(text: str, before: str) -> str:
     text, base = text.strip(), before[-1:]
     if not text or not (base.isalnum() or base in ")]}|'’"):
         return text
-    return text if text.isdigit() and not base.isdigit() else "_" + _grouped(text)
-
-
-def _grouped(text: str) -> str:
-    return text if re.fullmatch(r"[-−+–]?\w+(?:[.,]\d+)?", text) else f"({text})"
+    return text if text.isdigit() and not base.isdigit() else "_" + (text if text.isalnum() else f"({text})")
 
 
 def write_scripts(soup: BeautifulSoup, left_out: LeftOut) -> None:
@@ -51,7 +49,7 @@ def write_scripts(soup: BeautifulSoup, left_out: LeftOut) -> None:
     _leave_out_marks(soup, left_out)
     for tag in soup.find_all("sup"):
         _write_fraction(tag)
-    for tag in reversed(soup.find_all(["sup", "sub"])):  # the inner ones first
+    for tag in reversed(elements(soup, "sup", "sub")):  # the inner ones first
         write = raised if tag.name == "sup" else lowered
         tag.replace_with(NavigableString(write(tag.get_text(), text_before(tag))))
 
@@ -69,11 +67,12 @@ def _write_fraction(sup: Tag) -> None:
 
 def _leave_out_marks(soup: BeautifulSoup, left_out: LeftOut) -> None:
     """Leave out the marks that lead to notes and back: [12], ¹ with a link, ↩."""
-    for tag in live(soup.find_all(["a", "sup"])):
+    for tag in live(elements(soup, "a", "sup")):
         if _is_mark(tag):
             left_out.drop(tag, "reference marks")
-    for tag in live(soup.select(".mw-cite-backlink, [role=doc-backlink], .footnote-back, .footnote-backref")):
-        left_out.drop(tag, "reference marks")
+    for tag in live(elements(soup, "a", "span")):
+        if has_class(tag, _BACK_LINKS) or tag.get("role") == "doc-backlink":
+            left_out.drop(tag, "reference marks")
     for tag in live(soup.find_all("sup")):
         # A number after the full stop of a sentence can be no power.
         text = tag.get_text().strip()
@@ -85,11 +84,11 @@ def _leave_out_marks(soup: BeautifulSoup, left_out: LeftOut) -> None:
 
 def _is_mark(tag: Tag) -> bool:
     text = tag.get_text().strip()
-    if len(text) > 12:
+    if len(text) > 40:
         return False
     if tag.name == "sup":
         link = tag.find("a")
-        return re.fullmatch(r"\[\w{1,4}\]", text) is not None or (
+        return re.fullmatch(r"\[[^\[\]]{1,40}\]", text) is not None or (
             isinstance(link, Tag) and _leads_to_note(link)
         )
     kinds = f"{attribute(tag, 'class')} {attribute(tag, 'role')} {attribute(tag, 'epub:type')}"

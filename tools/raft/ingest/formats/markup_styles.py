@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+import soupsieve
 from bs4 import BeautifulSoup, Tag
-from soupsieve import SelectorSyntaxError
 
-from .markup_tree import attribute
+from .markup_tree import attribute, elements
 
-MAX_RULES = 300  # rules of style sheets that are applied; each is a walk through the page
+MAX_TRIED = 100_000  # elements that are compared with selectors of style sheets
 # A selector without states: what a page shows when the pointer is over it says nothing about what it hides.
 _SELECTOR = re.compile(r"[\w\s.#>+~*=\"'\[\]-]+")
 _WHITE = re.compile(r"white|#fff|#(?:f[c-f]){3}|rgb\(\s*255\s*,\s*255\s*,\s*255\s*\)|transparent", re.I)
@@ -62,15 +62,23 @@ def hides(style: dict[str, str]) -> bool:
     return False
 
 
-def is_unseen_colour(style: dict[str, str], *, on_white: bool) -> bool:
-    """Return whether text has the colour of its ground; on_white: nothing gives the page another one."""
+def is_unseen_colour(tag: Tag, style: dict[str, str], *, on_white: bool) -> bool:
+    """Return whether text has the colour of its ground; on_white: no style sheet gives it another one."""
     if any(name.endswith("background-clip") for name in style):  # letters cut out of a picture
         return False
     colour = style.get("color", "")
-    ground = style.get("background-color") or style.get("background") or ("white" if on_white else "")
-    if not colour or not ground:
+    if not colour:
+        return False
+    ground = style.get("background-color") or style.get("background") or ""
+    if not ground and on_white and not any(_has_ground(parent) for parent in (tag, *tag.parents)):
+        ground = "white"
+    if not ground:
         return colour == "transparent"
     return colour == ground or (_WHITE.fullmatch(colour) is not None and _WHITE.fullmatch(ground) is not None)
+
+
+def _has_ground(tag: Tag) -> bool:
+    return "background" in attribute(tag, "style") or tag.has_attr("bgcolor") or tag.has_attr("background")
 
 
 def hidden_by_sheets(soup: BeautifulSoup, sheets: str) -> set[int]:
@@ -78,19 +86,25 @@ def hidden_by_sheets(soup: BeautifulSoup, sheets: str) -> set[int]:
 
     The last rule that says something about an element wins; selectors with states are left aside.
     """
-    hidden: dict[int, Tag] = {}
-    applied = 0
+    hidden: set[int] = set()
+    named: dict[str, list[Tag]] = {}
+    if "{" in sheets:
+        for tag in elements(soup):
+            classes = [f".{name}" for name in attribute(tag, "class").split()]
+            for name in {tag.name, f"#{attribute(tag, 'id')}", *classes}:
+                named.setdefault(name, []).append(tag)
+    tried = 0
     for selector, style in _rules(sheets):
-        if hides(style):
-            applied += 1
-            hidden.update((id(tag), tag) for tag in _select(soup, selector))
-        elif hidden and _shows(style):
-            applied += 1
-            for tag in _select(soup, selector):
-                hidden.pop(id(tag), None)
-        if applied > MAX_RULES:
+        is_hiding = hides(style)
+        if not _SELECTOR.fullmatch(selector) or not (is_hiding or (hidden and _shows(style))):
+            continue
+        candidates = named.get(_last_name(selector), [])
+        tried += len(candidates)
+        if tried > MAX_TRIED:
             break
-    return set(hidden)
+        selected = {id(tag) for tag in _matching(selector, candidates)}
+        hidden = hidden | selected if is_hiding else hidden - selected
+    return hidden
 
 
 def _shows(style: dict[str, str]) -> bool:
@@ -108,13 +122,21 @@ def _shows(style: dict[str, str]) -> bool:
     return any(name in style for name in names)
 
 
-def _select(soup: BeautifulSoup, selector: str) -> list[Tag]:
-    if not _SELECTOR.fullmatch(selector) or len(selector) > 200:
+def _last_name(selector: str) -> str:
+    """Return the id, class or name that what a selector selects must have: ".x" of "div > p.x"."""
+    last = re.split(r"[\s>+~]+", selector)[-1]
+    found = re.search(r"[#.][\w-]+", last) or re.match(r"[\w-]+", last)
+    return found.group(0) if found else ""
+
+
+def _matching(selector: str, candidates: list[Tag]) -> list[Tag]:
+    if not candidates or len(selector) > 200:
         return []
     try:
-        return list(soup.select(selector))
-    except SelectorSyntaxError:
+        pattern = soupsieve.compile(selector)
+    except soupsieve.SelectorSyntaxError:
         return []
+    return [tag for tag in candidates if pattern.match(tag)]
 
 
 def _rules(sheets: str) -> Iterator[tuple[str, dict[str, str]]]:

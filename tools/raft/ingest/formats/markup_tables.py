@@ -13,6 +13,8 @@ MAX_COLUMNS = 1000  # as in the HTML standard
 MAX_CELLS = 500_000  # of a table with its merged cells repeated
 MAX_REPEATED = 100  # characters of a merged cell that are repeated
 
+_ROWS = ("thead", "tbody", "tfoot", "tr")
+
 WriteCell = Callable[[Tag], str]  # returns the text of a cell in one line
 
 
@@ -21,6 +23,7 @@ class _Row(NamedTuple):
     starts: set[int]  # columns in which a cell begins
     cells: int  # cells that cover the row, merged ones counted once
     is_head: bool
+    height: int  # rows down to the end of the highest cell, if some of its cells are merged across
 
 
 class Grid(NamedTuple):
@@ -38,11 +41,11 @@ def read_table(table: Tag, write_cell: WriteCell) -> Grid:
     caption = table.find("caption", recursive=False)
     above = [write_cell(caption)] if isinstance(caption, Tag) else []
     columns = sorted(set().union(*(row.starts for row in rows)))
-    while rows and rows[0].is_head and rows[0].cells == 1 and len(columns) > 1:
+    while rows and rows[0].cells == 1 and len(columns) > 1 and rows[0].texts.keys() >= set(columns):
         above.append(next(iter(rows.pop(0).texts.values())))
     heads = next((index for index, row in enumerate(rows) if not row.is_head), min(1, len(rows)))
-    if not heads and not table.find("th"):  # the first row is the best guess
-        heads = _guess_heads(groups, len(rows))
+    if rows and not heads and not table.find("th"):  # the first row is the best guess
+        heads = min(rows[0].height, len(rows))
     head = [_join([row.texts.get(column, "") for row in rows[:heads]]) for column in columns]
     body = [_values(row, columns) for row in rows[heads:]]
     return Grid([text for text in above if text], [head, *body] if rows else [])
@@ -64,7 +67,7 @@ def to_line(grid: Grid) -> str:
 
 def cells_of(row: Tag) -> list[Tag]:
     """Return the cells of a row, without those of tables in them."""
-    return [cell for cell in row.find_all(["td", "th"], recursive=False) if isinstance(cell, Tag)]
+    return [cell for cell in row.children if isinstance(cell, Tag) and cell.name in ("td", "th")]
 
 
 def _row_groups(table: Tag) -> list[tuple[bool, list[Tag]]]:
@@ -73,7 +76,7 @@ def _row_groups(table: Tag) -> list[tuple[bool, list[Tag]]]:
     bodies: list[tuple[bool, list[Tag]]] = []
     feet: list[tuple[bool, list[Tag]]] = []
     loose: list[Tag] = []
-    for child in table.find_all(["thead", "tbody", "tfoot", "tr"], recursive=False):
+    for child in [child for child in table.children if isinstance(child, Tag) and child.name in _ROWS]:
         if child.name == "tr":
             loose.append(child)
             continue
@@ -121,23 +124,16 @@ def _fill(group: list[Tag], is_head: bool, write_cell: WriteCell) -> list[_Row]:
                     covered[covered_column] = (height - 1, repeated, id(cell))
         total += len(texts)
         all_heads = bool(cells) and all(cell.name == "th" or not cell.get_text(strip=True) for cell in cells)
-        rows.append(_Row(texts, starts, len(set(owners.values())), is_head or all_heads))
+        is_grouped = any(_span(cell, "colspan") > 1 for cell in cells)
+        height = max((_span(cell, "rowspan") for cell in cells), default=1) if is_grouped else 1
+        rows.append(_Row(texts, starts, len(set(owners.values())), is_head or all_heads, height))
     return rows
 
 
 def _span(cell: Tag, name: str) -> int:
     """Return how many columns or rows a cell covers; 0 means all the rest."""
     value = attribute(cell, name).strip()
-    return min(int(value), 65_534) if value.isascii() and value.isdigit() and len(value) < 10 else 1
-
-
-def _guess_heads(groups: list[tuple[bool, list[Tag]]], rows: int) -> int:
-    """Return how many rows hold heads in a table that marks none: one, or two if the first groups heads."""
-    first = cells_of(groups[0][1][0]) if groups and groups[0][1] else []
-    heights = [_span(cell, "rowspan") for cell in first]
-    if any(_span(cell, "colspan") > 1 for cell in first) and any(height > 1 for height in heights):
-        return min(max(heights), rows)
-    return min(1, rows)
+    return min(int(value[:9]), 65_534) if value.isascii() and value.isdigit() else 1
 
 
 def _join(texts: list[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from bs4 import BeautifulSoup, Tag
@@ -56,8 +56,18 @@ def attribute(tag: Tag, name: str) -> str:
     return value if isinstance(value, str) else " ".join(value or ())
 
 
+def has_class(tag: Tag, names: frozenset[str]) -> bool:
+    """Return whether an element has one of these classes."""
+    classes = tag.get("class")
+    return bool(classes) and not names.isdisjoint(
+        classes.split() if isinstance(classes, str) else classes or ()
+    )
+
+
 def hints(tag: Tag) -> set[str]:
     """Return the words of an element's class and id: {"site", "nav"} for "site-nav" and "siteNav"."""
+    if not (tag.has_attr("class") or tag.has_attr("id")):
+        return set()
     names = f"{attribute(tag, 'class')} {attribute(tag, 'id')}"
     return set(map(str.lower, re.findall(r"[A-Z]?[a-z]+|[A-Z]+", names)))
 
@@ -123,9 +133,15 @@ def text_before(tag: Tag) -> str:
     return ""
 
 
-def live(tags: list[Tag]) -> Iterator[Tag]:
+def elements(root: Tag, *names: str) -> list[Tag]:
+    """Return the elements of these names, or all, in order; many times faster than a CSS selector."""
+    wanted = frozenset(names)
+    return [tag for tag in root.find_all(True) if not wanted or tag.name in wanted]
+
+
+def live(tags: Iterable[Tag]) -> Iterator[Tag]:
     """Iterate over elements found before, without those that were taken out meanwhile."""
-    return (tag for tag in tags if not tag.decomposed and tag.parent is not None)
+    return (tag for tag in tags if vars(tag).get("parent") is not None)  # decomposed: without attributes
 
 
 def flatten(soup: BeautifulSoup) -> None:
