@@ -288,7 +288,7 @@ def test_form_values_symbols_and_raised_text(tmp_path):
         f"<w:p>{tick}{run(' agreed, colour ')}{choice}{run(', name ')}{control.format(run('Ada'))}</w:p>"
         + control.format(paragraph("A block of a form."))
         + f'<w:p>{run("Angle ")}<w:r><w:sym w:font="Symbol" w:char="F061"/></w:r>{run(" of 10")}{run("5", raised)}'
-        "<w:r><w:t>, well</w:t><w:noBreakHyphen/><w:t>known co</w:t><w:softHyphen/><w:t>operation</w:t><w:br/><w:t>new line</w:t></w:r></w:p>"
+        "<w:r><w:t>, well</w:t><w:noBreakHyphen/><w:t>known co</w:t><w:softHyphen/><w:t>operation</w:t><w:cr/><w:t>new line</w:t></w:r></w:p>"
         '<w:p><w:fldSimple w:instr="REF x"><w:r><w:t>Figure 3</w:t></w:r></w:fldSimple><w:smartTag><w:r><w:t> shows it.</w:t></w:r></w:smartTag></w:p>'
     )
     parsed = read_parsed(make_word(tmp_path / "x.docx", body))

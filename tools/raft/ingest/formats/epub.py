@@ -40,7 +40,11 @@ def read_epub(path: str) -> Parsed:
         if page not in parts:
             notes.append(f"a page of the book is missing: {page}")
             continue
-        parsed = parse_markup(_as_html(decode_page(parts[page])))
+        try:
+            parsed = parse_markup(_as_html(decode_page(parts[page])))
+        except Unreadable as error:
+            notes.append(f"a page of the book cannot be read: {page}: {error}")
+            continue
         seen += parsed["seen"]
         left_out.update(parsed["left_out"])
         notes += parsed["notes"]

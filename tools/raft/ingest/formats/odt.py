@@ -252,7 +252,8 @@ class _Text:
 
     def _note(self, note: Any) -> str:
         """Return the mark of a footnote or endnote, and keep its text for the end."""
-        mark = "".join(note.find(odf("text:note-citation")).itertext()) if len(note) else "*"
+        citation = note.find(odf("text:note-citation"))
+        mark = "*" if citation is None else "".join(citation.itertext())
         place = len(self._footnotes)
         self._footnotes.append("")
         boxes, self._boxes = self._boxes, []

@@ -147,8 +147,9 @@ class _Document:
         hidden = [run for run in paragraph.iter(tag("w:r")) if self._styles.is_hidden(run, paragraph)]
         self._leave_out("hidden text", *hidden)
         mark = is_on(paragraph, "w:pPr", "w:rPr", "w:vanish")
-        only_one = paragraph.getparent().tag == tag("w:tc")  # a cell without a paragraph is broken
-        if hidden and mark and not only_one and not any(True for _ in paragraph.iter(*_TEXTS)):
+        in_cell = paragraph.getparent() is None or paragraph.getparent().tag == tag("w:tc")
+        # A cell keeps its paragraph: without one it is broken.
+        if hidden and mark and not in_cell and not any(True for _ in paragraph.iter(*_TEXTS)):
             remove(paragraph)
 
     def _rewrite_paragraphs(self, root: Any) -> None:
@@ -276,7 +277,8 @@ def _complete_tables(root: Any) -> None:
             if merged is None or merged.get(tag("w:val")) == "restart" or last is None:
                 last = cell
                 continue
-            properties = child(last, "w:tcPr")
+            if (properties := child(last, "w:tcPr")) is None:
+                last.insert(0, properties := make("tcPr"))
             span = child(properties, "w:gridSpan")
             if span is None:
                 properties.append(span := make("gridSpan", val="1"))
