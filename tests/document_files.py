@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from tools.raft.errors import UserError
+from tools.raft.ingest.formats import BY_SUFFIX
+from tools.raft.ingest.formats.parsed import Parsed, count_characters
 from tools.raft.ingest.read import ReadOptions, Skipped, read_files
 from tools.raft.records import Document
 
@@ -152,6 +154,26 @@ def read_one(path: Path, **options) -> Document:
     """Return the only document of a file."""
     (document,) = (found for found in read_items([path], **options) if not isinstance(found, Skipped))
     return document
+
+
+def read_parsed(path: Path) -> Parsed:
+    """Return what the reader of a file's format returns, whose account must explain every loss."""
+    parsed: Parsed = BY_SUFFIX[path.suffix].load()(str(path))
+    assert parsed["seen"] - count_characters(parsed["text"]) - sum(parsed["left_out"].values()) <= 0
+    return parsed
+
+
+def lines_of(parsed: Parsed) -> list[str]:
+    """Return the lines of a text that are not empty."""
+    return [line.strip() for line in parsed["text"].splitlines() if line.strip()]
+
+
+def make_archive(path: Path, parts: dict[str, str]) -> Path:
+    """Write a ZIP archive of texts, the first one stored as it is."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    return path
 
 
 def skip_reason(tmp_path: Path, name: str, data: bytes, **options) -> str:

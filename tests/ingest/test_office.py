@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import sys
+import threading
+import time
 import zipfile
 from pathlib import Path
 
-from tests.document_files import make_docx, paragraph, read_one
-from tools.raft.ingest.formats.office import read_docx
-from tools.raft.ingest.formats.parsed import count_characters
+import pytest
+
+from tests.document_files import lines_of, make_docx, paragraph, read_one, read_parsed, skip_reason
+from tools.raft.ingest.formats import pandoc
+from tools.raft.ingest.formats.parsed import Unreadable
+from tools.raft.ingest.sandbox import Parser, _parse
 
 _NAMESPACES = " ".join(
     f'xmlns:{prefix}="{uri}"'
@@ -64,14 +72,6 @@ def make_word(path: Path, body: str, *, strict: bool = False, **parts: str) -> P
     return path
 
 
-def read(path: Path):
-    """Read a document and check its account: what is neither kept nor left out for a reason was lost."""
-    parsed = read_docx(str(path))
-    lost = parsed["seen"] - count_characters(parsed["text"]) - sum(parsed["left_out"].values())
-    assert lost <= 0
-    return parsed
-
-
 def numbered(text: str, level: int, num: int = 1, style: str = "") -> str:
     named = f'<w:pStyle w:val="{style}"/>' if style else ""
     properties = f'{named}<w:numPr><w:ilvl w:val="{level}"/><w:numId w:val="{num}"/></w:numPr>'
@@ -91,10 +91,6 @@ def numbering(*levels: str, nums: str = '<w:num w:numId="1"><w:abstractNumId w:v
 
 def run(text: str, properties: str = "") -> str:
     return f'<w:r><w:rPr>{properties}</w:rPr><w:t xml:space="preserve">{text}</w:t></w:r>'
-
-
-def lines(parsed) -> list[str]:
-    return [line for line in parsed["text"].splitlines() if line.strip()]
 
 
 # --- numbers ---
@@ -125,8 +121,8 @@ def test_clauses_show_their_numbers_as_word_does(tmp_path):
         + paragraph("The rent.", "Klausel")
         + '<w:p><w:pPr><w:pStyle w:val="Klausel"/><w:numPr><w:numId w:val="0"/></w:numPr></w:pPr><w:r><w:t>Bare.</w:t></w:r></w:p>'
     )
-    parsed = read(make_word(tmp_path / "x.docx", body, styles=styles, numbering=levels))
-    assert [line.strip() for line in lines(parsed)] == [
+    parsed = read_parsed(make_word(tmp_path / "x.docx", body, styles=styles, numbering=levels))
+    assert lines_of(parsed) == [
         "# Article I Parties",
         "1.1 The lessor.",
         "(a) First.",
@@ -155,15 +151,17 @@ def test_a_list_goes_on_or_starts_anew_as_its_definition_says(tmp_path):
         + numbered("Seven.", 0, 3)
         + numbered("Eight.", 0, 3)
     )
-    parsed = read(make_word(tmp_path / "x.docx", body, numbering=numbering(level(0, "%1)"), nums=nums)))
-    assert lines(parsed) == ["1) One.", "Between.", "2) Two.", "7) Seven.", "8) Eight."]
+    parsed = read_parsed(
+        make_word(tmp_path / "x.docx", body, numbering=numbering(level(0, "%1)"), nums=nums))
+    )
+    assert lines_of(parsed) == ["1) One.", "Between.", "2) Two.", "7) Seven.", "8) Eight."]
 
 
 def test_bullets_stay_bullets_and_unnumbered_levels_stay_bare(tmp_path):
     body = numbered("A bullet.", 0) + numbered("Below.", 1) + numbered("Plain.", 2)
     levels = numbering(level(0, "•", "bullet"), level(1, "%2.", "ordinal"), level(2, "", "none"))
-    parsed = read(make_word(tmp_path / "x.docx", body, numbering=levels))
-    assert [line.strip() for line in lines(parsed)] == ["- A bullet.", "1st. Below.", "Plain."]
+    parsed = read_parsed(make_word(tmp_path / "x.docx", body, numbering=levels))
+    assert lines_of(parsed) == ["- A bullet.", "1st. Below.", "Plain."]
 
 
 # --- text outside the paragraphs ---
@@ -187,8 +185,8 @@ def test_text_boxes_come_once_after_their_paragraph_and_in_cells(tmp_path):
         f"<w:p>{run('Before.')}<w:r>{outer}</w:r>{run(' After.')}</w:p><w:p>{run('Next.')}<w:r>{old}</w:r></w:p>"
         f"<w:tbl><w:tr><w:tc><w:p>{run('Cell')}<w:r>{_SHAPE.format(_BOX.format(paragraph('boxed')))}</w:r></w:p></w:tc></w:tr></w:tbl>"
     )
-    parsed = read(make_word(tmp_path / "x.docx", body))
-    assert lines(parsed)[:6] == [
+    parsed = read_parsed(make_word(tmp_path / "x.docx", body))
+    assert lines_of(parsed)[:6] == [
         "Before. After.",
         "Outer.",
         "Inner box.",
@@ -218,8 +216,8 @@ def test_page_headers_and_footers_are_there_once_without_page_numbers(tmp_path):
         "header3": paragraph("Never shown: no page of its own."),
         "footer1": paragraph("Valid until 1 March."),
     }
-    parsed = read(make_word(tmp_path / "x.docx", body, **parts))
-    assert lines(parsed) == ["Order No. 88/4", "First section.", "Second section.", "Valid until 1 March."]
+    parsed = read_parsed(make_word(tmp_path / "x.docx", body, **parts))
+    assert lines_of(parsed) == ["Order No. 88/4", "First section.", "Second section.", "Valid until 1 March."]
     assert parsed["left_out"] == {"running heads and page numbers": 8}
 
 
@@ -238,8 +236,8 @@ def test_diagrams_and_charts_are_written_out(tmp_path):
     series = f"<c:ser><c:tx><c:strRef><c:strCache>{values('Herons')}</c:strCache></c:strRef></c:tx><c:cat><c:strRef><c:strCache>{values('2030', '2031')}</c:strCache></c:strRef></c:cat><c:val><c:numRef><c:numCache>{values('12', '17')}</c:numCache></c:numRef></c:val></c:ser>"
     chart = f'<?xml version="1.0"?><c:chartSpace {_NAMESPACES}><c:chart><c:title><c:tx><c:rich><a:p><a:r><a:t>Birds a year</a:t></a:r></a:p></c:rich></c:tx></c:title><c:plotArea><c:barChart>{series}</c:barChart></c:plotArea></c:chart></c:chartSpace>'
     body = f'<w:p>{run("Two pictures.")}<w:r><w:drawing><dgm:relIds r:dm="diagram1"/></w:drawing></w:r><w:r><w:drawing><c:chart r:id="chart1"/></w:drawing></w:r></w:p>'
-    parsed = read(make_word(tmp_path / "x.docx", body, diagram1=data, chart1=chart))
-    assert lines(parsed)[:4] == ["Two pictures.", "Pick", "Ship", "Birds a year"]
+    parsed = read_parsed(make_word(tmp_path / "x.docx", body, diagram1=data, chart1=chart))
+    assert lines_of(parsed)[:4] == ["Two pictures.", "Pick", "Ship", "Birds a year"]
     assert "| 2031 | 17 |" in parsed["text"] and "Herons" in parsed["text"]
 
 
@@ -248,7 +246,7 @@ def test_what_cannot_be_read_is_named(tmp_path):
         paragraph("Text.")
         + '<w:p><w:r><w:object><o:OLEObject ProgID="Excel.Sheet.12"/></w:object></w:r></w:p><w:altChunk r:id="x"/>'
     )
-    notes = read(make_word(tmp_path / "x.docx", body))["notes"]
+    notes = read_parsed(make_word(tmp_path / "x.docx", body))["notes"]
     assert any("Excel.Sheet.12" in note for note in notes) and any("inserted file" in note for note in notes)
 
 
@@ -272,8 +270,8 @@ def test_hidden_and_deleted_text_and_comments_are_left_out_and_counted(tmp_path)
         f"<w:tbl><w:tr><w:tc>{paragraph('Row')}</w:tc></w:tr><w:tr><w:trPr><w:del/></w:trPr><w:tc>{paragraph('gone')}</w:tc></w:tr></w:tbl>"
     )
     comments = f'<w:comment w:id="0">{paragraph("A remark")}</w:comment>'
-    parsed = read(make_word(tmp_path / "x.docx", body, styles=styles, comments=comments))
-    assert lines(parsed)[:3] == ["Seen. Shown.", "Not hidden.", "Moved here."]
+    parsed = read_parsed(make_word(tmp_path / "x.docx", body, styles=styles, comments=comments))
+    assert lines_of(parsed)[:3] == ["Seen. Shown.", "Not hidden.", "Moved here."]
     assert "gone" not in parsed["text"] and "Row" in parsed["text"]
     assert parsed["left_out"] == {"hidden text": 9, "deleted text": 12, "comments": 7}
 
@@ -290,14 +288,14 @@ def test_form_values_symbols_and_raised_text(tmp_path):
         f"<w:p>{tick}{run(' agreed, colour ')}{choice}{run(', name ')}{control.format(run('Ada'))}</w:p>"
         + control.format(paragraph("A block of a form."))
         + f'<w:p>{run("Angle ")}<w:r><w:sym w:font="Symbol" w:char="F061"/></w:r>{run(" of 10")}{run("5", raised)}'
-        "<w:r><w:t>, well</w:t><w:noBreakHyphen/><w:t>known co</w:t><w:softHyphen/><w:t>operation</w:t><w:br/><w:t>new line</w:t></w:r></w:p>"
+        "<w:r><w:t>, well</w:t><w:noBreakHyphen/><w:t>known co</w:t><w:softHyphen/><w:t>operation</w:t><w:cr/><w:t>new line</w:t></w:r></w:p>"
         '<w:p><w:fldSimple w:instr="REF x"><w:r><w:t>Figure 3</w:t></w:r></w:fldSimple><w:smartTag><w:r><w:t> shows it.</w:t></w:r></w:smartTag></w:p>'
     )
-    parsed = read(make_word(tmp_path / "x.docx", body))
-    assert lines(parsed)[:2] == ["☒ agreed, colour green, name Ada", "A block of a form."]
+    parsed = read_parsed(make_word(tmp_path / "x.docx", body))
+    assert lines_of(parsed)[:2] == ["☒ agreed, colour green, name Ada", "A block of a form."]
     assert "Angle α of 10" in parsed["text"] and "105" not in parsed["text"]
     assert "well‑known cooperation" in parsed["text"] and "operationnew" not in parsed["text"]
-    assert lines(parsed)[-1] == "Figure 3 shows it."
+    assert lines_of(parsed)[-1] == "Figure 3 shows it."
 
 
 def test_a_field_that_never_ends_swallows_no_text(tmp_path):
@@ -305,14 +303,14 @@ def test_a_field_that_never_ends_swallows_no_text(tmp_path):
         '<w:p><w:r><w:fldChar w:fldCharType="begin"/></w:r><w:r><w:instrText>TOC</w:instrText></w:r></w:p>'
         + paragraph("All is here.")
     )
-    assert lines(read(make_word(tmp_path / "x.docx", body))) == ["All is here."]
+    assert lines_of(read_parsed(make_word(tmp_path / "x.docx", body))) == ["All is here."]
 
 
 def test_formulas_become_tex_and_footnotes_keep_their_number(tmp_path):
     fraction = "<m:oMath><m:f><m:num><m:r><m:t>a</m:t></m:r></m:num><m:den><m:r><m:t>b</m:t></m:r></m:den></m:f></m:oMath>"
     note = f'<w:footnote w:id="2"><w:p>{run("The note text.")}</w:p></w:footnote>'
     body = f'<w:p>{run("Ratio ")}{fraction}{run(" holds")}<w:r><w:footnoteReference w:id="2"/></w:r>{run(".")}</w:p>'
-    parsed = read(make_word(tmp_path / "x.docx", body, footnotes=note))
+    parsed = read_parsed(make_word(tmp_path / "x.docx", body, footnotes=note))
     assert r"\frac{a}{b}" in parsed["text"]
     assert "holds[1]." in parsed["text"] and "[1] The note text." in parsed["text"]
 
@@ -331,7 +329,7 @@ def table(*rows: str) -> str:
 def cells(parsed) -> list[list[str]]:
     return [
         [text.strip() for text in line.strip("|").split("|")]
-        for line in lines(parsed)
+        for line in lines_of(parsed)
         if line.startswith("|")
     ]
 
@@ -345,7 +343,7 @@ def test_merged_and_skipped_cells_keep_their_columns(tmp_path):
         cell("Wide", '<w:hMerge w:val="restart"/>') + cell("", '<w:hMerge w:val="continue"/>') + cell("7"),
         '<w:trPr><w:gridBefore w:val="2"/></w:trPr>' + cell("9"),
     )
-    rows = cells(read(make_word(tmp_path / "x.docx", body)))
+    rows = cells(read_parsed(make_word(tmp_path / "x.docx", body)))
     assert all(len(row) == 3 for row in rows)
     assert [row[-1] for row in rows] == ["Seats", "---", "48", "52", "100", "7", "9"]
     assert rows[3][1] == "Tram 15"
@@ -353,21 +351,140 @@ def test_merged_and_skipped_cells_keep_their_columns(tmp_path):
 
 def test_a_bar_in_a_cell_is_no_border(tmp_path):
     body = table(cell("Command") + cell("Effect"), cell("ls | wc") + cell("Counts."))
-    assert "| ls \\| wc | Counts. |" in read(make_word(tmp_path / "x.docx", body))["text"]
+    assert "| ls \\| wc | Counts. |" in read_parsed(make_word(tmp_path / "x.docx", body))["text"]
 
 
 # --- files ---
 
 
 def test_a_docx_keeps_headings_lists_and_tables(tmp_path):
+    cells = "".join(f"<w:tc>{paragraph(text)}</w:tc>" for text in ("Otter", "9 kg"))
+    head = "".join(f"<w:tc>{paragraph(text)}</w:tc>" for text in ("Animal", "Weight"))
     body = (
-        paragraph("Zugvögel", "Heading1")
-        + paragraph("Heimische Arten", "Heading2")
-        + paragraph("Der Reiher steht im Schilf.")
-        + "<w:tbl><w:tr><w:tc>" + paragraph("Art") + "</w:tc><w:tc>" + paragraph("Zahl") + "</w:tc></w:tr>"
-        + "<w:tr><w:tc>" + paragraph("Reiher") + "</w:tc><w:tc>" + paragraph("12") + "</w:tc></w:tr></w:tbl>"
-    )  # fmt: skip
+        paragraph("Tiere am Fluß", "Heading1")
+        + paragraph("Der Otter frißt Fische &amp; Krebse.")
+        + f"<w:tbl><w:tr>{head}</w:tr><w:tr>{cells}</w:tr></w:tbl>"
+    )
     document = read_one(make_docx(tmp_path / "tiere.docx", body))
-    assert document["title"] == "Zugvögel"
-    assert "# Zugvögel\n" in document["text"] and "## Heimische Arten\n" in document["text"]
-    assert "| Reiher | 12 |" in document["text"]
+    assert document["text"].startswith("# Tiere am Fluß\n\nDer Otter frißt Fische & Krebse.")
+    assert "| Otter | 9 kg |" in document["text"]
+    assert document["title"] == "Tiere am Fluß"
+    assert document["page_starts"] == []
+
+
+def test_unreadable_docx_files_get_a_reason(tmp_path):
+    good = make_docx(tmp_path / "x.docx", paragraph("Some text.")).read_bytes()
+    (tmp_path / "x.docx").unlink()
+    assert "broken" in skip_reason(tmp_path, "cut.docx", good[: len(good) // 2])
+    assert "password" in skip_reason(tmp_path, "old.docx", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(100))
+    empty = make_docx(tmp_path / "y.docx", "").read_bytes()
+    assert "no text" in skip_reason(tmp_path, "empty.docx", empty)
+    with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
+        archive.writestr("notes.txt", "text")
+    assert "no DOCX" in skip_reason(tmp_path, "zipped.docx", (tmp_path / "z.zip").read_bytes())
+
+
+def test_a_zip_bomb_is_skipped_without_being_unpacked(tmp_path):
+    bomb = make_docx(tmp_path / "bomb", "")
+    with (
+        zipfile.ZipFile(bomb, "a", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("word/big.xml", "w") as part,
+    ):
+        for _ in range(210):
+            part.write(bytes(1024**2))
+    assert bomb.stat().st_size < 1024**2
+    started_at = time.monotonic()
+    assert "unpacks to 210 MiB" in skip_reason(tmp_path, "bomb.docx", bomb.read_bytes())
+    assert time.monotonic() - started_at < 30
+
+
+def test_an_entity_bomb_is_not_expanded(tmp_path):
+    entities = "".join(f'<!ENTITY e{n + 1} "{f"&e{n};" * 10}">' for n in range(9))
+    prolog = f'<!DOCTYPE lol [<!ENTITY e0 "lol">{entities}]>'
+    bomb = make_docx(tmp_path / "bomb", paragraph("&e9;"), prolog=prolog)
+    assert "broken" in skip_reason(tmp_path, "laughs.docx", bomb.read_bytes())
+
+
+def test_a_file_is_what_it_holds(tmp_path):
+    good = make_docx(tmp_path / "x.docx", paragraph("Some text.")).read_bytes()
+    (tmp_path / "letter").write_bytes(good)
+    assert read_one(tmp_path / "letter")["text"] == "Some text."
+    assert "its content is DOCX" in skip_reason(tmp_path, "x.pdf", good)
+    assert "its content is DOCX" in skip_reason(tmp_path, "x.epub", good)
+    old = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(100)
+    assert "old .ppt" in skip_reason(tmp_path, "x.pptx", old)
+    assert "save it as .docx" in skip_reason(tmp_path, "x.doc", old)
+
+
+def test_names_with_backslashes_are_parts_as_well(tmp_path):
+    make_docx(tmp_path / "x.docx", paragraph("Some text."))
+    with zipfile.ZipFile(tmp_path / "x.docx") as good, zipfile.ZipFile(tmp_path / "y.docx", "w") as other:
+        for name in good.namelist():
+            other.writestr(name.replace("/", "\\"), good.read(name))
+    assert read_one(tmp_path / "y.docx")["text"] == "Some text."
+
+
+# --- the program that converts ---
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_a_converter_at_work_ends_with_its_parser(tmp_path):
+    path = make_docx(tmp_path / "x.docx", paragraph("Some words of a long document.") * 10_000)
+    parser = Parser(seconds=60, max_memory=2 * 1024**3)
+    with parser:
+        thread = threading.Thread(target=_parse_quietly, args=(parser, path))
+        thread.start()
+        group: list[str] = []
+        while not any("pandoc" in program for program in group):
+            assert thread.is_alive()
+            time.sleep(0.02)
+            group = _programs_of_group(parser._process.pid) if parser._process else []
+        pid = parser._process.pid
+    thread.join()
+    deadline = time.monotonic() + 5
+    while _programs_of_group(pid) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert _programs_of_group(pid) == []
+
+
+def _parse_quietly(parser: Parser, path: Path) -> None:
+    with contextlib.suppress(Unreadable, ValueError, AttributeError):
+        parser.parse(path, "docx")
+
+
+def _programs_of_group(group: int) -> list[str]:
+    programs = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            name, _, fields = (
+                (entry / "stat").read_text().rpartition(")") if entry.name.isdigit() else ("", "", "")
+            )
+            if fields.split()[2:3] == [str(group)] and fields.split()[0] != "Z":
+                programs.append(name)
+    return programs
+
+
+def test_a_converter_out_of_time_or_memory_says_so(tmp_path, monkeypatch):
+    program = tmp_path / "pandoc"
+    program.write_text("#!/bin/sh\nkill -XCPU $$\n", encoding="utf-8")
+    program.chmod(0o755)
+    monkeypatch.setattr(pandoc, "_find", lambda: str(program))
+    raised: list[int] = []
+    previous = signal.signal(signal.SIGXCPU, lambda number, frame: raised.append(number))
+    try:
+        with contextlib.suppress(Unreadable):
+            pandoc.convert_to_html(b"", "docx")
+    finally:
+        signal.signal(signal.SIGXCPU, previous)
+    assert raised == [signal.SIGXCPU]  # the parser ends as if it had used the time itself
+    program.write_text("#!/bin/sh\nexit 251\n", encoding="utf-8")
+    with pytest.raises(MemoryError):
+        pandoc.convert_to_html(b"", "docx")
+
+
+def test_without_a_converter_the_reason_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setattr(pandoc, "find_spec", lambda name: None)
+    monkeypatch.setattr(pandoc.shutil, "which", lambda name: None)
+    path = make_docx(tmp_path / "x.docx", paragraph("Some text."))
+    reply = _parse(str(path), "docx", "", lambda done, total: None)
+    assert reply == {"reason": "no parser: pip install pypandoc-binary"}

@@ -7,17 +7,13 @@ import os
 import re
 import subprocess
 import sys
-import time
-import zipfile
 from pathlib import Path
 
 import pytest
 
 from tests.document_files import (
     make_chinese_pdf,
-    make_docx,
     make_pdf,
-    paragraph,
     placed_lines,
     read_items,
     read_one,
@@ -194,55 +190,7 @@ def test_unreadable_pdfs_get_askip_reason(tmp_path):
     assert "something else" in skip_reason(tmp_path, "notes.pdf", b"just some notes")
 
 
-# --- DOCX and HTML -----------------------------------------------------------------------------------
-
-
-def test_a_docx_keeps_headings_lists_and_tables(tmp_path):
-    cells = "".join(f"<w:tc>{paragraph(text)}</w:tc>" for text in ("Otter", "9 kg"))
-    head = "".join(f"<w:tc>{paragraph(text)}</w:tc>" for text in ("Animal", "Weight"))
-    body = (
-        paragraph("Tiere am Fluß", "Heading1")
-        + paragraph("Der Otter frißt Fische &amp; Krebse.")
-        + f"<w:tbl><w:tr>{head}</w:tr><w:tr>{cells}</w:tr></w:tbl>"
-    )
-    document = read_one(make_docx(tmp_path / "tiere.docx", body))
-    assert document["text"].startswith("# Tiere am Fluß\n\nDer Otter frißt Fische & Krebse.")
-    assert "| Otter | 9 kg |" in document["text"]
-    assert document["title"] == "Tiere am Fluß"
-    assert document["page_starts"] == []
-
-
-def test_unreadable_docx_files_get_askip_reason(tmp_path):
-    good = make_docx(tmp_path / "x.docx", paragraph("Some text.")).read_bytes()
-    (tmp_path / "x.docx").unlink()
-    assert "broken" in skip_reason(tmp_path, "cut.docx", good[: len(good) // 2])
-    assert "password" in skip_reason(tmp_path, "old.docx", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(100))
-    empty = make_docx(tmp_path / "y.docx", "").read_bytes()
-    assert "no text" in skip_reason(tmp_path, "empty.docx", empty)
-    with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
-        archive.writestr("notes.txt", "text")
-    assert "no DOCX" in skip_reason(tmp_path, "zipped.docx", (tmp_path / "z.zip").read_bytes())
-
-
-def test_a_zip_bomb_is_skipped_without_being_unpacked(tmp_path):
-    bomb = make_docx(tmp_path / "bomb", "")
-    with (
-        zipfile.ZipFile(bomb, "a", zipfile.ZIP_DEFLATED) as archive,
-        archive.open("word/big.xml", "w") as part,
-    ):
-        for _ in range(210):
-            part.write(bytes(1024**2))
-    assert bomb.stat().st_size < 1024**2
-    started_at = time.monotonic()
-    assert "unpacks to 210 MiB" in skip_reason(tmp_path, "bomb.docx", bomb.read_bytes())
-    assert time.monotonic() - started_at < 30
-
-
-def test_an_entity_bomb_is_not_expanded(tmp_path):
-    entities = "".join(f'<!ENTITY e{n + 1} "{f"&e{n};" * 10}">' for n in range(9))
-    prolog = f'<!DOCTYPE lol [<!ENTITY e0 "lol">{entities}]>'
-    bomb = make_docx(tmp_path / "bomb", paragraph("&e9;"), prolog=prolog)
-    assert "broken" in skip_reason(tmp_path, "laughs.docx", bomb.read_bytes())
+# --- HTML -----------------------------------------------------------------------------------
 
 
 PAGE = "<!DOCTYPE html><html><body><h1>Kleine Hufeisennase</h1><p>Sie jagt Mücken.</p></body></html>"

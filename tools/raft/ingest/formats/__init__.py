@@ -45,7 +45,7 @@ FORMATS = {
         Format(
             "pptx", (".pptx", ".pptm", ".ppsx"), "slides:read_pptx", ("PPTX", "ZIP"), "PPTX", sandboxed=True
         ),
-        Format("epub", (".epub",), "office:read_epub", ("EPUB", "ZIP"), "EPUB", sandboxed=True),
+        Format("epub", (".epub",), "epub:read_epub", ("EPUB", "ZIP"), "EPUB", sandboxed=True),
         Format("odt", (".odt", ".ott"), "odt:read_odt", ("ODT", "ZIP"), "ODT", sandboxed=True),
         Format("rtf", (".rtf",), "rtf:read_rtf", ("RTF",), "RTF", sandboxed=True),
         Format("html", (".html", ".htm", ".xhtml"), "html:read_html", sniffed="HTML", sandboxed=True),

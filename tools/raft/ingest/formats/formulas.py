@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from copy import deepcopy
-from pathlib import Path
 from typing import Any
 
 from lxml import html
@@ -19,10 +17,7 @@ def convert_formulas(formulas: list[Any]) -> list[str]:
     body = make("body")
     for index, formula in enumerate(formulas):
         body.append(make("p", make_text(f"{index}:"), deepcopy(formula)))
-    with tempfile.TemporaryDirectory() as folder:
-        path = str(Path(folder) / "formulas.docx")
-        write_archive(path, make("document", body), {})
-        markup = convert_to_html(path, "docx")
+    markup = convert_to_html(write_archive(make("document", body), {}), "docx")
     found = {}
     for paragraph in html.fragment_fromstring(markup, create_parent="div").iter("p"):
         index, _, text = paragraph.text_content().partition(":")

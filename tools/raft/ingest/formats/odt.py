@@ -13,14 +13,13 @@ from .markup import parse_markup
 from .number_mark import NUMBER_MARK, place_numbers
 from .odt_styles import Counter, OdtStyles, odf
 from .ooxml import number
+from .page_numbers import PAGE_NUMBER, without_page_numbers
 from .parsed import Parsed, Unreadable, count_characters, make_parsed
 from .unpack import is_xml, parse_xml, read_parts
 from .write_html import write_list, write_table
 
 _MAX_REPEATED = 64  # cells or rows that a file writes as one
-_MAX_WORDS_AT_NUMBER = 15  # letters at a page number that say nothing else: "Page 3 of 9"
 _PAGE_NUMBERS = (odf("text:page-number"), odf("text:page-count"))
-_PAGE_MARK = "\ufdd1"  # a code that is no character
 _DECLARATIONS = ("text:sequence-decls", "text:variable-decls", "text:user-field-decls", "office:scripts")
 _CELLS = (odf("table:table-cell"), odf("table:covered-table-cell"))
 _Items = list[tuple[int | None, str]]  # of a list: level and HTML; blocks that are no items have no level
@@ -83,7 +82,7 @@ class _Text:
     def _take_declarations(self, body: Any) -> None:
         """Remove what is no text: declarations, templates of indexes, and forms, whose values are kept."""
         for control in body.iter():
-            if isinstance(control.tag, str) and control.tag.startswith(odf("form:")):
+            if control.tag.startswith(odf("form:")):
                 ids = (control.get(odf("form:id")), control.get(odf("xml:id")))
                 shown = control.get(odf("form:current-value")) or control.get(odf("form:value")) or ""
                 if control.tag == odf("form:checkbox"):
@@ -91,10 +90,9 @@ class _Text:
                 self._forms |= {name: shown for name in ids if name}
         for element in [*body.iter(*map(odf, _DECLARATIONS)), *body.iter(odf("office:forms"))]:
             _remove(element)
-        for element in [
-            one for one in body.iter() if isinstance(one.tag, str) and one.tag.endswith("-source")
-        ]:
-            _remove(element)
+        for element in list(body.iter(f"{odf('text:')}*")):
+            if element.tag.endswith("-source"):  # of an index: how its lines are to look
+                _remove(element)
 
     def _leave_out(self, reason: str, element: Any) -> str:
         self._left_out[reason] += _count(element)
@@ -166,7 +164,8 @@ class _Text:
             counter = Counter(self._styles.list_style(style))
             if element.get(odf("text:continue-numbering")) == "true":
                 counter = self._last_lists.get(style, counter)
-            counter = self._lists.get(element.get(odf("text:continue-list")), counter)
+            if (earlier := element.get(odf("text:continue-list"))) is not None:
+                counter = self._lists.get(earlier, counter)
         if not level:
             self._last_lists[style] = counter
             self._lists[element.get(odf("xml:id"))] = counter
@@ -253,7 +252,8 @@ class _Text:
 
     def _note(self, note: Any) -> str:
         """Return the mark of a footnote or endnote, and keep its text for the end."""
-        mark = "".join(note.find(odf("text:note-citation")).itertext()) if len(note) else "*"
+        citation = note.find(odf("text:note-citation"))
+        mark = "*" if citation is None else "".join(citation.itertext())
         place = len(self._footnotes)
         self._footnotes.append("")
         boxes, self._boxes = self._boxes, []
@@ -296,13 +296,9 @@ class _Text:
             return ""
         self._seen += _count(chart)
         title = chart.find(odf("chart:title"))
-        self._boxes.append(
-            ("" if title is None else self._blocks(title)) + self._blocks_of(chart, "table:table")
-        )
+        table = "".join(map(self._block, chart.iterchildren(odf("table:table"))))
+        self._boxes.append(("" if title is None else self._blocks(title)) + table)
         return ""
-
-    def _blocks_of(self, parent: Any, name: str) -> str:
-        return "".join(map(self._block, parent.iterchildren(odf(name))))
 
     # --- headers and footers of the pages ---
 
@@ -325,14 +321,8 @@ class _Text:
             return self._inline(paragraph)
         counted = _count(paragraph)
         for element in list(paragraph.iter(*_PAGE_NUMBERS, odf("text:tab"))):
-            element.text = "\t" if element.tag == odf("text:tab") else _PAGE_MARK
-        segments = "".join(paragraph.itertext()).split("\t")
-        kept = [
-            segment.replace(_PAGE_MARK, "")
-            for segment in segments
-            if _PAGE_MARK not in segment or count_characters(segment) >= _MAX_WORDS_AT_NUMBER
-        ]
-        text = " ".join(kept).strip()
+            element.text = "\t" if element.tag == odf("text:tab") else PAGE_NUMBER
+        text = without_page_numbers("".join(paragraph.itertext()))
         self._left_out["running heads and page numbers"] += counted - count_characters(text)
         return escape(text)
 

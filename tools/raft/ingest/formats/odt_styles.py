@@ -42,12 +42,10 @@ class OdtStyles:
             for root in roots
             for style in root.iter(odf("style:style"))
         }
-        self._lists = {
-            style.get(odf("style:name")): style
-            for root in roots
-            for style in root.iter(odf("text:list-style"))
-        }
-        self.outline = next((style for root in roots for style in root.iter(odf("text:outline-style"))), None)
+        lists = [style for root in roots for style in root.iter(odf("text:list-style"))]
+        self._lists = {style.get(odf("style:name")): style for style in lists}
+        outlines = [style for root in roots for style in root.iter(odf("text:outline-style"))]
+        self.outline = outlines[0] if outlines else None
 
     def property(self, family: str, name: str | None, attribute: str) -> str | None:
         """Return a property of the text in a style, from the style itself or one that it is based on."""

@@ -1,10 +1,8 @@
-"""Read Word documents and electronic books through pandoc's HTML, which markup.py converts."""
+"""Read Word documents through pandoc's HTML, which markup.py converts."""
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 from lxml import html
@@ -21,11 +19,8 @@ def read_docx(path: str) -> Parsed:
 
     Raises Unreadable if it is broken, encrypted, or unpacks to more than MAX_UNPACKED.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        prepared = str(Path(folder) / "prepared.docx")
-        account = prepare_docx(path, prepared)
-        markup = convert_to_html(prepared, "docx")
-    parsed = parse_markup(_place_notes(markup))
+    prepared, account = prepare_docx(path)
+    parsed = parse_markup(_place_notes(convert_to_html(prepared, "docx")))
     title = place_numbers(parsed["title"]) or account.title
     left_out = account.left_out + Counter(parsed["left_out"])
     return make_parsed(

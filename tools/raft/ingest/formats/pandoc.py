@@ -20,16 +20,16 @@ _DEFAULT_HEAP = 1024**3
 _HEAP_EXHAUSTED = 251  # exit status of programs compiled by GHC
 
 
-def convert_to_html(path: str, kind: str) -> str:
+def convert_to_html(data: bytes, kind: str) -> str:
     """Convert a file of a format that pandoc knows as `kind`; formulas become TeX in \\(…\\) and \\[…\\].
 
-    It reads nothing but this file, and has the limits of this process. Raises Unreadable if the file is
-    broken, MemoryError, or ImportError if pandoc is not installed.
+    It reads no other file and leaves none, and has the limits of this process. Raises Unreadable if the
+    file is broken, MemoryError, or ImportError if pandoc is not installed.
     """
     options = ["--sandbox", "--wrap=none", "--mathjax", "--reference-location=section"]
     process = subprocess.run(
-        [_find(), "+RTS", f"-M{_heap()}", "-RTS", *options, "--from", kind, "--to", "html", path],
-        stdin=subprocess.DEVNULL,
+        [_find(), "+RTS", f"-M{_heap()}", "-RTS", *options, "--from", kind, "--to", "html"],
+        input=data,
         capture_output=True,
         timeout=_WALL_SECONDS,
         check=False,

@@ -35,7 +35,7 @@ def read_parts(path: str, kind: str, wanted: Callable[[str], object]) -> dict[st
             names = {entry.filename.replace("\\", "/").lstrip("/"): entry for entry in entries}
             return {name: archive.read(entry) for name, entry in names.items() if wanted(name)}
     except _BROKEN:
-        raise Unreadable(f"broken: not a {kind} that can be unpacked") from None
+        raise Unreadable(f"broken: cannot be unpacked as {kind}") from None
 
 
 def sniff_archive(data: bytes) -> str:

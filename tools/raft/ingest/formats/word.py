@@ -46,8 +46,8 @@ class Account:
     notes: list[str] = field(default_factory=list)
 
 
-def prepare_docx(path: str, target: str) -> Account:
-    """Write a DOCX of plain paragraphs, headings, bullets, tables, formulas and notes.
+def prepare_docx(path: str) -> tuple[bytes, Account]:
+    """Return a DOCX of plain paragraphs, headings, bullets, tables, formulas and notes.
 
     Automatic numbers are text behind NUMBER_MARK, in a bullet; text boxes, diagrams, charts, page headers
     and footers are paragraphs; deleted and hidden text and comments are gone. Raises Unreadable.
@@ -55,7 +55,7 @@ def prepare_docx(path: str, target: str) -> Account:
     parts = read_parts(path, "DOCX", lambda name: is_xml(name) or name.lower().endswith(_INSERTED_FILES))
     if not any(name.lower() == "[content_types].xml" for name in parts):
         raise Unreadable("broken: a ZIP file, but no DOCX")
-    return _Document(parts, main_part(parts, "word/document.xml")).write(target)
+    return _Document(parts, main_part(parts, "word/document.xml")).write()
 
 
 class _Document:
@@ -70,8 +70,8 @@ class _Document:
         self._styles = Styles(self._related_root("styles"))
         self._numbering = Numbering(self._related_root("numbering"), self._styles)
 
-    def write(self, target: str) -> Account:
-        """Rewrite all parts that hold text, and write the archive."""
+    def write(self) -> tuple[bytes, Account]:
+        """Rewrite all parts that hold text, and return the archive."""
         heads, feet = self._page_headers()
         notes = {kind: self._related_root(kind) for kind in ("footnotes", "endnotes")}
         self._clean(self._body, self._main)
@@ -86,8 +86,7 @@ class _Document:
             self._leave_out("comments", comments)
             self._account.seen += _count(comments)
         self._account.title = core_title(self._parts)
-        write_archive(target, self._body.getroottree().getroot(), notes)
-        return self._account
+        return write_archive(self._body.getroottree().getroot(), notes), self._account
 
     def _root(self, name: str) -> Any:
         if name not in self._parts:
@@ -148,8 +147,9 @@ class _Document:
         hidden = [run for run in paragraph.iter(tag("w:r")) if self._styles.is_hidden(run, paragraph)]
         self._leave_out("hidden text", *hidden)
         mark = is_on(paragraph, "w:pPr", "w:rPr", "w:vanish")
-        only_one = paragraph.getparent().tag == tag("w:tc")  # a cell without a paragraph is broken
-        if hidden and mark and not only_one and not any(True for _ in paragraph.iter(*_TEXTS)):
+        in_cell = paragraph.getparent() is None or paragraph.getparent().tag == tag("w:tc")
+        # A cell keeps its paragraph: without one it is broken.
+        if hidden and mark and not in_cell and not any(True for _ in paragraph.iter(*_TEXTS)):
             remove(paragraph)
 
     def _rewrite_paragraphs(self, root: Any) -> None:
@@ -277,7 +277,8 @@ def _complete_tables(root: Any) -> None:
             if merged is None or merged.get(tag("w:val")) == "restart" or last is None:
                 last = cell
                 continue
-            properties = child(last, "w:tcPr")
+            if (properties := child(last, "w:tcPr")) is None:
+                last.insert(0, properties := make("tcPr"))
             span = child(properties, "w:gridSpan")
             if span is None:
                 properties.append(span := make("gridSpan", val="1"))

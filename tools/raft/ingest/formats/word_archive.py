@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from typing import Any
 
@@ -14,7 +15,8 @@ _RELATIONS = "http://schemas.openxmlformats.org/officeDocument/2006/relationship
 _PACKAGE = "http://schemas.openxmlformats.org/package/2006"
 
 
-def write_archive(target: str, document: Any, notes: dict[str, Any]) -> None:
+def write_archive(document: Any, notes: dict[str, Any]) -> bytes:
+    """Return a DOCX of a document and its footnotes and endnotes, which may be nothing."""
     parts = {"styles": _styles(), "numbering": _bullets()}
     parts |= {kind: root for kind, root in notes.items() if root is not None}
     kinds = [("document", "document.main"), *((name, name) for name in parts)]
@@ -22,7 +24,8 @@ def write_archive(target: str, document: Any, notes: dict[str, Any]) -> None:
         f'<Override PartName="/word/{name}.xml" ContentType="{_OFFICE}.{kind}+xml"/>' for name, kind in kinds
     )
     xml = '<Default Extension="xml" ContentType="application/xml"/>'
-    with zipfile.ZipFile(target, "w") as archive:
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
         archive.writestr(
             "[Content_Types].xml", f'<Types xmlns="{_PACKAGE}/content-types">{xml}{types}</Types>'
         )
@@ -36,6 +39,7 @@ def write_archive(target: str, document: Any, notes: dict[str, Any]) -> None:
             archive.writestr(
                 f"word/{name}.xml", etree.tostring(renamed, encoding="utf-8", xml_declaration=True)
             )
+    return data.getvalue()
 
 
 def _relationships(targets: dict[str, str]) -> str:

@@ -32,14 +32,18 @@ _WINGDINGS = {
 _WINGDINGS_2 = {0x4F: "✗", 0x50: "✓", 0x51: "☒", 0x52: "☑", 0xA3: "☐"}
 _FONTS = {"symbol": _SYMBOL, "wingdings": _WINGDINGS, "wingdings 2": _WINGDINGS_2}
 _HYPHENS = {tag("w:noBreakHyphen"): "‑", tag("w:softHyphen"): ""}
+_BLANKS = {tag("w:ptab"): "tab", tag("w:cr"): "br"}  # other names of a tab and a line break
 
 
 def write_symbols(run: Any, font: str | None) -> None:
-    """Replace the symbols and special hyphens of a run by text. font: that of its text."""
+    """Replace the symbols, hyphens and blanks of a run that pandoc does not know. font: that of its text."""
     for element in list(run):
         if element.tag == tag("w:sym"):
             code = element.get(tag("w:char")) or ""
             shown = _character(int(code, 16), element.get(tag("w:font"))) if _is_code(code) else ""
+        elif element.tag in _BLANKS:
+            run.replace(element, make(_BLANKS[element.tag]))
+            continue
         elif element.tag in _HYPHENS:
             shown = _HYPHENS[element.tag]
         else:
