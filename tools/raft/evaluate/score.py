@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UserError
 from ..raft_format import FormatError
 from ..text.answers import answer_f1, answer_tokens, exact_match
+from ..text.sanitize import sanitize_name
 from .metrics import Scores, check_metrics
 
 if TYPE_CHECKING:
@@ -48,7 +49,9 @@ def read_gold(row: Row) -> Gold:
         answers = ()
     relevant = row.get("relevant") or row.get("chunk_id") or row.get("source") or ()
     relevant = [relevant] if isinstance(relevant, str) else relevant
-    return Gold(answers, frozenset(map(str, relevant)), str(row.get("language") or "en"))
+    return Gold(
+        answers, frozenset(sanitize_name(str(name)) for name in relevant), str(row.get("language") or "en")
+    )
 
 
 def score_answer(row: Row, gold: Gold) -> Scores:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,8 +14,8 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..records import Document
-from ..text.sanitize import sanitize, sanitize_line
-from .formats import BY_CONTENT, BY_SUFFIX, Format
+from ..text.sanitize import sanitize, sanitize_line, sanitize_name
+from .formats import BY_CONTENT, BY_SUFFIX, SAVE_AS, Format
 from .formats.json_rows import Item
 from .formats.parsed import OnPage, Parsed, Unreadable, count_characters, make_parsed
 from .formats.plain import sniff
@@ -159,11 +160,13 @@ def _find(paths: Sequence[str | Path]) -> list[tuple[Path, str, bool]]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Return the files below a folder, sorted, without hidden ones; links to folders are not followed."""
+    """Return the files and the links below a folder, sorted, without hidden ones and lock files of Office."""
     files = []
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        files += [Path(parent, name) for name in names if not name.startswith(".")]
+        # Links to folders are not followed, and listed like files, so that this is said.
+        names += [name for name in folders if Path(parent, name).is_symlink()]
+        files += [Path(parent, name) for name in names if not name.startswith((".", "~$"))]
     return iter(sorted(files, key=lambda file: file.relative_to(folder).parts))
 
 
@@ -172,7 +175,7 @@ def _name_sources(found: list[tuple[Path, str, bool]]) -> list[_File]:
     names = [name for _, name, _ in found]
     depth = 0
     while True:
-        sources = [sanitize_line(name) or "file" for name in names]
+        sources = [sanitize_name(name) or "file" for name in names]
         counts = Counter(sources)
         clashing = [index for index, source in enumerate(sources) if counts[source] > 1]
         if not clashing:
@@ -183,7 +186,7 @@ def _name_sources(found: list[tuple[Path, str, bool]]) -> list[_File]:
             parents = path.absolute().as_posix().removesuffix("/" + name).split("/")
             if depth <= len(parents):
                 names[index] = "/".join([*parents[-depth:], name])
-            else:  # they differ only in characters that sanitize_line removes
+            else:  # they differ only in what sanitize_name makes equal
                 names[index] = f"{name} ({index + 1})"
     return [_File(path, source, explicit) for (path, _, explicit), source in zip(found, sources, strict=True)]
 
@@ -214,9 +217,13 @@ def _read_file(file: _File, parser: Parser, options: ReadOptions, on_page: OnPag
 def _open(file: _File, max_bytes: int) -> tuple[Format, bytes]:
     """Return the format and the content of a file. Raises Unreadable if they do not match."""
     suffix = file.path.suffix.lower()
+    if not re.fullmatch(r"\.\w+", suffix):  # as in "Chapter 1. Otters"
+        suffix = ""
     format = BY_SUFFIX.get(suffix)
-    if format is None and suffix and not file.explicit:
-        raise Unreadable(f"no reader for {suffix} files")
+    if file.path.is_dir():
+        raise Unreadable("a link to a folder, which is not followed; name it to read it")
+    if format is None and ((suffix and not file.explicit) or suffix in SAVE_AS):
+        raise Unreadable(_no_reader(suffix))
     if not file.path.is_file():
         raise Unreadable("not a regular file")
     with file.path.open("rb") as stream:
@@ -232,19 +239,30 @@ def _open(file: _File, max_bytes: int) -> tuple[Format, bytes]:
     if format is None:  # no known suffix: the content decides
         format = BY_CONTENT.get(found)
         if format is None:
-            raise Unreadable(f"no reader for {suffix or found} files")
+            raise Unreadable(_no_reader(suffix or found))
         return format, data
     if "PDF" in format.content and b"%PDF-" in data[:1024]:  # PDF readers accept junk before the header
         found = "PDF"
+    if found in _MISNAMED.get(format.name, ()):
+        return BY_CONTENT[found], data
     if found not in format.content:
         raise Unreadable(_mismatch(format, suffix, found))
     return format, data
 
 
+# Text whose content is known for sure is read as what it is, whatever its name.
+_MISNAMED = {"text": ("HTML", "mail", "notebook"), "json": ("notebook",), "html": ("mail",)}
+
+
+def _no_reader(suffix: str) -> str:
+    advice = f"; save it as {SAVE_AS[suffix]}" if suffix in SAVE_AS else ""
+    return f"no reader for {suffix} files{advice}"
+
+
 def _mismatch(format: Format, suffix: str, found: str) -> str:
     """Return the reason for skipping a file whose content does not match its suffix."""
-    if format.name == "docx" and found == "OLE":
-        return "encrypted, or an old .doc: save it as .docx without a password"
+    if found == "OLE" and "ZIP" in format.content:
+        return f"encrypted, or an old {suffix[:4]}: save it as {suffix} without a password"
     if "" not in format.content:
         what = f"its content is {found}" if found not in ("", "binary") else "its content is something else"
         return f"broken: named {suffix}, but {what}"
@@ -261,7 +279,8 @@ def _read_rows(file: _File, items: Iterator[Item], result: FileResult) -> None:
         starts = [0] * (item.page or 0)  # the row starts on this page; the pages before it are empty
         parsed = make_parsed(item.text, title=item.title, page_starts=starts, left_out=item.left_out)
         document = _document(file, parsed)
-        document["source"] = sanitize_line(item.source) or f"{file.source}#{item.number}"
+        number = f"#{item.number}" if item.number else ""  # 0: the whole file
+        document["source"] = sanitize_name(item.source) or file.source + number
         document["kind"] = item.kind
         result.add(document, parsed["seen"], parsed["left_out"])
     if not result.documents:
@@ -273,7 +292,7 @@ def _read_rows(file: _File, items: Iterator[Item], result: FileResult) -> None:
 
 def _document(file: _File, parsed: Parsed) -> Document:
     text, starts = _sanitize_with_offsets(parsed["text"], parsed["page_starts"])
-    title = sanitize_line(parsed["title"]) or sanitize_line(file.path.stem)
+    title = sanitize_line(parsed["title"]) or sanitize_name(file.path.stem)
     return {"source": file.source, "title": title[:300], "text": text, "page_starts": starts, "kind": "text"}
 
 

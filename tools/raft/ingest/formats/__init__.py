@@ -36,11 +36,35 @@ FORMATS = {
         Format("pdf", (".pdf",), "pdf:read_pdf", ("PDF",), "PDF", sandboxed=True, paged=True),
         Format("docx", (".docx",), "office:read_docx", ("ZIP",), sandboxed=True),
         Format("html", (".html", ".htm", ".xhtml"), "html:read_html", sniffed="HTML", sandboxed=True),
-        Format("markdown", (".md", ".markdown"), "plain:read_markdown"),
-        Format("text", (".txt", ".text", ".rst"), "plain:read_text", sniffed=""),
+        Format("markdown", (".md", ".markdown"), "markdown:read_markdown"),
+        Format("text", (".txt", ".text"), "plain:read_text", sniffed=""),
+        Format("rst", (".rst",), "plain:read_rst"),
+        Format("table", (".csv", ".tsv", ".tab"), "tables:read_table", ("",), rows=True),
+        Format("xlsx", (".xlsx", ".xlsm", ".xltx"), "workbook:read_workbook", ("ZIP",), sandboxed=True),
+        Format("mail", (".eml", ".mht", ".mhtml"), "mail:read_mail", ("mail", ""), "mail", sandboxed=True),
+        Format(
+            "notebook",
+            (".ipynb",),
+            "notebook:read_notebook",
+            ("notebook", ""),
+            "notebook",
+            sandboxed=True,
+        ),
         Format("json", (".json",), "json_rows:read_json_rows", ("",), rows=True),
         Format("jsonl", (".jsonl", ".ndjson"), "json_rows:read_jsonl_rows", ("",), rows=True),
     )
+}
+# Formats without a reader, and the suffix to save their files with.
+SAVE_AS = {
+    ".doc": ".docx",
+    ".mbox": ".eml",
+    ".msg": ".eml",
+    ".numbers": ".xlsx",
+    ".ods": ".xlsx",
+    ".pages": ".docx",
+    ".ppt": ".pptx",
+    ".xls": ".xlsx",
+    ".xlsb": ".xlsx",
 }
 BY_SUFFIX = {suffix: format for format in FORMATS.values() for suffix in format.suffixes}
 BY_CONTENT = {format.sniffed: format for format in FORMATS.values() if format.sniffed is not None}
