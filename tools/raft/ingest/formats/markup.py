@@ -1,57 +1,102 @@
-"""Convert HTML to Markdown: text, headings, lists and tables; no links, images or emphasis."""
+"""Convert HTML to Markdown: text, headings, lists, tables and formulas; no links, images or emphasis."""
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Any
+from bs4 import BeautifulSoup, Tag
+from bs4.element import NavigableString
 
+from .markup_controls import leave_out_controls
+from .markup_convert import to_text
+from .markup_furniture import leave_out_furniture, trim_frames
+from .markup_hidden import leave_out_hidden
+from .markup_layout import unwrap_layout
+from .markup_maths import write_formulas
+from .markup_scripts import write_scripts
+from .markup_styles import sheets_of
+from .markup_tree import HEADINGS, LeftOut, characters, count_words, elements, flatten, live
 from .parsed import Parsed, make_parsed
 
-if TYPE_CHECKING:
-    from bs4 import BeautifulSoup
-
-_BOILERPLATE = (
-    "script, style, noscript, template, svg, iframe, object, form, button, nav, footer, aside, [hidden], "
-    "[aria-hidden=true], [role=navigation], [role=search], [role=banner], [role=contentinfo], "
-    ".mw-editsection, .navbox, sup.reference, .headerlink"
-)
-_INVISIBLE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*0(?![.\d])", re.I)
+_CODE = ["script", "style", "template", "iframe", "head", "title", "meta", "link"]
+_LEFT_OUT = {
+    **dict.fromkeys(("del", "s", "strike"), "struck text"),
+    "svg": "text in drawings",
+    **dict.fromkeys(("object", "canvas", "video", "audio", "noframes"), "texts in place of media"),
+}
 
 
 def parse_markup(markup: str) -> Parsed:
-    """Convert HTML to plain Markdown, without boilerplate and hidden parts; for all formats made of HTML."""
-    from bs4 import BeautifulSoup
-    from markdownify import MarkdownConverter
+    """Convert HTML to plain Markdown, for all formats made of HTML.
 
-    soup = BeautifulSoup(markup, "html.parser")
-    title = soup.title.get_text(" ", strip=True) if soup.title else ""
-    for tag in soup.select(_BOILERPLATE):
+    What is no text of the page is left out and counted by reason: hidden text, navigation, buttons. A formula
+    counts once, however many forms of it the page holds; scripts and style sheets do not count.
+    """
+    soup = BeautifulSoup(markup, "lxml")
+    flatten(soup)
+    title = _title(soup)
+    sheets = sheets_of(soup)
+    _open_frames(soup)
+    notes = write_formulas(soup)
+    for tag in live(elements(soup, *_CODE)):
         tag.decompose()
-    for tag in soup.find_all(style=_INVISIBLE):
-        tag.decompose()
-    for tag in soup.find_all("sup", string=re.compile(r"^\s*\[\w{1,4}\]\s*$")):
-        tag.decompose()
-    for tag in soup.find_all(["title", "meta", "link"]):
-        tag.decompose()
-    text = MarkdownConverter(
-        heading_style="ATX",
-        bullets="-",
-        strip=["a", "img", "b", "strong", "i", "em"],  # quotes are compared with the plain words
-        escape_asterisks=False,
-        escape_underscores=False,
-        escape_misc=False,
-        table_infer_header=True,
-    ).convert_soup(_main(soup))
-    text = re.sub(r"[ \t]+\n", "\n", text.replace("\xa0", " "))
-    text = re.sub(r"\n{3,}", "\n\n", text).strip()
-    if not title and (heading := soup.find("h1")):
+    seen, left_out = characters(soup), LeftOut()
+    _choose_fallback(soup, left_out)
+    leave_out_hidden(soup, sheets, left_out)
+    leave_out_furniture(soup, left_out)
+    trim_frames(soup, left_out)
+    leave_out_controls(soup, left_out)
+    for tag in live(elements(soup, *_LEFT_OUT)):
+        left_out.drop(tag, _LEFT_OUT[tag.name])
+    write_scripts(soup, left_out)
+    _write_readings(soup)
+    _name_pictures(soup)
+    unwrap_layout(soup, left_out)
+    heading = soup.find("h1")
+    if not title and isinstance(heading, Tag):
         title = heading.get_text(" ", strip=True)
-    return make_parsed(text, title=title)
+    return make_parsed(to_text(soup), title=title, notes=notes, left_out=left_out, seen=seen)
 
 
-def _main(soup: BeautifulSoup) -> Any:
-    """Return the main element if it holds more than half of the text, else the whole page."""
-    main = soup.select_one("main, [role=main]")
-    if main and len(main.get_text()) * 2 > len(soup.get_text()):
-        return main
-    return soup
+def _title(soup: BeautifulSoup) -> str:
+    titles = (tag for tag in soup.find_all("title", limit=5) if tag.find_parent("svg") is None)
+    return next((" ".join(tag.get_text().split()) for tag in titles), "")
+
+
+def _open_frames(soup: BeautifulSoup) -> None:
+    """Put the page that a frame holds in an attribute in its place."""
+    for frame in live(soup.find_all("iframe", srcdoc=True)):
+        inner = BeautifulSoup(str(frame["srcdoc"]), "lxml")
+        flatten(inner)
+        body = inner.find("body")
+        if isinstance(body, Tag):
+            body.name = "div"
+            frame.replace_with(body.extract())
+
+
+def _choose_fallback(soup: BeautifulSoup, left_out: LeftOut) -> None:
+    """Leave out what stands there for browsers without scripts, unless it is the text of the page."""
+    fallbacks = soup.find_all("noscript")
+    size = sum(map(characters, fallbacks))
+    is_text = 2 * size > characters(soup) and any(count_words(tag.get_text()) > 40 for tag in fallbacks)
+    for tag in live(fallbacks):
+        if is_text:
+            tag.name = "div"
+        else:
+            left_out.drop(tag, "texts for browsers without scripts")
+
+
+def _write_readings(soup: BeautifulSoup) -> None:
+    """Write the readings of characters in brackets after the word: 東京(とうきょう)."""
+    for ruby in live(soup.find_all("ruby")):
+        for bracket in ruby.find_all("rp"):
+            bracket.decompose()
+        readings = "".join(reading.extract().get_text().strip() for reading in elements(ruby, "rt", "rtc"))
+        if readings:
+            ruby.append(NavigableString(f"({readings})"))
+
+
+def _name_pictures(soup: BeautifulSoup) -> None:
+    """Let the name of a picture stand for it where it is all that a heading or a cell holds."""
+    for picture in soup.find_all("img", alt=True):
+        holder = picture.find_parent([*HEADINGS, "td", "th"])
+        if holder is not None and not holder.get_text(strip=True):
+            picture.replace_with(NavigableString(str(picture["alt"])))

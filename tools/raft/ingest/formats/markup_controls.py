@@ -1,0 +1,109 @@
+"""Leave out buttons and empty fields; keep what was filled in, and the questions in buttons."""
+
+from __future__ import annotations
+
+import re
+
+from bs4 import BeautifulSoup, Tag
+from bs4.element import NavigableString
+
+from .markup_tree import (
+    BLOCKS,
+    HEADINGS,
+    LeftOut,
+    attribute,
+    characters,
+    count_words,
+    elements,
+    has_prose,
+    hints,
+    live,
+    word_set,
+)
+
+REASON = "forms and buttons"
+_SHOWN = frozenset(
+    ("", "text", "number", "date", "time", "datetime-local", "month", "week", "tel", "url", "email")
+)
+_OPENERS = word_set("accordion collapse collapsible collapsed faq question expand expander toggle disclosure")
+_BUTTON_ROLES = ("button", "switch", "menuitem")
+_SEARCH = frozenset(
+    ("search", "searchform", "searchbox", "newsletter", "subscribe", "signup", "login", "signin")
+)
+
+
+def leave_out_controls(soup: BeautifulSoup, left_out: LeftOut) -> None:
+    """Leave out forms without text, buttons that do something, and choices not made."""
+    for form in live(
+        [tag for tag in elements(soup) if tag.name in ("form", "search") or tag.get("role") == "search"]
+    ):
+        if _is_mere_form(form):
+            left_out.drop(form, REASON)
+    for button in live(
+        [tag for tag in elements(soup) if tag.name == "button" or tag.get("role") in _BUTTON_ROLES]
+    ):
+        if _is_heading(button):
+            button.name = (
+                "p" if button.name == "button" and button.find_parent(HEADINGS) is None else button.name
+            )
+        elif button.name == "button" or count_words(button.get_text()) < 5:
+            left_out.drop(button, REASON)
+    for choice in live(elements(soup, "select", "datalist")):
+        chosen = choice.find_all("option", selected=True)
+        for option in choice.find_all("option"):
+            if not any(option is other for other in chosen):
+                left_out.drop(option, REASON)
+        choice.replace_with(NavigableString(f" {choice.get_text(' ', strip=True)} "))
+    for field in live(soup.find_all("textarea")):
+        field.name = "div"
+    for field in live(soup.find_all("input")):
+        field.replace_with(NavigableString(_value(field)))
+
+
+def _value(field: Tag) -> str:
+    kind = attribute(field, "type").lower()
+    if kind in ("checkbox", "radio"):
+        is_alone = kind == "checkbox" or field.has_attr("checked")
+        return ("[x] " if field.has_attr("checked") else "[ ] ") if is_alone else "[ ] "
+    return f" {attribute(field, 'value')} " if kind in _SHOWN else ""
+
+
+def _is_mere_form(form: Tag) -> bool:
+    """Return whether a form holds fields and their names only: a search, a login, an order of newsletters."""
+    words = count_words(form.get_text(" "))
+    if attribute(form, "role") == "search" or form.name == "search" or not _SEARCH.isdisjoint(hints(form)):
+        return words < 60 and form.find("h1") is None
+    if words > 30 or elements(form, *HEADINGS, "table"):
+        return False
+    is_filled = any(attribute(field, "type").lower() in _SHOWN and attribute(field, "value")
+                    for field in form.find_all("input"))  # fmt: skip
+    return not is_filled and not has_prose(form) and bool(elements(form, "input", "select", "textarea"))
+
+
+def _is_heading(button: Tag) -> bool:
+    """Return whether a button is text: a question, a card, or the heading of what it opens."""
+    text = button.get_text(" ", strip=True)
+    if not text:
+        return False
+    if button.find_parent(HEADINGS) is not None or elements(button, *HEADINGS, "p", "ul", "table"):
+        return True
+    if re.search(r"[?？؟;]$", text) or count_words(text) >= 8:
+        return True
+    opens = button.has_attr("aria-expanded") or button.has_attr("aria-controls")
+    opens = opens or bool(_OPENERS & hints(button)) or any("toggle" in name for name in button.attrs)
+    return opens and (_follows(button) or _controls_text(button))
+
+
+def _controls_text(button: Tag) -> bool:
+    root = button.find_parent("body")
+    target = root.find(id=attribute(button, "aria-controls") or True) if root is not None else None
+    return isinstance(target, Tag) and bool(attribute(button, "aria-controls")) and characters(target) > 0
+
+
+def _follows(button: Tag) -> bool:
+    """Return whether a block with text stands directly after a button or after what holds it only."""
+    holder = button
+    while holder.parent is not None and characters(holder.parent) == characters(button):
+        holder = holder.parent
+    following = holder.find_next_sibling()
+    return isinstance(following, Tag) and following.name in BLOCKS and characters(following) > 0
