@@ -16,6 +16,7 @@ from tests.conftest import make_chunk
 from tools.raft.errors import UserError
 from tools.raft.ingest.filter import low_content_reason, repetition_filter
 from tools.raft.ingest.split import load_tokenizer, split_document
+from tools.raft.ingest.split_units import HEADING, cut_units
 
 
 def make_document(text: str, *, source: str = "a.md", page_starts: tuple[int, ...] = (), kind: str = "text"):
@@ -28,12 +29,19 @@ def check(document, chunks, size: int) -> None:
     text, tokenizer = document["text"], load_tokenizer()
     position = 0
     for chunk in chunks:
-        assert chunk["text"] == text[chunk["start"] : chunk["end"]]
+        own = text[chunk["start"] : chunk["end"]]
+        assert chunk["text"] in (own, f"{head_above(text, chunk['start'])}\n{own}")
         assert chunk["tokens"] == len(tokenizer.encode(chunk["text"], add_special_tokens=False).ids) <= size
         assert text[position : chunk["start"]].strip() == ""  # no text is lost between two chunks
         assert chunk["text"] == chunk["text"].strip()
         position = chunk["end"]
     assert text[position:].strip() == ""
+
+
+def head_above(text: str, position: int) -> str:
+    """Return the two lines of the nearest table head before a position."""
+    heads = re.findall(r"^.*\|.*\n[ \t]*[|:-][-:| \t]*$", text[:position], re.MULTILINE)
+    return heads[-1] if heads else ""
 
 
 ENGLISH = (
@@ -74,7 +82,7 @@ def test_other_languages_are_cut_at_sentences(language):
 @given(
     st.lists(
         st.sampled_from(
-            ["\n\n", "\n", " ", "# H\n\n", "## Two words\n", "word ", "A sentence. ", "水。", "```\n", "- item\n", "| a | b |\n",
+            ["\n\n", "\n", " ", "# H\n\n", "## Two words\n", "word ", "A sentence. ", "水。", "```\n", "- item\n", "| a | b |\n", "| --- | --- |\n", "````\n", "~~~\n",
              "x" * 300, "\ta", "1. ", "é", "…", "Nobody knows why it is so, he said; but it is.\n\n"]
         ),
         max_size=60,
@@ -125,6 +133,92 @@ def test_comments_in_code_are_not_headings_and_code_is_kept_together():
     text = f"Some words come first, and they fill most of the chunk that is there. {'More. ' * 12}\n\n{code}\n\nAfter it."
     chunks = split_document(make_document(text), chunk_size=60)
     assert any(code in chunk["text"] for chunk in chunks)
+
+
+LAMPS = "| Lamp | Street | Watts |\n| --- | --- | --- |\n"
+ROWS = [f"| Lamp {n} | Mill Lane. No. {n} | {40 + n % 3 * 20} |" for n in range(1, 60)]
+
+
+@pytest.mark.parametrize("size", [48, 64, 128])
+@pytest.mark.parametrize(
+    "above", ["", "The town keeps this list.\n", "# Lamps\n\nThe town keeps this list.\n\n"]
+)
+def test_every_chunk_of_a_long_table_begins_with_its_head(size, above):
+    document = make_document(above + LAMPS + "\n".join(ROWS) + "\n\nThe list ends here, for this year.")
+    chunks = split_document(document, chunk_size=size)
+    check(document, chunks, size)
+    assert len(chunks) > 3
+    for chunk in chunks[1:]:
+        own = document["text"][chunk["start"] : chunk["end"]]
+        assert chunk["text"] == (LAMPS + own if own.startswith("|") else own)
+    assert {line for chunk in chunks for line in chunk["text"].splitlines()} >= set(ROWS)  # no row is cut
+    is_repeated = repetition_filter()
+    assert not any(map(is_repeated, chunks))
+
+
+def test_two_tables_in_one_document_have_each_its_own_head():
+    bats = "Bat | Grams\n:-- | --:\n" + "\n".join(f"Bat {n} | {n}" for n in range(40))
+    chunks = split_document(make_document(f"{LAMPS}{chr(10).join(ROWS)}\n\n{bats}"), chunk_size=64)
+    for chunk in chunks:
+        for line in chunk["text"].splitlines():
+            if line.startswith("Bat 2"):
+                assert "Bat | Grams" in chunk["text"]
+            if line.startswith("| Lamp 2"):
+                assert "Street | Watts" in chunk["text"]
+
+
+def test_a_table_head_never_stands_alone_at_the_end_of_a_chunk():
+    for filler in range(20):
+        text = "The river is wide. " * filler + "\n\n" + LAMPS + "\n".join(ROWS)
+        for chunk in split_document(make_document(text), chunk_size=70):
+            assert not chunk["text"].endswith("---|") and not chunk["text"].endswith("Watts |")
+
+
+def test_a_head_that_leaves_no_room_is_not_repeated():
+    head = "| " + " | ".join(f"Column number {n} of it" for n in range(8)) + " |\n" + "| --- " * 8 + "|\n"
+    rows = "\n".join("| " + " | ".join(f"r{n}c{m}" for m in range(8)) + " |" for n in range(30))
+    document = make_document(head + rows)
+    chunks = split_document(document, chunk_size=80)
+    check(document, chunks, 80)
+    assert not any("Column" in chunk["text"] for chunk in chunks[2:])
+    empty_head = make_document("|  |  |\n| --- | --- |\n" + "\n".join(ROWS))
+    assert not any("---" in chunk["text"] for chunk in split_document(empty_head, chunk_size=64)[1:])
+
+
+def test_a_row_longer_than_a_chunk_is_cut_and_the_next_rows_have_their_head():
+    long = "| Lamp 0 | " + "a street with a long name " * 30 + "| 60 |"
+    document = make_document(LAMPS + "\n".join([ROWS[0], long, *ROWS[1:]]))
+    chunks = split_document(document, chunk_size=64)
+    check(document, chunks, 64)
+    assert chunks[-1]["text"].startswith(LAMPS)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "````md\n# before\n\n```\n# inside\n```\n\n# after\n````",
+        "~~~\n# before\n\n```\n# inside\n\n# after\n~~~",
+        "```\n# before\n\n~~~\n``` no fence\n# after\n```````",
+        "- step\n\n  ```sh\n  # before\n\n  # after\n  ```",
+        "> ```sh\n> # before\n>\n> # after\n> ```",
+        "    # before\n    ls\n\n    # after\n    ls",
+        "```\n# before\n\n# never closed",
+    ],
+)
+def test_what_stands_in_code_is_no_heading_and_ends_no_code(code):
+    text = f"# Start\n\nText.\n\n{code}"
+    headings = [text[unit.start : unit.end] for unit in cut_units(text) if unit.cut >= HEADING]
+    assert headings in (["# Start"], [])
+    if "never closed" not in code:
+        text += "\n\n# End\n\nMore text."
+        headings = [text[unit.start : unit.end] for unit in cut_units(text) if unit.cut >= HEADING]
+        assert headings[-1] == "# End"
+        assert len(headings) <= 2
+
+
+def test_backticks_in_a_line_of_text_open_no_code():
+    text = "Write ``` to open it.\n\n``` x ``` is code in a line.\n\n# Heading\n\nText."
+    assert [text[unit.start : unit.end] for unit in cut_units(text) if unit.cut >= HEADING] == ["# Heading"]
 
 
 def test_abbreviations_do_not_end_a_chunk():

@@ -32,7 +32,7 @@ class Chunk(TypedDict):
     source: str
     title: str
     page: int | None  # 1-based page on which the chunk starts
-    start: int  # text == document text[start:end]
+    start: int  # text is document text[start:end], in a table with the head row repeated above it
     end: int
     tokens: int
     kind: Kind

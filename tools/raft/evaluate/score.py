@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..questions import gold_answers
 from ..raft_format import FormatError
 from ..text.answers import answer_f1, answer_tokens, exact_match
+from ..text.sanitize import sanitize_name
 from .metrics import Scores, check_metrics
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ def read_gold(row: Row) -> Gold:
     """
     relevant = row.get("relevant") or row.get("chunk_id") or row.get("source") or ()
     relevant = [relevant] if isinstance(relevant, str) else relevant
-    return Gold(gold_answers(row), frozenset(map(str, relevant)), str(row.get("language") or "en"))
+    names = frozenset(sanitize_name(str(name)) for name in relevant)
+    return Gold(gold_answers(row), names, str(row.get("language") or "en"))
 
 
 def score_answer(row: Row, gold: Gold) -> Scores:

@@ -10,7 +10,7 @@ from ..questions import gold_answers, read_questions
 from ..rag.search import Retriever
 from ..records import Chunk
 from ..text.answers import holds_answer
-from ..text.sanitize import sanitize
+from ..text.sanitize import sanitize, sanitize_name
 
 _CANDIDATES = 3  # chunks tried, best first, before the question is rejected
 _DEPTH = 20  # results among which chunks that hold the given answer are moved to the front
@@ -90,5 +90,5 @@ class Locator:
 
 def _is_from(source: str, path: str) -> bool:
     """Return whether a chunk's source is the file with this path or end of a path, or a row of that file."""
-    path = path.replace("\\", "/")
+    path = sanitize_name(path).replace("\\", "/")
     return any(name == path or name.endswith("/" + path) for name in (source, source.partition("#")[0]))

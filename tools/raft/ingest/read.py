@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..records import Document
-from ..text.sanitize import sanitize, sanitize_line
+from ..text.sanitize import sanitize, sanitize_line, sanitize_name
 from .account import LARGE_SHARE, Account
 from .formats import BY_CONTENT, BY_SUFFIX, SAVE_AS, Format
 from .formats.json_rows import Item
@@ -138,11 +139,13 @@ def _find(paths: Sequence[str | Path]) -> list[tuple[Path, str, bool]]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Return the files below a folder, sorted, without hidden ones; links to folders are not followed."""
+    """Return the files and the links below a folder, sorted, without hidden ones and lock files of Office."""
     files = []
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        files += [Path(parent, name) for name in names if not name.startswith(".")]
+        # Links to folders are not followed, and listed like files, so that this is said.
+        names += [name for name in folders if Path(parent, name).is_symlink()]
+        files += [Path(parent, name) for name in names if not name.startswith((".", "~$"))]
     return iter(sorted(files, key=lambda file: file.relative_to(folder).parts))
 
 
@@ -151,7 +154,7 @@ def _name_sources(found: list[tuple[Path, str, bool]]) -> list[_File]:
     names = [name for _, name, _ in found]
     depth = 0
     while True:
-        sources = [sanitize_line(name) or "file" for name in names]
+        sources = [sanitize_name(name) or "file" for name in names]
         counts = Counter(sources)
         clashing = [index for index, source in enumerate(sources) if counts[source] > 1]
         if not clashing:
@@ -162,7 +165,7 @@ def _name_sources(found: list[tuple[Path, str, bool]]) -> list[_File]:
             parents = path.absolute().as_posix().removesuffix("/" + name).split("/")
             if depth <= len(parents):
                 names[index] = "/".join([*parents[-depth:], name])
-            else:  # they differ only in characters that sanitize_line removes
+            else:  # they differ only in what sanitize_name makes equal
                 names[index] = f"{name} ({index + 1})"
     return [_File(path, source, explicit) for (path, _, explicit), source in zip(found, sources, strict=True)]
 
@@ -193,8 +196,12 @@ def _read_file(file: _File, parser: Parser, options: ReadOptions, on_page: OnPag
 def _open(file: _File, max_bytes: int) -> tuple[Format, bytes]:
     """Return the format and the content of a file. Raises Unreadable if they do not match."""
     suffix = file.path.suffix.lower()
+    if not re.fullmatch(r"\.\w+", suffix):  # as in "Chapter 1. Otters"
+        suffix = ""
     format = BY_SUFFIX.get(suffix)
-    if format is None and suffix and not file.explicit:
+    if file.path.is_dir():
+        raise Unreadable("a link to a folder, which is not followed; name it to read it")
+    if format is None and ((suffix and not file.explicit) or suffix in SAVE_AS):
         raise Unreadable(_no_reader(suffix))
     if not file.path.is_file():
         raise Unreadable("not a regular file")
@@ -217,14 +224,20 @@ def _open(file: _File, max_bytes: int) -> tuple[Format, bytes]:
         return format, data
     if "PDF" in format.content and b"%PDF-" in data[:1024]:  # PDF readers accept junk before the header
         found = "PDF"
+    if found in _MISNAMED.get(format.name, ()):
+        return BY_CONTENT[found], data
     if found not in format.content:
         raise Unreadable(_mismatch(format, suffix, found))
     return format, data
 
 
+# Text whose content is known for sure is read as what it is, whatever its name.
+_MISNAMED = {"text": ("HTML", "mail", "notebook"), "json": ("notebook",), "html": ("mail",)}
+
+
 def _no_reader(suffix: str) -> str:
-    instead = SAVE_AS.get(suffix)
-    return f"no reader for {suffix} files" + (f": save it as {instead}" if instead else "")
+    advice = f"; save it as {SAVE_AS[suffix]}" if suffix in SAVE_AS else ""
+    return f"no reader for {suffix} files{advice}"
 
 
 def _mismatch(format: Format, suffix: str, found: str) -> str:
@@ -248,7 +261,8 @@ def _read_rows(file: _File, items: Iterator[Item], result: FileResult) -> None:
         starts = [0] * (item.page or 0)  # the row starts on this page; the pages before it are empty
         parsed = make_parsed(item.text, title=item.title, page_starts=starts, left_out=item.left_out)
         document = _document(file, parsed)
-        document["source"] = sanitize_line(item.source) or f"{file.source}#{item.number}"
+        number = f"#{item.number}" if item.number else ""  # 0: the whole file
+        document["source"] = sanitize_name(item.source) or file.source + number
         document["kind"] = item.kind
         result.add(document, parsed)
     if not result.documents:
@@ -260,7 +274,7 @@ def _read_rows(file: _File, items: Iterator[Item], result: FileResult) -> None:
 
 def _document(file: _File, parsed: Parsed) -> Document:
     text, starts = _sanitize_with_offsets(parsed["text"], parsed["page_starts"])
-    title = sanitize_line(parsed["title"]) or sanitize_line(file.path.stem)
+    title = sanitize_line(parsed["title"]) or sanitize_name(file.path.stem)
     return {"source": file.source, "title": title[:300], "text": text, "page_starts": starts, "kind": "text"}
 
 

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..choices import Chunking
 from ..errors import UserError
@@ -66,8 +66,9 @@ def split_document(
     A chunk ends at the strongest boundary: before a heading rather than a paragraph, before a
     paragraph rather than a sentence; never between a heading and the text below it. In mode
     "semantic" it ends where the topic changes. An API entry stays whole, whatever its length.
-    A chunk's text is document["text"][start:end], except that a line which looks like a chat role
-    only because of the cut is defused. Raises UserError for an invalid size or mode.
+    A chunk's text is document["text"][start:end], except that a chunk which begins within a table
+    repeats its head row first, and that a line which looks like a chat role only because of the cut is
+    defused. Raises UserError for an invalid size or mode.
     """
     if chunk_size < 16:
         raise UserError(f"chunk size {chunk_size} is too small; use 16 tokens or more")
@@ -77,7 +78,7 @@ def split_document(
         tokenizer = load_tokenizer(tokenizer)
     text = document["text"]
     if document["kind"] == "api":
-        spans = [(0, len(text), _count([text], tokenizer)[0])]
+        spans = [_Span(0, len(text), _count([text], tokenizer)[0])]
     else:
         units = list(cut_units(text))
         if mode == "semantic":
@@ -85,15 +86,29 @@ def split_document(
 
             cut_by_meaning(text, units, embedder)
         spans = _pack(text, units, chunk_size, tokenizer)
-    return [_chunk(document, *span) for span in spans]
+    return [_chunk(document, span) for span in spans]
 
 
-def _pack(text: str, units: list[Unit], size: int, tokenizer: Tokenizer) -> list[tuple[int, int, int]]:
-    """Pack units into chunks; return the start, end and tokens of each chunk."""
+class _Span(NamedTuple):
+    """Where a chunk stands in its document, its tokens, and the table head that it repeats."""
+
+    start: int
+    end: int
+    tokens: int
+    head: tuple[int, int] | None = None
+
+    def text(self, document: str) -> str:
+        text = document[self.start : self.end]
+        return f"{document[slice(*self.head)]}\n{text}" if self.head else text
+
+
+def _pack(text: str, units: list[Unit], size: int, tokenizer: Tokenizer) -> list[_Span]:
+    """Pack units into chunks."""
     _measure(text, units, tokenizer)
     # Separators between units may cost tokens too: line ends do, except in WordPiece tokenizers.
     single, pair = _count(["a", "a\n\na"], tokenizer)
     separator = max(0, pair - 2 * single)
+    _measure_heads(text, units, size, separator, tokenizer)
     units = list(_cut_to_fit(text, units, size, separator, tokenizer))
     ranges = []
     first = 0
@@ -108,7 +123,7 @@ def _pack(text: str, units: list[Unit], size: int, tokenizer: Tokenizer) -> list
 
 def _next_cut(units: list[Unit], first: int, size: int, separator: int, remaining: int) -> int:
     """Choose the end of the chunk that begins at `first`; `remaining` counts the tokens from there on."""
-    filled, last = units[first].tokens, first + 1
+    filled, last = units[first].head_tokens + units[first].tokens, first + 1
     sums = [filled]  # tokens of the chunk, for each possible end
     while last < len(units) and filled + separator + units[last].tokens <= size and units[last].cut < MUST:
         filled += separator + units[last].tokens
@@ -128,13 +143,16 @@ def _next_cut(units: list[Unit], first: int, size: int, separator: int, remainin
 
 def _enforce_size(
     text: str, units: list[Unit], ranges: list[tuple[int, int]], size: int, tokenizer: Tokenizer
-) -> Iterator[tuple[int, int, int]]:
+) -> Iterator[_Span]:
     """Count exactly, since the sums are estimates with most tokenizers, and halve chunks over the size."""
-    spans = [(units[first].start, units[last - 1].end) for first, last in ranges]
-    counts = _count([text[start:end] for start, end in spans], tokenizer)
-    for (first, last), (start, end), tokens in zip(ranges, spans, counts, strict=True):
-        if tokens <= size or last - first == 1:
-            yield start, end, tokens
+    spans = [_Span(units[first].start, units[last - 1].end, 0, units[first].head) for first, last in ranges]
+    counts = _count([span.text(text) for span in spans], tokenizer)
+    for (first, last), span, tokens in zip(ranges, spans, counts, strict=True):
+        if tokens <= size or (last - first == 1 and not span.head):
+            yield span._replace(tokens=tokens)
+        elif last - first == 1:
+            units[first].head = None
+            yield from _enforce_size(text, units, [(first, last)], size, tokenizer)
         else:
             middle = max(
                 range(first + 1, last), key=lambda index: (units[index].cut, -abs(2 * index - first - last))
@@ -186,6 +204,18 @@ def _measure(text: str, units: list[Unit], tokenizer: Tokenizer) -> None:
         unit.tokens = max(tokens, (unit.end - unit.start) // _CHARS_PER_TOKEN)
 
 
+def _measure_heads(text: str, units: list[Unit], size: int, separator: int, tokenizer: Tokenizer) -> None:
+    """Measure the table heads to repeat, except those that say nothing or leave too little room for rows."""
+    heads = {unit.head: Unit(*unit.head, ITEM) for unit in units if unit.head}
+    _measure(text, list(heads.values()), tokenizer)
+    for unit in units:
+        if unit.head:
+            unit.head_tokens = heads[unit.head].tokens + separator
+            says_nothing = not any(map(str.isalnum, text[slice(*unit.head)]))
+            if says_nothing or unit.head_tokens > size // 2 or unit.head_tokens + unit.tokens > size:
+                unit.head, unit.head_tokens = None, 0
+
+
 def _count(texts: list[str], tokenizer: Tokenizer) -> list[int]:
     """Count the tokens of each text, special tokens left out."""
     counts: list[int] = []
@@ -195,17 +225,17 @@ def _count(texts: list[str], tokenizer: Tokenizer) -> list[int]:
     return counts
 
 
-def _chunk(document: Document, start: int, end: int, tokens: int) -> Chunk:
-    text = _sanitize_edges(document["text"][start:end])
+def _chunk(document: Document, span: _Span) -> Chunk:
+    text = _sanitize_edges(span.text(document["text"]))
     return {
         "id": content_id(document["source"], text),
         "text": text,
         "source": document["source"],
         "title": document["title"],
-        "page": bisect_right(document["page_starts"], start) or None,
-        "start": start,
-        "end": end,
-        "tokens": tokens,
+        "page": bisect_right(document["page_starts"], span.start) or None,
+        "start": span.start,
+        "end": span.end,
+        "tokens": span.tokens,
         "kind": document["kind"],
     }
 

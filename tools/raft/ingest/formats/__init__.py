@@ -49,19 +49,32 @@ FORMATS = {
         Format("odt", (".odt", ".ott"), "odt:read_odt", ("ODT", "ZIP"), "ODT", sandboxed=True),
         Format("rtf", (".rtf",), "rtf:read_rtf", ("RTF",), "RTF", sandboxed=True),
         Format("html", (".html", ".htm", ".xhtml"), "html:read_html", sniffed="HTML", sandboxed=True),
-        Format("markdown", (".md", ".markdown"), "plain:read_markdown"),
-        Format("text", (".txt", ".text", ".rst"), "plain:read_text", sniffed=""),
+        Format("markdown", (".md", ".markdown"), "markdown:read_markdown"),
+        Format("text", (".txt", ".text"), "plain:read_text", sniffed=""),
+        Format("rst", (".rst",), "plain:read_rst"),
+        Format("table", (".csv", ".tsv", ".tab"), "tables:read_table", ("",), rows=True),
+        Format("xlsx", (".xlsx", ".xlsm", ".xltx"), "workbook:read_workbook", ("ZIP",), sandboxed=True),
+        Format("mail", (".eml", ".mht", ".mhtml"), "mail:read_mail", ("mail", ""), "mail", sandboxed=True),
+        Format(
+            "notebook",
+            (".ipynb",),
+            "notebook:read_notebook",
+            ("notebook", ""),
+            "notebook",
+            sandboxed=True,
+        ),
         Format("json", (".json",), "json_rows:read_json_rows", ("",), rows=True),
         Format("jsonl", (".jsonl", ".ndjson"), "json_rows:read_jsonl_rows", ("",), rows=True),
     )
 }
-# Formats without a reader, and what their programs can save instead.
+# Formats without a reader, and the suffix to save their files with.
 SAVE_AS = {
     suffix: instead
     for suffixes, instead in {
         (".doc", ".dot", ".wps", ".wpd", ".pages"): ".docx",
         (".ppt", ".pps", ".odp", ".key"): ".pptx",
         (".xls", ".xlsb", ".ods", ".numbers"): ".xlsx",
+        (".msg", ".mbox"): ".eml",
     }.items()
     for suffix in suffixes
 }

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ...records import Kind
-from .parsed import Unreadable
-from .plain import decode
+from .parsed import Unreadable, count_characters
+from .plain import decode, remove_codes
 
 _API_FIELDS = ("api_call", "api_name", "api_arguments", "api_signature")
 _NAME = ("api_name", "name", "title", "api_call", "call", "signature", "endpoint")  # the first one present
@@ -37,13 +38,48 @@ def read_json_rows(data: bytes, *, text_field: str) -> Iterator[Item]:
 
     Raises Unreadable if it is not JSON or has none of these forms.
     """
+    text = decode(data)
     try:
-        value = json.loads(decode(data))
+        value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        if not _is_lines(data):
+        if not _is_lines(text):
             raise Unreadable(f"not JSON: {_short(error)}") from None
-        yield from read_jsonl_rows(data, text_field=text_field)
+        yield from _read_lines(text, text_field)
         return
+    yield from _read_value(value, text_field)
+
+
+def read_jsonl_rows(data: bytes, *, text_field: str) -> Iterator[Item]:
+    """Yield the rows of a JSONL file, one a line, without blank lines; one JSON value is read as JSON.
+
+    Raises Unreadable if it is not text.
+    """
+    text = decode(data)
+    if not _is_lines(text):
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError):
+            pass  # each broken line is reported
+        else:
+            yield from _read_value(value, text_field)
+            return
+    yield from _read_lines(text, text_field)
+
+
+def _is_lines(text: str) -> bool:
+    """Return whether a text holds JSON lines: its first line alone is an object."""
+    try:
+        return isinstance(json.loads(_lines(text.lstrip(), 1)[0]), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _lines(text: str, most: int = 0) -> list[str]:
+    """Split a text at line ends; others than CR and LF may stand in the texts of JSON."""
+    return re.split(r"\r\n?|\n", text, maxsplit=most)
+
+
+def _read_value(value: Any, text_field: str) -> Iterator[Item]:
     if isinstance(value, dict) and text_field not in value and not _is_api(value):
         lists = [inner for inner in value.values() if isinstance(inner, list) and inner]
         if len(lists) != 1:
@@ -53,23 +89,12 @@ def read_json_rows(data: bytes, *, text_field: str) -> Iterator[Item]:
     if not rows:
         raise Unreadable("empty list")
     for number, row in enumerate(rows, start=1):
-        yield _item(row, number, text_field)
+        yield row_item(row, number, text_field)
 
 
-def _is_lines(data: bytes) -> bool:
-    """Return whether a .json file holds JSON lines: its first line alone is an object."""
-    try:
-        return isinstance(json.loads(data.lstrip().partition(b"\n")[0]), dict)
-    except (ValueError, RecursionError):
-        return False
-
-
-def read_jsonl_rows(data: bytes, *, text_field: str) -> Iterator[Item]:
-    """Yield the rows of a JSONL file, one a line, without blank lines.
-
-    Raises Unreadable if it is not text.
-    """
-    for number, line in enumerate(decode(data).split("\n"), start=1):
+def _read_lines(text: str, text_field: str) -> Iterator[Item]:
+    for number, line in enumerate(_lines(text), start=1):
+        line = line.lstrip("\ufeff")  # files that were joined
         if not line.strip():
             continue
         try:
@@ -77,10 +102,11 @@ def read_jsonl_rows(data: bytes, *, text_field: str) -> Iterator[Item]:
         except (ValueError, RecursionError) as error:
             yield Item(number, reason=f"not JSON: {_short(error)}")
             continue
-        yield _item(row, number, text_field)
+        yield row_item(row, number, text_field)
 
 
-def _item(row: object, number: int, text_field: str) -> Item:
+def row_item(row: object, number: int, text_field: str) -> Item:
+    """Return a row as a document, or the reason why it is none. Fields that are not used are counted."""
     if isinstance(row, str):
         row = {text_field: row}
     if not isinstance(row, dict):
@@ -93,10 +119,24 @@ def _item(row: object, number: int, text_field: str) -> Item:
         return Item(number, reason=_no_text(row, text_field))
     if not text.strip():
         return Item(number, reason="empty")
-    page = row.get("page")
-    if not isinstance(page, int) or isinstance(page, bool) or not 0 < page <= _MAX_PAGE:
-        page = None
-    return Item(number, text.strip(), _first_text(row, "title"), _first_text(row, "source"), page)
+    try:
+        text, left_out = remove_codes(text.strip())
+    except Unreadable as error:
+        return Item(number, reason=str(error))
+    page = int(row["page"]) if re.fullmatch(r"[0-9]{1,6}", str(row.get("page"))) else 0
+    used = {text_field, "title", "source", "page"}
+    left_out["other fields"] = sum(_count(value) for field, value in row.items() if field not in used)
+    title, source = _first_text(row, "title"), _first_text(row, "source")
+    return Item(number, text, title, source, page if 0 < page <= _MAX_PAGE else None, left_out=left_out)
+
+
+def _count(value: object) -> int:
+    """Count the characters of a value and of the values in it, without the names of fields."""
+    if isinstance(value, dict):
+        return sum(map(_count, value.values()))
+    if isinstance(value, list):
+        return sum(map(_count, value))
+    return count_characters(str(value)) if isinstance(value, str | int | float) else 0
 
 
 def _is_api(row: Mapping[str, Any]) -> bool:

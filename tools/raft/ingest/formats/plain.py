@@ -1,11 +1,12 @@
-"""Read plain text and Markdown, decode bytes, and detect the type of a file from its first bytes."""
+"""Read plain text and reStructuredText, decode bytes, and detect the type of a file from its first bytes."""
 
 from __future__ import annotations
 
 import codecs
 import re
 
-from .parsed import Parsed, Unreadable, make_parsed
+from ...text.sanitize import remove_terminal_codes, unify_line_ends
+from .parsed import Parsed, Unreadable, count_characters, make_parsed
 
 _MAGIC = (
     (b"%PDF-", "PDF"),
@@ -15,7 +16,9 @@ _MAGIC = (
     (b"\xff\xd8\xff", "JPEG"),
     (b"GIF8", "GIF"),
     (b"\x1f\x8b", "gzip"),
+    (b"BZh", "bzip2"),
     (b"{\\rtf", "RTF"),
+    (b"%!PS", "PostScript"),
 )
 # The UTF-32 mark begins with the bytes of the UTF-16 mark, so it is tried first.
 _BYTE_ORDER_MARKS = (
@@ -25,20 +28,70 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-_FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)\n(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
-_HTML = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype html|html|head)\b", re.I | re.S)
+# What mail and the web mean by these names is more than what Python reads (https://encoding.spec.whatwg.org).
+_WIDER = {
+    "ascii": "cp1252",
+    "iso8859-1": "cp1252",
+    "iso8859-9": "cp1254",
+    "iso8859-11": "cp874",
+    "tis-620": "cp874",
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "shift_jis": "cp932",
+    "euc_kr": "cp949",
+    "big5": "big5hkscs",
+}
+_HTML = re.compile(
+    rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--(?:(?!-->).)*-->\s*)*<(?:!doctype html|html|head)\b", re.I | re.S
+)
+_XML = re.compile(rb"\s*<(?:\?xml\b|!doctype\s|svg\b|rss\b)", re.I)
+_NOTEBOOK = re.compile(
+    rb'\s*\{\s*"(?:cells|nbformat|metadata|worksheets)"\s*:.*"(?:cell_type|nbformat)"\s*:', re.S
+)
+_MAIL = re.compile(rb"(?:From .*\r?\n)?(?:[A-Za-z][A-Za-z0-9-]*:.*\r?\n(?:[ \t].*\r?\n)*)+")
+_MAIL_FIELD = re.compile(
+    rb"^(?:MIME-Version|Content-Transfer-Encoding|Return-Path|Received: (?:from|by)\b)", re.I | re.M
+)
+
+# Eight lines and more of nothing else, or one endless line: keys, certificates, attachments of mail. Small
+# and capital letters and digits all occur, unlike in a genome.
+_ENCODED = re.compile(
+    r"^(?=.*[a-z])(?=.*[A-Z])(?=.*[0-9])(?:(?:[A-Za-z0-9+/]{60,80}\n){8,}[A-Za-z0-9+/]{0,80}|[A-Za-z0-9+/]{1000,})={0,2}$",
+    re.MULTILINE,
+)
+_EMBEDDED = re.compile(
+    r"data:[\w.+-]{1,40}/[\w.+-]{1,80}(?:;[\w=.-]{1,80}){0,4};base64,[A-Za-z0-9+/=_-]{32,}"
+)
+_LONG_LINE = 2000  # characters; people do not write such lines with so many signs of program code
+_CODE_SIGNS = re.compile(r"[{}();=<>&]")
+
+# A comment of reStructuredText, with the indented lines below it: what follows the dots is no directive,
+# target, footnote or substitution. Only at the margin, since examples are indented.
+_RST_COMMENT = re.compile(
+    r"^\.\.(?:[ \t]+(?![ \t]|\[|_|\||[\w.+:-]+::).*)?(?:\n(?:[ \t]+\S.*|[ \t]*(?=\n[ \t]+\S)))*$", re.M
+)
+_RST_TITLE = re.compile(
+    r"""(?:^([=\-~^"'#*+.:_`])\1{2,}[ \t]*\n)?^[ \t]*(\S.*)\n([=\-~^"'#*+.:_`])\3{2,}[ \t]*$""", re.M
+)
 
 
 def sniff(head: bytes) -> str:
-    """Return what the first bytes are: a known binary format, "HTML", "binary", or "" if they may be text."""
+    """Return what the first bytes are: a known format, "binary", or "" if they may be text of any kind."""
     for magic, name in _MAGIC:
         if head.startswith(magic):
             return name
-    if any(head.startswith(mark) for mark, _ in _BYTE_ORDER_MARKS):
-        return ""
+    mark = next((mark for mark, _ in _BYTE_ORDER_MARKS if head.startswith(mark)), b"")
     if b"\x00" in head:
-        return "binary"
-    return "HTML" if _HTML.match(head) else ""
+        return "" if mark else "binary"
+    head = head[len(mark) :]
+    if _HTML.match(head):
+        return "HTML"
+    if _XML.match(head):
+        return "XML"
+    if _NOTEBOOK.match(head):
+        return "notebook"
+    fields = _MAIL.match(head.lstrip(b"\r\n"))
+    return "mail" if fields and _MAIL_FIELD.search(fields.group()) else ""
 
 
 def decode(data: bytes, declared: str = "") -> str:
@@ -55,7 +108,8 @@ def decode(data: bytes, declared: str = "") -> str:
         if b"\x00" in data:
             raise Unreadable("binary, not text")
     try:
-        return data.decode(declared or "utf-8")
+        codec = codecs.lookup(declared or "utf-8").name
+        return data.decode(_WIDER.get(codec, codec))
     except LookupError:
         return decode(data)
     except UnicodeDecodeError as error:
@@ -64,18 +118,36 @@ def decode(data: bytes, declared: str = "") -> str:
 
 
 def read_text(data: bytes) -> Parsed:
-    """Read plain text. Raises Unreadable if it cannot be decoded."""
-    return make_parsed(decode(data).strip())
+    """Read plain text. Raises Unreadable if it cannot be decoded, or is no text that people read."""
+    text = unify_line_ends(decode(data))
+    kept, left_out = remove_codes(text)
+    return make_parsed(kept.strip(), left_out=left_out, seen=count_characters(text))
 
 
-def read_markdown(data: bytes) -> Parsed:
-    """Read Markdown unchanged, except that a front matter block is reduced to its title."""
-    text = decode(data).replace("\r\n", "\n").strip()
-    title = ""
-    if front := _FRONT_MATTER.match(text):
-        text = text[front.end() :].strip()
-        if field := re.search(r"(?m)^title:[ \t]*(['\"]?)(.+?)\1[ \t]*$", front.group(1)):
-            title = field.group(2)
-    if not title and (heading := re.search(r"(?m)^#[ \t]+(.+?)[ \t]*#*$", text)):
-        title = heading.group(1)
-    return make_parsed(text, title=title)
+def read_rst(data: bytes) -> Parsed:
+    """Read reStructuredText unchanged, without its comments. Raises Unreadable like `read_text`."""
+    text = unify_line_ends(decode(data))
+    kept, left_out = remove_codes(text)
+    before = count_characters(kept)
+    kept = _RST_COMMENT.sub("", kept).strip()
+    left_out["comments"] = before - count_characters(kept)
+    title = _RST_TITLE.search(kept)
+    return make_parsed(
+        kept, title=title[2].strip() if title else "", left_out=left_out, seen=count_characters(text)
+    )
+
+
+def remove_codes(text: str) -> tuple[str, dict[str, int]]:
+    """Return a text without what only machines read, and the characters left out, by reason.
+
+    Raises Unreadable if it is hardly anything else.
+    """
+    shown = remove_terminal_codes(text)
+    kept = _ENCODED.sub("", _EMBEDDED.sub("", shown))
+    count, kept_count = count_characters(shown), count_characters(kept)
+    if count > 2 * kept_count:
+        raise Unreadable("encoded data (base64), not text")
+    long = [line for line in kept.split("\n") if len(line) > _LONG_LINE]
+    if 2 * sum(map(len, long)) > len(kept) and len(_CODE_SIGNS.findall("".join(long))) > len(kept) // 20:
+        raise Unreadable("program code or data without line breaks, not text")
+    return kept, {"terminal codes": count_characters(text) - count, "embedded data": count - kept_count}
