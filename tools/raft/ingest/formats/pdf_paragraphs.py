@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from .pdf_layout import median_height
 from .pdf_lines import Line
-from .pdf_notes import take_notes
+from .pdf_notes import begins_note, take_notes
 
 _STOP = re.compile(r"[.!?:;。！？：；؟।][\"'”’»)\]」』]*$")
 _CODE_FONT = re.compile(r"mono|courier|consol|code|typewriter|CMTT", re.IGNORECASE)
@@ -75,6 +75,8 @@ def _place_notes(page: int, notes: list[Line], before: Line | None, body: float)
     for placed in _join_lines([notes], body):
         if placed.before is None:
             placed = placed._replace(before=before, between="\n\n")
+        elif placed.between == " " and begins_note(placed.line) and _STOP.search(placed.before.text):
+            placed = placed._replace(between="\n")
         yield placed._replace(page=page)
 
 
@@ -150,7 +152,10 @@ def _between(lines: list[Line], index: int, previous: Line, pitch: float, body: 
     if step > 1.25 * pitch:
         return "\n\n"
     near = [other for other in lines[max(0, index - 4) : index + 3] if other.overlaps(previous)]
-    if max(len(other.text) * (1 + _wide(other.text[-1])) for other in near) < 36 and not previous.hyphen:
+    if previous.wide and line.wide:
+        return "\n"  # rows of a table
+    longest = max(len(other.text) * (1 + _wide(other.text[-1])) for other in near)
+    if longest < 36 and not previous.hyphen and not line.column:
         return "\n"  # a list of short items
     if continues or _is_full(lines, index - 1, near):
         return glue
@@ -164,7 +169,8 @@ def _is_full(lines: list[Line], index: int, near: list[Line]) -> bool:
     per_char = (line.x1 - line.x0) / max(1, len(line.text))
     left, right = min(other.x0 for other in near), max(other.x1 for other in near)
     room = line.x0 - left if line.rtl else right - line.x1
-    if room <= (len(word) + 1) * per_char:
+    ragged = 0.0 if _STOP.search(line.text) else 0.12 * (right - left)  # no sentence ends here
+    if room <= max((len(word) + 1) * per_char, ragged):
         return True
     above = [other for other in lines[max(0, index - 2) : index] if other.overlaps(line)]
     # The column may widen right below the end of a picture: then compare with the lines above.

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from ctypes import byref, c_double, c_ushort, create_string_buffer
 from functools import lru_cache
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .parsed import count_characters
@@ -22,6 +23,7 @@ _WORD = re.compile("[^\x00-\x20\xa0]+")
 _NUMBER = re.compile(r"\d{1,4}")
 _PART_RAISED = re.compile(r"[\d\[]")  # in 10⁵, m², bread[12]
 _WIDE_GAP = 0.7  # of the height: more than a blank in a justified line mostly is
+_TURNED_GAP = 0.25  # of the height: a blank
 _ASKEW = 7  # degrees by which a scanned page may be turned
 
 
@@ -45,6 +47,7 @@ class _Word(NamedTuple):
     start: int
     end: int
     box: Box
+    angle: int = 0
 
 
 def extract_pieces(page: PdfPage) -> tuple[list[Line], int]:
@@ -59,17 +62,17 @@ def extract_pieces(page: PdfPage) -> tuple[list[Line], int]:
     pieces: list[Line] = []
     for match in _PAINTED_LINE.finditer(text):
         spans = [word.span() for word in _WORD.finditer(text, *match.span())]
-        if not spans:
-            continue
-        angle = _angle(handle, spans[0][0])
-        box = _turned_box(handle, angle) if angle else _upright_box(handle)
-        words = [word for span in spans for word in _split_word(text, span, box)]
-        for number, run in enumerate(_split_line(text, words)):
+        runs = _split_line(text, _split_words(text, spans, handle)) if spans else ()
+        before: Line | None = None
+        for run in runs:
             piece = _build_piece(text, run, handle)
-            piece.angle, piece.order, piece.joined = angle, len(pieces), number > 0
-            piece.base = _base(handle, run[0].start, angle)
-            pieces.append(piece)
-        pieces[-1].hyphen = text[match.end() : match.end() + 1] in _HYPHENS
+            piece.order = len(pieces)
+            piece.joined = before is not None and _in_line(before, piece)
+            if piece.text:
+                pieces.append(piece)
+                before = piece
+        if before:
+            before.hyphen = text[match.end() : match.end() + 1] in _HYPHENS
     textpage.close()
     return pieces, count_characters(text)
 
@@ -141,22 +144,53 @@ def _turned_box(handle: Any, angle: int) -> Callable[[int], Box]:
     return box
 
 
+def _in_line(before: Line, piece: Line) -> bool:
+    return before.angle == piece.angle and abs(before.base - piece.base) < max(before.height, piece.height)
+
+
+def _split_words(text: str, spans: list[tuple[int, int]], handle: Any) -> list[_Word]:
+    """Return the words of a line with their boxes, divided where their size or direction changes."""
+    import pypdfium2.raw as raw
+
+    get_angle = raw.FPDFText_GetCharAngle
+    first = get_angle(handle, spans[0][0])
+    angle = _angle(handle, spans[0][0])
+    if not angle and all(get_angle(handle, end - 1) == first for _, end in spans):
+        box = _upright_box(handle)
+        return [word for span in spans for word in _split_word(text, span, box)]
+    words: list[_Word] = []
+    for start, end in spans:
+        for angle, indices in groupby(range(start, end), key=lambda index: _angle(handle, index)):
+            box = _turned_box(handle, angle) if angle else _upright_box(handle)
+            words += _split_boxes([(index, box(index)) for index in indices], angle)
+    return words
+
+
 def _split_word(text: str, span: tuple[int, int], box: Callable[[int], Box]) -> Iterator[_Word]:
     """Split a word where the size or the base line changes: at raised and lowered parts, after an initial."""
     start, end = span
     first, last = box(start), box(end - 1)
-    if end - start == 1:
-        yield _Word(start, end, first)
-    elif first.same_size(last) and not _PART_RAISED.search(text, start, end):
+    if end - start == 1 or (first.same_size(last) and not _PART_RAISED.search(text, start, end)):
         yield _Word(start, end, _unite(first, last))
     else:
-        boxes = [box(index) for index in range(start, end)]
-        part = 0
-        for index in range(1, len(boxes) + 1):
-            if index == len(boxes) or not boxes[index].same_size(boxes[part]):
-                united = _unite(boxes[part], boxes[index - 1])
-                yield _Word(start + part, start + index, united)
-                part = index
+        yield from _split_boxes([(index, box(index)) for index in range(start, end)], 0)
+
+
+def _split_boxes(boxes: list[tuple[int, Box]], angle: int) -> Iterator[_Word]:
+    """Split a word by the boxes of its characters, at the index of each.
+
+    Between turned words PDFium sets no blanks: they are divided at gaps.
+    """
+    part = 0
+    for position in range(1, len(boxes) + 1):
+        if position < len(boxes):
+            box, before = boxes[position][1], boxes[position - 1][1]
+            gap = angle and abs(box.x0 - before.x1) > _TURNED_GAP * box.height
+            if not gap and box.same_size(boxes[part][1]):
+                continue
+        (start, first), (last, end) = boxes[part], boxes[position - 1]
+        yield _Word(start, last + 1, _unite(first, end), angle)
+        part = position
 
 
 def _unite(first: Box, last: Box) -> Box:
@@ -171,7 +205,9 @@ def _split_line(text: str, words: list[_Word]) -> Iterator[list[_Word]]:
         number = (index == 1 and _NUMBER.fullmatch(text, before.start, before.end)) or (
             index == len(words) - 1 and _NUMBER.fullmatch(text, word.start, word.end)
         )
-        if number or gap > _WIDE_GAP * word.box.height or not word.box.same_size(run[0].box):
+        unspaced = before.end == word.start and gap > _TURNED_GAP * word.box.height
+        apart = gap > _WIDE_GAP * word.box.height or unspaced or before.angle != word.angle
+        if number or apart or not word.box.same_size(run[0].box):
             yield run
             run = []
         run.append(word)
@@ -195,6 +231,8 @@ def _build_piece(text: str, words: list[_Word], handle: Any) -> Line:
         y=lowest.y,
         height=lowest.height,
         font=font if font == last_font else "",
+        base=_base(handle, first.start, first.angle),
+        angle=first.angle,
         spaced=first.start > 0 and text[first.start - 1] in " \xa0\t",
     )
 
