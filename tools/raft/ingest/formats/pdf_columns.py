@@ -35,8 +35,12 @@ def _split(pieces: list[Line], body: float) -> list[list[Line]]:
     groups: list[list[Line]] = []
     start = 0
     for region in _find_regions(rows, body):
-        groups += [_painted(rows[start : region.first]), *_read_region(rows, region, body)]
-        start = region.end
+        if box := _find_box(rows, region):
+            for piece in box:
+                piece.column = -1
+        else:
+            groups += [_painted(rows[start : region.first]), *_read_region(rows, region, body)]
+            start = region.end
     groups.append(_painted(rows[start:]))
     return [group for group in groups if group]
 
@@ -125,11 +129,6 @@ def _read_region(rows: list[Row], region: Region, body: float) -> list[list[Line
             for right in (False, True)
         ]
         sides = [sorted(side, key=lambda piece: piece.order) for side in sides if side]
-        if len(sides) == 2 and _is_box(*sides):
-            groups.append(_painted(block))
-            for piece in min(sides, key=_count):
-                piece.column = -1
-            continue
         letters = sum(len(piece.text) for side in sides for piece in side)
         if 2 * sum(len(piece.text) for side in sides for piece in side if piece.rtl) > letters:
             sides.reverse()
@@ -141,12 +140,16 @@ def _count(side: list[Line]) -> int:
     return sum(len(piece.text) for piece in side)
 
 
-def _is_box(left: list[Line], right: list[Line]) -> bool:
-    """Return whether one side is a box or a note beside the running text of the other."""
+def _find_box(rows: list[Row], region: Region) -> list[Line]:
+    """Return the pieces on one side of a gutter if they are a box or a note beside the running text."""
+    left, right = (
+        [piece for row in rows[region.first : region.end] for piece in row.side(region.gutter, right=right)]
+        for right in (False, True)
+    )
     small, large = sorted((left, right), key=_count)
     width = max(piece.x1 for piece in left + right) - min(piece.x0 for piece in left + right)
     box = max(piece.x1 for piece in small) - min(piece.x0 for piece in small)
-    return box < _BOX * width and _count(small) < 0.3 * _count(large)
+    return small if box < _BOX * width and _count(small) < 0.3 * _count(large) else []
 
 
 def _split_cells(rows: list[Row], gutter: float) -> list[list[Row]]:

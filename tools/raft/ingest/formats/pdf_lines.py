@@ -121,7 +121,9 @@ def _extend(line: Line, piece: Line, following: Line | None, left_out: Counter[s
     """Append a piece to a line."""
     gap, text = _gap(line, piece), piece.text
     smaller = piece.height < 0.9 * line.height
-    blank = gap > 0.15 * line.height or (piece.spaced and not smaller) or line.mark_after
+    blank = (
+        not -0.5 * line.height < gap < 0.15 * line.height or (piece.spaced and not smaller) or line.mark_after
+    )
     mark = False
     if smaller and _is_raised(piece, line):
         near = gap < 0.3 * line.height
