@@ -1,0 +1,169 @@
+"""Find the columns of running text on a PDF page by the gaps between them, not by the order of painting."""
+
+from __future__ import annotations
+
+import re
+import statistics
+from itertools import pairwise
+from typing import NamedTuple
+
+from .pdf_gutters import Region, Row, find_gutters, find_rows
+from .pdf_lines import Line
+
+_MIN_LENGTH = 12  # of a line, in characters
+_MAX_CANDIDATES = 20
+_BOX = 0.4  # of the width of the text: what is narrower may be a box beside it
+
+
+def split_columns(pieces: list[Line], body: float) -> list[list[Line]]:
+    """Return the pieces in groups that are read one after the other, each in the order of painting.
+
+    Text that spans the page above, between and below the columns is a group of its own. Tables, lists with
+    amounts and boxes beside the text are no columns. Sets `column` of the pieces: no line goes from one to
+    another.
+    """
+    groups = _split(pieces, body) if len(pieces) > 5 else [pieces]
+    if len(groups) > 1 or any(piece.column for piece in pieces):
+        for number, group in enumerate(groups, start=1):
+            for piece in group:
+                piece.column += number
+    return groups
+
+
+def _split(pieces: list[Line], body: float) -> list[list[Line]]:
+    rows = find_rows(pieces, body)
+    groups: list[list[Line]] = []
+    start = 0
+    for region in _find_regions(rows, body):
+        if box := _find_box(rows, region):
+            for piece in box:
+                piece.column = -1
+        else:
+            groups += [_painted(rows[start : region.first]), *_read_region(rows, region, body)]
+            start = region.end
+    groups.append(_painted(rows[start:]))
+    return [group for group in groups if group]
+
+
+def _painted(rows: list[Row]) -> list[Line]:
+    return sorted((piece for row in rows for piece in row.pieces), key=lambda piece: piece.order)
+
+
+def _find_regions(rows: list[Row], body: float) -> list[Region]:
+    """Return the regions with columns from the head to the foot; the longest ones are tried first."""
+    found: list[Region] = []
+    candidates = sorted(find_gutters(rows, body), key=lambda region: region.first - region.end)
+    for region in candidates[:_MAX_CANDIDATES]:
+        apart = all(region.end <= other.first or other.end <= region.first for other in found)
+        if apart and _are_columns(rows, region):
+            found.append(region)
+    return sorted(found, key=lambda region: region.first)
+
+
+class _Side(NamedTuple):
+    """What tells whether the lines on one side of a gutter are running text; shares are from 0 to 1."""
+
+    lines: int
+    length: float  # of the median line, in characters
+    width: float
+    full: float  # share of the lines that are about as wide as the widest
+    lower: float  # share of the lines that begin with a small letter, of those in scripts that have them
+    cased: float  # share of the lines in such scripts
+    digits: float  # share of the characters
+    contiguous: bool  # no line is far from the next one
+    dotted: bool  # dots or rules lead to something: contents, forms
+
+    @property
+    def is_prose(self) -> bool:
+        """Return whether the lines are full and go on in the next line."""
+        goes_on = self.lower >= 0.2 if self.cased >= 0.5 else self.full >= 0.6
+        words = self.length >= _MIN_LENGTH and self.digits <= 0.2 and not self.dotted
+        return self.lines >= 3 and words and self.full >= 0.55 and goes_on
+
+
+def _measure(rows: list[Row], gutter: float, *, right: bool) -> _Side | None:
+    sides = [side for row in rows if (side := row.side(gutter, right=right))]
+    if not sides:
+        return None
+    texts = [" ".join(piece.text for piece in side) for side in sides]
+    widths = [side[-1].x1 - side[0].x0 for side in sides]
+    width = max(side[-1].x1 for side in sides) - min(side[0].x0 for side in sides)
+    begins = [next(filter(str.isalpha, text), "") for text in texts]
+    cased = [letter for letter in begins if letter.lower() != letter.upper()]
+    text = " ".join(texts)
+    steps = [above[0].middle - below[0].middle for above, below in pairwise(sides)]
+    return _Side(
+        lines=len(sides),
+        length=statistics.median(map(len, texts)),
+        width=width,
+        full=sum(w >= 0.7 * width for w in widths) / len(sides),
+        lower=sum(map(str.islower, cased)) / max(1, len(cased)),
+        cased=len(cased) / len(sides),
+        digits=sum(map(str.isdigit, text)) / len(text),
+        contiguous=all(step < 2.5 * sides[0][0].height for step in steps),
+        dotted=re.search(r"\.{4}|(?:\. ){4}|_{6}", text) is not None,
+    )
+
+
+def _are_columns(rows: list[Row], region: Region) -> bool:
+    """Return whether there is running text on both sides of a gutter, or a box beside running text."""
+    rows = rows[region.first : region.end]
+    left, right = (_measure(rows, region.gutter, right=right) for right in (False, True))
+    if left is None or right is None or not (left.is_prose or right.is_prose):
+        return False
+    if left.is_prose and right.is_prose:
+        return True
+    prose, other = (left, right) if left.is_prose else (right, left)
+    begun = other.lines == 2 and other.lower >= 0.5 and 0.75 < other.width / prose.width < 1.3
+    certain = prose.lines > 4 and prose.lower >= 0.5 and prose.full >= 0.75
+    box = other.lines > 1 and other.contiguous and other.digits < 0.3 and other.lines <= 0.7 * prose.lines
+    return certain and (begun or (box and other.width < 0.6 * prose.width))
+
+
+def _read_region(rows: list[Row], region: Region, body: float) -> list[list[Line]]:
+    """Return the columns of a region, or of each block of it if it is a table with text in its cells."""
+    groups: list[list[Line]] = []
+    for block in _split_cells(rows[region.first : region.end], region.gutter):
+        sides = [
+            [piece for row in block for piece in row.side(region.gutter, right=right)]
+            for right in (False, True)
+        ]
+        sides = [sorted(side, key=lambda piece: piece.order) for side in sides if side]
+        letters = sum(len(piece.text) for side in sides for piece in side)
+        if 2 * sum(len(piece.text) for side in sides for piece in side if piece.rtl) > letters:
+            sides.reverse()
+        groups += [group for side in sides for group in _split(side, body)]
+    return groups
+
+
+def _count(side: list[Line]) -> int:
+    return sum(len(piece.text) for piece in side)
+
+
+def _find_box(rows: list[Row], region: Region) -> list[Line]:
+    """Return the pieces on one side of a gutter if they are a box or a note beside the running text."""
+    left, right = (
+        [piece for row in rows[region.first : region.end] for piece in row.side(region.gutter, right=right)]
+        for right in (False, True)
+    )
+    small, large = sorted((left, right), key=_count)
+    width = max(piece.x1 for piece in left + right) - min(piece.x0 for piece in left + right)
+    box = max(piece.x1 for piece in small) - min(piece.x0 for piece in small)
+    return small if box < _BOX * width and _count(small) < 0.3 * _count(large) else []
+
+
+def _split_cells(rows: list[Row], gutter: float) -> list[list[Row]]:
+    """Split rows at the gaps that go across both columns, if it is a table: a new text begins below each."""
+    steps = [above.pieces[0].middle - row.pieces[0].middle for above, row in pairwise(rows)]
+    pitch = statistics.median_low(steps)
+    blocks = [[rows[0]]]
+    for step, row in zip(steps, rows[1:], strict=True):
+        if step > 1.4 * pitch:
+            blocks.append([])
+        blocks[-1].append(row)
+    firsts = [[block[0].side(gutter, right=right) for right in (False, True)] for block in blocks]
+    table = len(blocks) > 2 and all(
+        left and right and not left[0].text[0].islower() and not right[0].text[0].islower()
+        for left, right in firsts
+    )
+    return blocks if table else [rows]

@@ -1,0 +1,40 @@
+"""Give the large initials of a PDF page back to their words."""
+
+from __future__ import annotations
+
+import re
+
+from .pdf_lines import Line
+
+_INITIAL = re.compile(r"[\"'“„«‘]?[^\W\d_]")
+_WORDS_OF_ONE_LETTER = set("aiouyeàéóаивкосуя")
+
+
+def attach_initials(pieces: list[Line], body: float) -> list[Line]:
+    """Return the pieces with each large initial put before the first of the lines that stand beside it."""
+    initials = [piece for piece in pieces if piece.height > 1.6 * body and _INITIAL.fullmatch(piece.text)]
+    for initial in initials:
+        beside = [
+            piece
+            for piece in pieces
+            if piece.height < 0.7 * initial.height
+            and initial.y < piece.middle < initial.y + initial.height
+            and -0.2 * body < piece.x0 - initial.x1 < 1.5 * body
+        ]
+        if not beside:
+            continue
+        first = max(beside, key=lambda piece: piece.middle)
+        first.text = initial.text + _blank(initial.text[-1], first.text, pieces) + first.text
+        first.joined = False
+        pieces = [piece for piece in pieces if piece is not initial]
+    return pieces
+
+
+def _blank(letter: str, after: str, pieces: list[Line]) -> str:
+    """Return a blank if the initial is a word of its own: "A heron", by what other words the page has."""
+    match = re.match(r"[^\W\d_]+", after)
+    if match is None or letter.casefold() not in _WORDS_OF_ONE_LETTER:
+        return ""
+    words = {word for piece in pieces for word in re.findall(r"[^\W\d_]+", piece.text[1:].casefold())}
+    rest = match.group().casefold()
+    return " " if rest in words and letter.casefold() + rest not in words else ""
