@@ -53,7 +53,14 @@ FORMATS = {
         Format("text", (".txt", ".text"), "plain:read_text", sniffed=""),
         Format("rst", (".rst",), "plain:read_rst"),
         Format("table", (".csv", ".tsv", ".tab"), "tables:read_table", ("",), rows=True),
-        Format("xlsx", (".xlsx", ".xlsm", ".xltx"), "workbook:read_workbook", ("ZIP",), sandboxed=True),
+        Format(
+            "xlsx",
+            (".xlsx", ".xlsm", ".xltx"),
+            "workbook:read_workbook",
+            ("XLSX", "ZIP"),
+            "XLSX",
+            sandboxed=True,
+        ),
         Format("mail", (".eml", ".mht", ".mhtml"), "mail:read_mail", ("mail", ""), "mail", sandboxed=True),
         Format(
             "notebook",
