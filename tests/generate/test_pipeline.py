@@ -199,7 +199,9 @@ def test_says_why_if_no_call_brought_a_usable_reply(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize(("chunks", "distractors"), [(1, 0), (2, 0), (2, 1), (4, 3)])
-def test_as_many_chunks_as_documents_in_a_row_are_enough(tmp_path: Path, chunks: int, distractors: int) -> None:
+def test_as_many_chunks_as_documents_in_a_row_are_enough(
+    tmp_path: Path, chunks: int, distractors: int
+) -> None:
     with scripted_endpoint() as endpoint:
         result = build_dataset(
             Corpus(chunks=list(CHUNKS[:chunks]), documents=1),

@@ -69,7 +69,8 @@ def stream_answer_only(pieces: Iterable[str]) -> Iterator[str]:
             yield piece
             continue
         held += piece
-        if thinking and not _CLOSES.search(piece):
+        # Looking through all of a long thought for each of its pieces would take quadratic time.
+        if thinking and not _CLOSES.search(held[-len(piece) - _LONGEST_TAG :]):
             continue
         text, thinking = drop_thoughts(held)
         start = held.lstrip()
