@@ -228,7 +228,15 @@ def test_the_endpoint_answers_when_served_as_in_azure_ml(served: tuple[Any, Scri
 
 
 @pytest.mark.parametrize(
-    "body", [{"query": "How much is a berth?", "chat_history": []}, {"Question": "Why?"}, {}]
+    "body",
+    [
+        {"query": "How much is a berth?", "chat_history": []},
+        {"Question": "Why?"},
+        {},
+        {"question": None},
+        {"question": ["Why?"]},
+        {"question": 5},
+    ],
 )
 def test_a_request_without_a_question_is_refused(served: tuple[Any, Scripted], body: dict[str, Any]) -> None:
     client, endpoint = served

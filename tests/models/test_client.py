@@ -528,7 +528,14 @@ def test_leaves_room_for_thoughts_that_use_up_the_tokens(tmp_path: Path) -> None
         assert (again.text, client.usage.calls) == (reply.text, 0)
         assert again.completion_tokens == reply.completion_tokens, "both calls were paid for"
         endpoint.reset()
-        run(endpoint.url, 3, first=1, concurrency=1)
+
+        async def ask_in_turn() -> None:
+            target = resolve_endpoint(f"{endpoint.url}:m", env={})
+            async with Client(target, cache_dir=None) as client:
+                for number in range(3):
+                    await client.ask(prompt(number), max_tokens=200)
+
+        asyncio.run(ask_in_turn())
         assert [body["max_tokens"] for body in endpoint.requests()] == [200, 4296, 4296, 4296]
 
 

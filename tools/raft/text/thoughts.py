@@ -55,7 +55,8 @@ def drop_thoughts(reply: str) -> tuple[str, bool]:
             opened, thought = tag.start(), True
     if opened is None:
         kept.append(reply[end:])
-    return ("".join(kept).strip(), True) if thought else (reply, False)
+    # Only the left end is stripped, since of a stream there is more to come.
+    return ("".join(kept).lstrip(), True) if thought else (reply, False)
 
 
 def stream_answer_only(pieces: Iterable[str]) -> Iterator[str]:
