@@ -252,6 +252,10 @@ class Script:
             text, finish = text[: len(text) // 2], "length"
         if fault in TEXT_FAULTS:
             self.faults_sent[fault] += 1
+        if thoughts := self.options.thoughts:
+            text = thoughts + text
+            if request["max_tokens"] < self.options.thought_tokens:
+                text, finish = thoughts[: len(thoughts) // 2], "length"
         counts = {"prompt": len(prompt) // 4 + 1, "completion": len(text) // 4 + 1}
         reply = json.dumps(
             _completion(request, text, finish, counts, chat=messages is not None), ensure_ascii=False
@@ -444,6 +448,10 @@ def main() -> None:
         "--refuse", nargs="*", default=[], help="parameters that get a 400, such as temperature"
     )
     parser.add_argument("--block", default="", help="prompts containing this text get a content filter's 400")
+    parser.add_argument("--thoughts", default="", help="what the model writes before each reply")
+    parser.add_argument(
+        "--thought-tokens", type=int, default=0, help="with fewer, a reply is cut off in its thoughts"
+    )
     parser.add_argument("--stop-with-stdin", action="store_true", help="exit when standard input closes")
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_serve(parser.parse_args()))

@@ -4,9 +4,11 @@ from promptflow.core import tool
 
 import tools.chat_page  # noqa: F401 - the chat page of `pf flow serve` needs it
 from tools.raft.rag import follow_up
+from tools.served_request import check_text
 
 
 @tool
 def resolve_question(question: str, chat_history: list) -> dict:
     """Make a follow-up question self-contained; return "query" and "question", both sanitized."""
+    check_text("question")
     return follow_up.resolve_question(question, chat_history or [])._asdict()

@@ -1,8 +1,8 @@
 """Node: the request being served → whether its client asked for a streamed reply."""
 
-import sys
-
 from promptflow.core import tool
+
+from tools.served_request import served_request
 
 
 @tool
@@ -11,7 +11,5 @@ def wants_stream() -> bool:
 
     promptflow itself turns on streaming only for an llm node whose output no other node reads.
     """
-    flask = sys.modules.get("flask")
-    if flask is None or not flask.has_request_context():
-        return False
-    return "text/event-stream" in flask.request.accept_mimetypes.values()
+    request = served_request()
+    return request is not None and "text/event-stream" in request.accept_mimetypes.values()

@@ -178,10 +178,16 @@ SYSTEM, USER, ASSISTANT = (
         ({"messages": [USER, {"role": "bot", "content": "x"}]}, "roles must be"),
         ({"messages": [USER, {"role": "assistant", "content": " "}]}, "a message is empty"),
         ({"messages": [USER, {"role": "assistant", "content": None}]}, "a message is empty"),
-        ({"messages": [USER, {**ASSISTANT, "tokens": 3}]}, 'keys "role" and "content" only'),
-        ({"messages": [USER, "text"]}, 'keys "role" and "content" only'),
-        ({"messages": [USER, ASSISTANT], "id": 1}, 'the single key "messages"'),
-        ({"messages": "text"}, 'the single key "messages"'),
+        (
+            {"messages": [USER, {**ASSISTANT, "tokens": 3}]},
+            'and "content" only: "tokens" is too much in message 2',
+        ),
+        ({"messages": [USER, {**ASSISTANT, "weight": 1}]}, '"weight" is for OpenAI only'),
+        ({"messages": [USER, {"role": "assistant"}]}, '"content" is missing in message 2'),
+        ({"messages": [USER, "text"]}, 'keys "role" and "content" only: message 2 is not an object'),
+        ({"messages": [USER, ASSISTANT], "id": 1}, 'the single key "messages", a list: "id" is too much'),
+        ({"messages": [USER, ASSISTANT], "tools": []}, '"tools" is for OpenAI only'),
+        ({"messages": "text"}, '"messages" is not a list'),
         ({"messages": [USER, {"role": "assistant", "content": "no tag"}]}, "no <ANSWER> tag"),
     ],
 )
@@ -189,6 +195,26 @@ def test_a_faulty_chat_is_reported_in_its_line(folder: Path, row: Row, message: 
     change(folder, "train.chat.jsonl", 3, lambda _: row)
     text = single(validate(folder))
     assert text.startswith("train.chat.jsonl:3: error:") and message in text
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"messages": [{**USER, "name": "ada"}, {**ASSISTANT, "weight": 1}]}, ""),
+        ({"messages": [USER, {**ASSISTANT, "weight": 0}, USER, {**ASSISTANT, "weight": 1}]}, ""),
+        ({"messages": [USER, ASSISTANT], "tools": [{"type": "function"}], "parallel_tool_calls": False}, ""),
+        ({"messages": [USER, {**ASSISTANT, "weight": 0.5}]}, '"weight" is 0 or 1'),
+        ({"messages": [{**USER, "weight": 1}, ASSISTANT]}, '"weight" is 0 or 1'),
+        ({"messages": [USER, {**ASSISTANT, "weight": 0}]}, 'the "weight" of every answer is 0'),
+        ({"messages": [USER, {**ASSISTANT, "tool_calls": []}]}, '"tool_calls" is too much in message 2'),
+        ({"messages": [USER, ASSISTANT], "metadata": {}}, '"metadata" is too much'),
+    ],
+)
+def test_openais_own_keys_are_accepted_for_openai_only(folder: Path, row: Row, message: str) -> None:
+    change(folder, "train.chat.jsonl", 3, lambda _: row)
+    findings = [str(f) for f in validate_files(folder, hosted=True, count_tokens=len) if f.line == 3]
+    assert len(findings) == bool(message)
+    assert all(text.startswith("train.chat.jsonl:3: error:") and message in text for text in findings)
 
 
 def test_a_chat_with_several_turns_is_valid(folder: Path) -> None:
@@ -204,7 +230,8 @@ def test_a_chat_with_several_turns_is_valid(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"prompt": "a"}, 'keys "prompt" and "completion" only'),
+        ({"prompt": "a"}, 'keys "prompt" and "completion" only: "completion" is missing'),
+        ({"prompt": "a", "completion": "b", "id": 7}, '"id" is too much'),
         ({"prompt": "a", "completion": ""}, "is empty"),
         ({"prompt": "a", "completion": "b"}, "no <ANSWER> tag"),
     ],
@@ -221,7 +248,8 @@ def test_a_faulty_completion_is_reported_in_its_line(folder: Path, row: Row, mes
         (b"{torn\n", "not JSON"),
         (b"\n", "empty line"),
         (b"[1]\n", "not a list"),
-        (b'{"messages": "\xff"}\n', "not JSON"),
+        (b'{"messages": "\xff"}\n', "not UTF-8"),
+        ("\ufeff{}\n".encode(), "not JSON: (byte order mark){}"),
     ],
 )
 def test_a_line_that_is_not_an_object_is_reported(folder: Path, line: bytes, message: str) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from codecs import BOM_UTF8
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,20 @@ def environment(key: str = KEY) -> dict[str, str]:
 def assert_no_key(*texts: str, folder: Path) -> None:
     files = [path.read_text(encoding="utf-8") for path in folder.rglob("*.json*")]
     assert not [text for text in (*texts, *files) if KEY in text or KEY[:12] in text]
+
+
+def test_a_byte_order_mark_is_neither_counted_nor_sent(
+    service: FineTuning, spec: FineTuneSpec, tmp_path: Path
+) -> None:
+    backend = make_backend(service)
+    tokens = backend.estimate(spec).tokens
+    for path in spec.dataset.glob("*.chat.jsonl"):
+        path.write_bytes(BOM_UTF8 + path.read_bytes())
+    backend.check(spec)
+    assert backend.estimate(spec).tokens == tokens
+    backend.submit(spec, print)
+    assert len(service.uploads) == 2
+    assert all(content.startswith(b'{"messages"') for content in service.uploads.values())
 
 
 def test_submits_and_follows_a_job_and_names_its_model(

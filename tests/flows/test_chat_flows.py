@@ -163,7 +163,8 @@ def test_every_flow_opens_in_the_editor(folder: Path) -> None:
     from promptflow.client import PFClient
 
     flow = graph(folder)
-    assert all("type" in spec and "default" in spec for spec in flow["inputs"].values())
+    assert all("type" in spec for spec in flow["inputs"].values())
+    assert "default" not in flow["inputs"].get("question", {}), "a sample would answer a faulty request"
     result = PFClient().flows.validate(str(folder))
     assert result.passed, result.error_messages
     assert not getattr(result, "_warnings", [])
@@ -226,6 +227,40 @@ def test_the_endpoint_answers_when_served_as_in_azure_ml(served: tuple[Any, Scri
     assert "18 to 40 grams" in endpoint.requests()[-1]["messages"][1]["content"]
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"query": "How much is a berth?", "chat_history": []},
+        {"Question": "Why?"},
+        {},
+        {"question": None},
+        {"question": ["Why?"]},
+        {"question": 5},
+    ],
+)
+def test_a_request_without_a_question_is_refused(served: tuple[Any, Scripted], body: dict[str, Any]) -> None:
+    client, endpoint = served
+    reply = client.post("/score", json=body)
+    assert (reply.status_code, endpoint.requests()) == (400, [])
+    assert "question" in reply.json["error"]["message"]
+
+
+def test_a_flow_fails_on_a_question_under_another_name(sample_folder: Path) -> None:  # noqa: F811
+    with scripted_endpoint() as endpoint:
+        with pytest.raises(Exception, match="question"):
+            load(ROOT, endpoint, sample_folder)(query="How much is a berth?")
+        assert endpoint.requests() == []
+
+
+def test_thoughts_of_a_reasoning_model_are_no_part_of_the_answer(sample_folder: Path) -> None:  # noqa: F811
+    with scripted_endpoint(
+        thoughts="<think>\nIs it 50? ##begin_quote##Hm##end_quote##\n</think>\n"
+    ) as endpoint:
+        result = load(ROOT, endpoint, sample_folder)(question=SPEED)
+    assert "think" not in json.dumps(result)
+    assert result["reasoning"] and all(citation["verbatim"] for citation in result["citations"])
+
+
 def test_an_empty_question_is_a_client_error(served: tuple[Any, Scripted]) -> None:
     client, endpoint = served
     reply = client.post("/score", json={"question": "  "})
@@ -271,6 +306,12 @@ def test_a_client_that_accepts_a_stream_gets_pieces_as_they_are_generated(
     assert text.endswith(whole["answer"])
     assert whole["reply"].endswith(f"Sources:\n{sources}")
     assert events[0]["note"] == "streamed", "what is known only at the end is marked as missing"
+
+
+def test_a_stream_shows_no_thoughts() -> None:
+    pieces = ["<th", "ink>", "Is it ", "50? ", "</th", "ink>", "\n\n", "It ", "is 50."]
+    assert "".join(stream_answer(pieces, [])) == "It is 50."
+    assert "".join(stream_answer(["<think>never ", "ending"], [])) == "The model gave no answer."
 
 
 def test_an_interrupted_stream_says_so() -> None:

@@ -132,4 +132,9 @@ def test_the_flow_opens_in_the_editor() -> None:
     assert tools["code"] == stored["code"], f"run pf flow validate --source flows/{FLOW.name} and commit"
     assert "OpenAIConnection" in stored["code"]["tools/judge_answer.py"]["inputs"]["connection"]["type"]
     flow = yaml.safe_load((FLOW / "flow.dag.yaml").read_text(encoding="utf-8"))
-    assert all("type" in spec and "default" in spec for spec in flow["inputs"].values())
+    assert all("type" in spec for spec in flow["inputs"].values())
+    required = {name for name, spec in flow["inputs"].items() if "default" not in spec}
+    assert required == {"question", "answer"}
+    assert not any(flow["inputs"][name]["default"] for name in ("gold", "golds", "relevant", "citations")), (
+        "a sample that is not replaced would be scored"
+    )

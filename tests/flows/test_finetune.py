@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,12 @@ def load(folder: Path, connection: str = "openai") -> Any:
 
     flow = load_flow(folder)
     flow.context = FlowContext(overrides={"nodes.submit_training.inputs.connection": connection})
-    return flow
+    return partial(flow, dataset="dataset", model="gpt-4o-mini")
+
+
+def test_the_sample_dataset_is_never_trained_on_by_mistake(merged: Path) -> None:
+    with pytest.raises(Exception, match="dataset"):
+        load(merged).func(data_set="mine", model="gpt-4o-mini", submit=True)
 
 
 def test_by_default_the_flow_estimates_and_sends_nothing(merged: Path) -> None:

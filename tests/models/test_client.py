@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import email.utils
 import logging
 import re
 import signal
+import socket
+import sqlite3
+import struct
 import subprocess
 import sys
 import threading
@@ -21,8 +25,10 @@ from typing import Any, ClassVar
 import pytest
 
 from tests.scripted_endpoint import Scripted, scripted_endpoint, write_reply
+from tools.raft.errors import CallsFailed
 from tools.raft.files import PROJECT
 from tools.raft.models import client as client_module
+from tools.raft.models.cache import FILE
 from tools.raft.models.client import CallFailed, Client, EndpointRefused, Reply
 from tools.raft.models.endpoint import Endpoint, resolve_endpoint
 from tools.raft.models.rate_limit import RateLimiter, backoff, retry_after
@@ -461,8 +467,27 @@ def test_uses_a_proxy_for_remote_addresses_only(monkeypatch: pytest.MonkeyPatch)
             "the model refused: I will not",
         ),
         (b'{"choices": [{"message": {"content": ""}, "finish_reason": "stop"}]}', "empty reply"),
-        (b"<html>Sign in</html>", "<html>Sign in</html>"),
-        (b'{"error": "busy"}', "no usable reply"),
+        (b"<!DOCTYPE html>\n<html>Sign in &gt;</html>", "HTTP 200 with a web page: Sign in >"),
+        (b'{"error": "busy"}', "HTTP 200 with an error: busy"),
+        (b'{"error": {"message": "no such model", "code": 500}}', "HTTP 500: an error: no such model"),
+        (
+            b'{"detail": [{"loc": ["body", "messages"], "msg": "field required"}]}',
+            "body.messages: field required",
+        ),
+        (b'[{"error": {"code": 400, "message": "bad"}}]', "an error: bad"),
+        (b'{"choices": null}', "no usable reply: {"),
+        (b'{"choices": []}', "no usable reply: {"),
+        (b"", "an empty body"),
+        (b'{"choices": [{"mess', "JSON that breaks off"),
+        (b"Service busy", "text that is not JSON: Service busy"),
+        (b'data: {"choices": []}', "an event stream"),
+        (
+            b'{"choices": [{"message": {"content": [{"type": "image_url"}]}}]}',
+            "without text, of parts image_url",
+        ),
+        (b'{"choices": [{"message": {"content": "", "reasoning_content": "Hm."}}]}', "reasoning only"),
+        (b'{"choices": [{"message": {"content": "<think>Hm.</think>"}}]}', "reasoning only"),
+        (b'{"choices": [{"message": {"content": null, "tool_calls": [{}]}}]}', "calls a tool"),
     ],
 )
 def test_reports_why_a_reply_is_unusable(answer: bytes, line: str) -> None:
@@ -470,6 +495,124 @@ def test_reports_why_a_reply_is_unusable(answer: bytes, line: str) -> None:
         [failed], _ = run(url, attempts=2)
     assert isinstance(failed, CallFailed)
     assert line in failed.reason
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        '{"content": [{"type": "text", "text": "y"}, {"type": "output_text", "text": "es"}]}',
+        '{"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "no"}]}, "yes"]}',
+        '{"content": {"type": "text", "text": "yes"}}',
+        '{"content": "<think>no</think>yes"}',
+        '{"content": "is it?\\n</think>\\n\\nyes", "reasoning": null}',
+        '{"content": "<|channel|>analysis<|message|>no<|end|><|start|>assistant<|channel|>final<|message|>yes"}',
+        '{"content": "yes", "reasoning_content": "no"}',
+    ],
+)
+def test_reads_the_answer_in_every_form_of_a_message(message: str) -> None:
+    with recorder(f'\ufeff{{"choices": [{{"message": {message}}}]}}'.encode()) as (url, _):
+        [reply], _ = run(url)
+    assert isinstance(reply, Reply), reply
+    assert reply.text == "yes"
+
+
+def test_leaves_room_for_thoughts_that_use_up_the_tokens(tmp_path: Path) -> None:
+    thoughts = "<think>\nWhat should I ask first?\n</think>\n\n"
+    with scripted_endpoint(thoughts=thoughts, thought_tokens=1000) as endpoint:
+        [reply], client = run(endpoint.url, cache=tmp_path)
+        assert isinstance(reply, Reply)
+        assert (reply.finish_reason, client.usage.calls) == ("stop", 2)
+        assert reply.text.startswith("The question is answered by")
+        [again], client = run(endpoint.url, cache=tmp_path)
+        assert isinstance(again, Reply)
+        assert (again.text, client.usage.calls) == (reply.text, 0)
+        assert again.completion_tokens == reply.completion_tokens, "both calls were paid for"
+        endpoint.reset()
+
+        async def ask_in_turn() -> None:
+            target = resolve_endpoint(f"{endpoint.url}:m", env={})
+            async with Client(target, cache_dir=None) as client:
+                for number in range(3):
+                    await client.ask(prompt(number), max_tokens=200)
+
+        asyncio.run(ask_in_turn())
+        assert [body["max_tokens"] for body in endpoint.requests()] == [200, 4296, 4296, 4296]
+
+
+def test_a_model_that_thinks_without_end_is_reported_as_such(tmp_path: Path) -> None:
+    with scripted_endpoint(thoughts="<think>Hm. " * 20, thought_tokens=9999) as endpoint:
+        [reply], _ = run(endpoint.url, cache=tmp_path)
+    assert isinstance(reply, Reply)
+    assert (reply.text, reply.finish_reason) == ("", "length")
+
+
+def test_thoughts_in_the_cache_of_an_earlier_version_are_left_out(tmp_path: Path) -> None:
+    with recorder() as (url, _):
+        run(url, cache=tmp_path)
+        database = sqlite3.connect(tmp_path / FILE)
+        database.execute("UPDATE reply SET text = '<think>no</think>' || text")
+        database.commit()
+        [reply], client = run(url, cache=tmp_path)
+    assert isinstance(reply, Reply)
+    assert (reply.text, client.usage.calls) == ("yes", 0)
+
+
+@contextmanager
+def raw_server(answer: bytes, *, reset: bool = False) -> Iterator[str]:
+    """Serve a connection by reading the request, sending these bytes and closing."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                connection.recv(1 << 16)
+                connection.sendall(answer)
+                if reset:
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                connection.close()
+
+    threading.Thread(target=serve, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+    finally:
+        listener.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "reset", "line"),
+    [
+        (b"", False, "the server closed the connection"),
+        (b"", True, "the server reset the connection"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", False, "the reply broke off"),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", False, "what came back is not HTTP"),
+    ],
+)
+def test_reports_what_happened_to_the_connection(answer: bytes, reset: bool, line: str) -> None:
+    with raw_server(answer, reset=reset) as url:
+        [failed], _ = run(url, attempts=2)
+    assert isinstance(failed, CallsFailed) and failed.status == 3
+    assert line in str(failed)
+    assert "no answer in" not in str(failed)
+
+
+@pytest.mark.parametrize(
+    ("url", "line"),
+    [
+        ("http://127.0.0.1:9/v1", "the connection is refused: no server listens there"),
+        ("http://localhost:9/v1", "the connection is refused: no server listens there"),
+        ("http://no-such-host.invalid/v1", "the host name is not known"),
+    ],
+)
+def test_reports_why_there_is_no_connection(url: str, line: str) -> None:
+    [failed], _ = run(url, attempts=1)
+    assert line in str(failed)
+
+
+def test_reports_a_server_without_tls() -> None:
+    with recorder() as (url, _):
+        [failed], _ = run(url.replace("http://", "https://"), attempts=1)
+    assert "no TLS connection: does the server speak https?" in str(failed)
 
 
 def test_returns_a_reply_cut_off_before_its_first_word(tmp_path: Path) -> None:

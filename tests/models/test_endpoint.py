@@ -256,3 +256,18 @@ def test_accepts_the_file_of_an_adapter(tmp_path: Path) -> None:
         "smollm2-135m-instruct",
         str(file),
     )
+
+
+def test_a_byte_order_mark_in_env_or_connection_hides_no_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connections = tmp_path / "connections"
+    connections.mkdir()
+    (tmp_path / ".env").write_text("\ufeffMINE_KEY=secret-key-1\n", encoding="utf-8")
+    (connections / "mine.yaml").write_text(
+        "\ufeffname: mine\ntype: open_ai\napi_key: ${env:MINE_KEY}\nbase_url: http://127.0.0.1:9/v1\n",
+        encoding="utf-8",
+    )
+    monkeypatch.chdir(tmp_path)
+    endpoint = resolve_endpoint("mine:m", connections_dir=connections)
+    assert (endpoint.key, endpoint.key_from) == ("secret-key-1", "MINE_KEY")

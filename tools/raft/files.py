@@ -89,7 +89,7 @@ def read_log(path: Path | None) -> list[dict[str, Any]]:
         return []
     rows = []
     # Not splitlines(): a text may contain other line separators.
-    for line in path.read_text(encoding="utf-8").split("\n"):
+    for line in path.read_text(encoding="utf-8-sig").split("\n"):
         try:
             row = json.loads(line)
         except ValueError:
@@ -102,7 +102,7 @@ def read_log(path: Path | None) -> list[dict[str, Any]]:
 def read_object(path: Path) -> dict[str, Any]:
     """Read a JSON object that this project wrote; return an empty one if the file is missing or damaged."""
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        return dict(json.loads(path.read_text(encoding="utf-8-sig")))
     except (OSError, ValueError, TypeError):
         return {}
 

@@ -57,7 +57,7 @@ def prompt_hash(*names: str) -> str:
 @lru_cache(maxsize=64)
 def _source(folder: Path, name: str) -> str:
     try:
-        return (folder / name).read_text(encoding="utf-8")
+        return (folder / name).read_text(encoding="utf-8-sig")
     except OSError:
         raise UserError(f"no prompt {name} in {folder}; copy it from the project's prompts/") from None
 

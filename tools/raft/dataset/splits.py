@@ -15,8 +15,8 @@ def assign_splits(
 
     The distractors of a row come from its own split, so a split with rows needs at least `smallest`
     chunks (distractors + 2, as one takes the place of an oracle that is left out). One less will do for the
-    only split: its rows all keep their oracle. A valid or test split with a smaller share is raised to that size if
-    train keeps half of all chunks, and is empty otherwise. The test split is assigned first.
+    only split: its rows all keep their oracle. A valid or test split with a smaller share is raised to that
+    size if train keeps half of all chunks, and is empty otherwise. The test split is assigned first.
 
     The order of the input does not matter: chunks are ordered by the hash of seed and id.
     Returns {chunk id: split} in that order, and one line for each deviation. Raises UserError if the

@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..files import BOM
 from ..models.pricing import context_of, load_prices
 from ..raft_format import parse_answer
 from ..records import DRILLS, SPLITS, content_id
 from .count_tokens import count_by_document, load_counter
+from .validate_chats import validate_chat, validate_pair
 from .validate_records import (
     Report,
     Row,
@@ -56,8 +58,8 @@ def validate_files(
     to judge, and a note states the lengths. `context` is the length in tokens of the longest row that
     the model accepts; by default it is looked up by `model`, the model to be tuned. `count_tokens`
     counts with that model's tokenizer; by default the embedded tokenizer gives an estimate. `share` is
-    the p that the rows were drawn with. With `hosted`, too few training rows are an error, since
-    OpenAI and Azure OpenAI refuse such a file.
+    the p that the rows were drawn with. `hosted` is for files for OpenAI or Azure OpenAI: too few training
+    rows are an error, since these two refuse such a file, and their own keys in chats are accepted.
     """
     report = Report()
     if context is None and model:
@@ -87,14 +89,14 @@ def validate_files(
                 f"{part}.dsf.jsonl": len(sample.questions),
             }
         for form, validate_row in (
-            ("chat", _validate_chat),
-            ("completion", _validate_pair),
-            ("dsf", _validate_chat),
+            ("chat", validate_chat),
+            ("completion", validate_pair),
+            ("dsf", validate_chat),
         ):
             path = folder / f"{part}.{form}.jsonl"
             if path.exists():
                 for line, row in _read(path, report, rows):
-                    texts = validate_row(row, path.name, line, report)
+                    texts = validate_row(row, path.name, line, report, hosted=hosted)
                     if texts:
                         _validate_answer(texts, form, split, path.name, line, report)
                         lengths.check(texts, path.name, line)
@@ -115,55 +117,18 @@ def _read(path: Path, report: Report, rows: dict[str, int]) -> Iterator[tuple[in
                 continue
             try:
                 row = json.loads(raw.decode("utf-8-sig" if number == 1 else "utf-8"))
-            except ValueError as error:
-                report.add("error", path.name, number, "not JSON", str(error))
+            except UnicodeDecodeError:
+                report.add("error", path.name, number, "not UTF-8: save the file as UTF-8")
+                continue
+            except ValueError:
+                start = raw[:40].decode("utf-8", "replace").strip()
+                report.add("error", path.name, number, "not JSON", start.replace(BOM, "(byte order mark)"))
                 continue
             if isinstance(row, dict):
                 rows[path.name] += 1
                 yield number, row
             else:
                 report.add("error", path.name, number, f"expected a JSON object, not a {type(row).__name__}")
-
-
-def _validate_chat(row: Row, file: str, line: int, report: Report) -> list[str]:
-    """Validate a chat row as OpenAI and Azure expect it; return its texts, or none if it is invalid."""
-
-    def error(kind: str, detail: str = "") -> list[str]:
-        report.add("error", file, line, kind, detail)
-        return []
-
-    messages = row.get("messages")
-    if row.keys() != {"messages"} or not isinstance(messages, list):
-        return error('a chat row has the single key "messages", a list', f"keys {', '.join(row) or 'none'}")
-    for message in messages:
-        if not isinstance(message, dict) or message.keys() != {"role", "content"}:
-            return error('a message has the keys "role" and "content" only')
-        if not isinstance(message["content"], str) or not message["content"].strip():
-            return error("a message is empty", str(message["role"]))
-    roles = [message["role"] for message in messages]
-    turns = roles[1:] if roles[:1] == ["system"] else roles
-    if not turns or turns != ["user", "assistant"] * (len(turns) // 2):
-        rule = "roles must be system (optional), then user and assistant in turn, ending with assistant"
-        return error(rule, ", ".join(map(str, roles)))
-    return [message["content"] for message in messages]
-
-
-def _validate_pair(row: Row, file: str, line: int, report: Report) -> list[str]:
-    """Validate a prompt with its completion; return both texts, or none if the row is invalid."""
-    if row.keys() != {"prompt", "completion"}:
-        report.add(
-            "error",
-            file,
-            line,
-            'a row has the keys "prompt" and "completion" only',
-            ", ".join(row) or "none",
-        )
-        return []
-    texts = [row["prompt"], row["completion"]]
-    if not all(isinstance(text, str) and text.strip() for text in texts):
-        report.add("error", file, line, "prompt or completion is empty")
-        return []
-    return texts
 
 
 def _validate_answer(texts: list[str], form: str, split: str, file: str, line: int, report: Report) -> None:

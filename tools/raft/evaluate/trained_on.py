@@ -37,7 +37,11 @@ def read_trained_on(folder: Path | None) -> TrainedOn:
         return TrainedOn()
     manifest, train = folder / "manifest.json", folder / "train.jsonl"
     try:
-        cost = json.loads(manifest.read_text(encoding="utf-8"))["cost_dollars"] if manifest.exists() else None
+        cost = (
+            json.loads(manifest.read_text(encoding="utf-8-sig"))["cost_dollars"]
+            if manifest.exists()
+            else None
+        )
         questions = frozenset(normalise(row["question"]) for _, row in read_jsonl(train))
     except (UserError, OSError, ValueError, KeyError, TypeError):
         raise UserError(

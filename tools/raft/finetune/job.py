@@ -84,7 +84,7 @@ def run_job(
 def read_record(out: Path) -> JobRecord | None:
     """Read `out`/job.json; None if it does not exist. Raises UserError if it is damaged."""
     try:
-        text = (out / RECORD).read_text(encoding="utf-8")
+        text = (out / RECORD).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         return None
     try:

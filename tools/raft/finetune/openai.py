@@ -17,7 +17,7 @@ from ..models.endpoint import CONNECTIONS, Endpoint
 from ..models.openai_sdk import ApiError, classify_error, clean, open_sdk
 from ..models.pricing import PER, find_price, load_prices
 from .backend import Estimate, FineTuneSpec, Result, State, Status, Unreachable
-from .training_files import check_files, count_tokens, has_rows
+from .training_files import check_files, count_tokens, has_rows, without_bom
 
 EVENTS = "events.jsonl"
 _TIMEOUT = 120.0  # seconds; long enough to upload a large file
@@ -221,7 +221,9 @@ class OpenAIBackend:
             existing = [file for file in await self._files(sdk) if file.filename == name]
             if existing:
                 return existing[0], False
-            return await sdk.files.create(file=(name, path.read_bytes()), purpose="fine-tune"), True
+            with without_bom(path) as plain:
+                content = plain.read_bytes()
+            return await sdk.files.create(file=(name, content), purpose="fine-tune"), True
 
         file, new = self._call(upload)
         if new:

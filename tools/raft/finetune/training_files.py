@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from codecs import BOM_UTF8
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from ..dataset.count_tokens import count_by_document, load_counter
 from ..dataset.validate import validate_files
+from ..dataset.validate_chats import tool_texts
 from ..errors import UserError
 from ..files import read_jsonl
 from .backend import FineTuneSpec
@@ -28,12 +32,26 @@ def check_files(spec: FineTuneSpec, *, model: str, hosted: bool) -> None:
         raise UserError(f"{spec.dataset} must not be trained on: {errors[0]}{more}; run generate again")
 
 
+@contextmanager
+def without_bom(path: Path) -> Iterator[Path]:
+    """Yield a file to upload: the file itself or, if it starts with a byte order mark, a copy without it."""
+    with path.open("rb") as file:
+        marked = file.read(len(BOM_UTF8)) == BOM_UTF8
+    if not marked:
+        yield path
+        return
+    with TemporaryDirectory() as folder:
+        copy = Path(folder) / path.name
+        copy.write_bytes(path.read_bytes().removeprefix(BOM_UTF8))
+        yield copy
+
+
 def count_tokens(spec: FineTuneSpec, *, parts: Sequence[str] = ("train",)) -> int:
     """Estimate the tokens trained on, over all epochs, with the embedded tokenizer."""
     count = count_by_document(load_counter())
     total = 0
     for path in filter(has_rows, (spec.file(part) for part in parts)):
         for _, row in read_jsonl(path):
-            texts = [message["content"] for message in row.get("messages", ())] or row.values()
-            total += sum(count(text) for text in texts)
+            contents = [message["content"] for message in row.get("messages", ())] or row.values()
+            total += sum(map(count, [*tool_texts(row), *contents]))
     return round(total * spec.epochs)

@@ -80,7 +80,7 @@ def environment(directory: Path | None = None) -> dict[str, str]:
         if (folder / ".env").is_file():
             from dotenv import dotenv_values
 
-            values = dotenv_values(folder / ".env", interpolate=False)
+            values = dotenv_values(folder / ".env", interpolate=False, encoding="utf-8-sig")
             return {**{name: value for name, value in values.items() if value}, **os.environ}
     return dict(os.environ)
 
@@ -165,7 +165,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        fields = yaml.safe_load(file.read_text(encoding="utf-8"))
+        fields = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeError, yaml.YAMLError) as error:
         raise UserError(f"{file} cannot be read as YAML: {one_line(error)}") from None
     if not isinstance(fields, dict) or not isinstance(fields.get("type"), str):

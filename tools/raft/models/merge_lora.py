@@ -48,8 +48,8 @@ def merge_adapter(base: Path, lora: Path, out: Path) -> None:
     try:
         adapter = GGUFReader(lora)
         scale = float(adapter.fields["adapter.lora.alpha"].contents())
-    except (ValueError, IndexError, KeyError) as error:
-        raise UserError(f"{lora} is not a complete adapter ({error}): run the training again") from None
+    except (ValueError, IndexError, KeyError):
+        raise UserError(f"{lora} is not a complete adapter in GGUF: run the training again") from None
     halves: dict[str, Any] = {tensor.name: np.asarray(tensor.data, np.float32) for tensor in adapter.tensors}
     pairs = {
         tensor.name: (halves[f"{tensor.name}.lora_a"], halves[f"{tensor.name}.lora_b"])

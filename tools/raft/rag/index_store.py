@@ -43,7 +43,7 @@ def read_manifest(folder: Path) -> IndexManifest | None:
     """
     path = folder / MANIFEST
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         if (folder / VECTORS).exists() or (folder / CHUNKS).exists():
             raise UserError(

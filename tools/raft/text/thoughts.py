@@ -55,7 +55,8 @@ def drop_thoughts(reply: str) -> tuple[str, bool]:
             opened, thought = tag.start(), True
     if opened is None:
         kept.append(reply[end:])
-    return ("".join(kept).strip(), True) if thought else (reply, False)
+    # Only the left end is stripped, since of a stream there is more to come.
+    return ("".join(kept).lstrip(), True) if thought else (reply, False)
 
 
 def stream_answer_only(pieces: Iterable[str]) -> Iterator[str]:
@@ -69,7 +70,8 @@ def stream_answer_only(pieces: Iterable[str]) -> Iterator[str]:
             yield piece
             continue
         held += piece
-        if thinking and not _CLOSES.search(piece):
+        # Looking through all of a long thought for each of its pieces would take quadratic time.
+        if thinking and not _CLOSES.search(held[-len(piece) - _LONGEST_TAG :]):
             continue
         text, thinking = drop_thoughts(held)
         start = held.lstrip()

@@ -16,7 +16,7 @@ from ...files import hash_file
 from ...models.endpoint import CONNECTIONS
 from ...models.pricing import Price, find_price, load_prices
 from ..backend import ENDED, Estimate, FineTuneSpec, Result, State, Status
-from ..training_files import check_files, count_tokens, has_rows
+from ..training_files import check_files, count_tokens, has_rows, without_bom
 from .deploy import deploy_serverless, subscribe, write_connection
 from .job_spec import endpoint_name, job_fields, job_name, read_model, write_job
 from .workspace import SCOPE, Workspace, open_workspace, plain_errors, redact_line
@@ -186,8 +186,9 @@ class AzureMLBackend:
         try:
             data.get(name, version=version)
         except ResourceNotFoundError:
-            with contextlib.redirect_stderr(io.StringIO()):  # the SDK prints colour codes
-                data.create_or_update(Data(name=name, version=version, type="uri_file", path=str(path)))
+            # The SDK prints colour codes.
+            with without_bom(path) as plain, contextlib.redirect_stderr(io.StringIO()):
+                data.create_or_update(Data(name=name, version=version, type="uri_file", path=str(plain)))
             on_step(f"uploaded {path.name} as {name}:{version}")
         return f"azureml:{name}:{version}"
 

@@ -31,15 +31,18 @@ def export_adapter(folder: Path, out: Path, *, base: Path) -> Path:
     """
     import numpy as np
     from gguf import GGUFWriter
+    from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8-sig"))
         tensors = load_file(folder / WEIGHTS)
     except OSError as error:
         raise UserError(
             f"{error.filename or folder} is missing: name a folder with an adapter saved by PEFT"
         ) from None
+    except (ValueError, SafetensorError):
+        raise UserError(f"{folder} holds a damaged adapter: {CONFIG} or {WEIGHTS} cannot be parsed") from None
     architecture, heads, kv_heads = _architecture_of(base)
     if config.get("peft_type") != "LORA" or config.get("use_rslora") or config.get("use_dora"):
         raise UserError(f"{folder} does not hold a plain LoRA adapter; only those can be written as GGUF")
@@ -80,7 +83,7 @@ def can_export(base: Path) -> bool:
 
 def _read_config(base: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads((base / "config.json").read_text(encoding="utf-8")))
+        return dict(json.loads((base / "config.json").read_text(encoding="utf-8-sig")))
     except (OSError, ValueError):
         return {}
 
@@ -103,9 +106,9 @@ def _read_gguf(base: Path) -> tuple[str, Any, Any]:
 
     try:
         fields = GGUFReader(str(base)).fields
-    except (OSError, ValueError) as error:
-        raise UserError(f"{base} is not a GGUF model ({error})") from None
-    architecture = str(fields["general.architecture"].contents())
+        architecture = str(fields["general.architecture"].contents())
+    except (OSError, ValueError, IndexError, KeyError):
+        raise UserError(f"{base} is not a GGUF model, or a damaged one") from None
     heads, kv_heads = (
         fields[name].contents() if (name := f"{architecture}.attention.{part}") in fields else 0
         for part in ("head_count", "head_count_kv")

@@ -52,12 +52,16 @@ def add_lora(model: Any, rank: int) -> dict[str, Any]:
 def load_adapter(layers: dict[str, Any], folder: Path) -> None:
     """Load the weights of an adapter written by save_adapter, to continue its training."""
     import torch
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
         tensors = load_file(str(folder / WEIGHTS))
     except OSError as error:
-        raise UserError(f"{folder} has no adapter to start from ({error})") from None
+        reason = f"{WEIGHTS}: {error.strerror or 'cannot be read'}"
+        raise UserError(f"{folder} has no adapter to start from ({reason})") from None
+    except SafetensorError:
+        raise UserError(f"{folder} has no adapter to start from ({WEIGHTS} is damaged)") from None
     with torch.no_grad():
         for name, layer in layers.items():
             layer.lora_a.copy_(tensors[f"base_model.model.{name}.lora_A.weight"])
