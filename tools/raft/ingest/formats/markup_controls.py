@@ -67,17 +67,26 @@ def leave_out_controls(soup: BeautifulSoup, left_out: LeftOut) -> None:
 
 def _apart(field: Tag, text: str) -> str:
     """Set what a field holds apart from the words around it."""
-    before, after = text_before(field)[-1:], str(field.next_sibling or "")[:1]
-    return (
-        " " * (bool(text and before) and not before.isspace()) + text + " " * (bool(text) and after.isalnum())
-    )
+    if not text:
+        return ""
+    before, after = text_before(field)[-1:], str(field.next_sibling or " ")[:1]
+    return " " * (before != "" and not before.isspace()) + text + " " * (not after.isspace())
 
 
 def _value(field: Tag) -> str:
     kind = attribute(field, "type").lower()
     if kind in ("checkbox", "radio"):
-        return "[x]" if field.has_attr("checked") else "[ ]"
+        box = "[x]" if field.has_attr("checked") else "[ ]"
+        return box if _is_named(field) else ""
     return attribute(field, "value") if kind in _SHOWN else ""
+
+
+def _is_named(box: Tag) -> bool:
+    """Return whether a box to tick stands beside the words that it is about; others open menus."""
+    if box.parent is not None and box.parent.name in ("label", "li", "td", "th"):
+        return True
+    beside = box.next_sibling
+    return (isinstance(beside, Tag) and beside.name == "label") or bool(str(beside or "").strip())
 
 
 def _is_mere_form(form: Tag) -> bool:
@@ -97,13 +106,16 @@ def _is_heading(button: Tag, filled: set[str]) -> bool:
     text = button.get_text(" ", strip=True)
     if not text:
         return False
-    if button.find_parent(HEADINGS) is not None or elements(button, *HEADINGS, "p", "ul", "table"):
+    if button.find_parent([*HEADINGS, "dt", "summary"]) is not None or elements(
+        button, *HEADINGS, "p", "ul", "table"
+    ):
         return True
     if re.search(r"[?？؟;]$", text) or count_words(text) >= 8:
         return True
     opens = button.has_attr("aria-expanded") or button.has_attr("aria-controls")
     opens = opens or bool(_OPENERS & hints(button)) or any("toggle" in name for name in button.attrs)
-    return opens and (_follows(button) or attribute(button, "aria-controls") in filled)
+    target = attribute(button, "aria-controls")
+    return opens and (target in filled if target else _follows(button))
 
 
 def _follows(button: Tag) -> bool:

@@ -21,7 +21,7 @@ def raised(text: str, before: str) -> str:
     compared, turns 10⁵ into 105.
     """
     text, base = text.strip(), before[-1:]
-    if not text or not (base.isalnum() or base in ")]}|'’"):
+    if not text or not base or not (base.isalnum() or base in ")]}|'’"):
         return text
     if text.casefold() in _TRADEMARKS:
         return _TRADEMARKS[text.casefold()]
@@ -39,7 +39,7 @@ def raised(text: str, before: str) -> str:
 def lowered(text: str, before: str) -> str:
     """Write a subscript as plain text: H2O, x_i, a_(i,j), 101_2."""
     text, base = text.strip(), before[-1:]
-    if not text or not (base.isalnum() or base in ")]}|'’"):
+    if not text or not base or not (base.isalnum() or base in ")]}|'’"):
         return text
     return text if text.isdigit() and not base.isdigit() else "_" + (text if text.isalnum() else f"({text})")
 
@@ -76,7 +76,7 @@ def _leave_out_marks(soup: BeautifulSoup, left_out: LeftOut) -> None:
     for tag in live(soup.find_all("sup")):
         # A number after the full stop of a sentence can be no power.
         text = tag.get_text().strip()
-        if re.search(r"[^\W\d_][.,;:!?”»\"][”»\"]?\Z", text_before(tag)) and re.fullmatch(
+        if re.search(r"[^\W_][.,;:!?”»\"][”»\"]?\Z", text_before(tag)) and re.fullmatch(
             r"\d{1,3}(?:\s*[,–-]\s*\d{1,3})*", text
         ):
             left_out.drop(tag, "reference marks")
