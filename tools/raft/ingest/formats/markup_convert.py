@@ -68,9 +68,11 @@ def _number(ordered: Tag) -> None:
     style = re.search(r"list-style(?:-type)?\s*:\s*([a-z-]+)", attribute(ordered, "style"))
     kind = (style and _STYLES.get(style.group(1))) or attribute(ordered, "type")
     number = _integer(attribute(ordered, "start"), len(items) if backwards else 1)
+    # Pages that write the numbers themselves hide those of the list.
+    written = sum(re.match(r"\s*\(?\d+(?:\.\d+)*[.)]\s", item.get_text()) is not None for item in items)
     for item in items:
         number = _integer(attribute(item, "value"), number)
-        item["value"] = f"{_label(number, kind)}."
+        item["value"] = "-" if 2 * written > len(items) else f"{_label(number, kind)}."
         number += -1 if backwards else 1
 
 
@@ -145,6 +147,11 @@ class _Converter(MarkdownConverter):
             return f"{label + ' ' if numbered else ''}{text}; "
         indent = " " * (len(label) + 1)
         return f"{label} " + re.sub(r"\n(?=[^\n])", "\n" + indent, text) + "\n"
+
+    def convert_p(self, el: Tag, text: str, parent_tags: set[str]) -> str:
+        # What is left out of a line leaves two blanks; in code they mean something.
+        text = text if "`" in text else re.sub(r"(?<=\S) {2,}(?=\S)", " ", text)
+        return str(super().convert_p(el, text, parent_tags))  # type: ignore[misc]
 
     def convert_br(self, el: Tag, text: str, parent_tags: set[str]) -> str:
         return (" " if "_inline" in parent_tags else "\n") + text

@@ -90,12 +90,20 @@ def _reason(tag: Tag) -> str:
 
 
 def _reason_of_frame(tag: Tag, kind: str) -> str:
-    """Judge a header or footer: that of an article belongs to it, that of a page has to hold text."""
+    """Judge a header or footer: an article's belongs to it, that of a page has to hold text."""
     if tag.find_parent(_SECTIONS) is not None:
         return NAVIGATION if is_linked(tag) else ""
-    headings = [heading for heading in tag.find_all(HEADINGS) if heading.find("a") is None]
-    is_text = has_prose(tag) or (kind == "header" and any(map(characters, headings)))
-    return "" if is_text and not is_linked(tag) else FRAME
+    if kind == "header" and any(map(_is_title, elements(tag, *HEADINGS))):
+        return ""
+    return "" if has_prose(tag) and not is_linked(tag) else FRAME
+
+
+def _is_title(heading: Tag) -> bool:
+    """Return whether a heading names the page, and not the site, which links to its first page."""
+    if heading.find("a") is None and heading.find_parent("a") is None:
+        return characters(heading) > 0
+    is_only = heading.find_next("h1") is None and heading.find_previous("h1") is None
+    return heading.name == "h1" and is_only and characters(heading) > 0
 
 
 def _is_cookie_notice(tag: Tag, kind: str, names: set[str]) -> bool:
@@ -130,5 +138,7 @@ def trim_frames(soup: BeautifulSoup, left_out: LeftOut) -> None:
     """Leave out the links and copyright notices of the headers and footers that hold text."""
     frames = [tag for tag in elements(soup, "header", "footer") if tag.parent and tag.parent.name == "body"]
     for tag in live([part for frame in frames for part in elements(frame)]):
-        if tag.name in ("p", "div", "ul", "ol", "small") and (is_linked(tag) or is_copyright(tag.get_text())):
+        if tag.name not in ("p", "div", "ul", "ol", "small") or elements(tag, *HEADINGS):
+            continue
+        if is_linked(tag) or is_copyright(tag.get_text()):
             left_out.drop(tag, FRAME)

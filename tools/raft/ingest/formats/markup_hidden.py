@@ -21,6 +21,7 @@ from .markup_tree import (
     elements,
     has_class,
     hints,
+    is_linked,
     live,
     word_set,
 )
@@ -57,7 +58,7 @@ def leave_out_hidden(soup: BeautifulSoup, sheets: str, left_out: LeftOut) -> Non
             left_out.drop(tag, REASON)
         elif (_is_hidden(tag, style) or id(tag) in by_sheet) and not _can_be_opened(tag, opened):
             _drop(tag, left_out)
-    _label_panels(soup, opened)
+    _label_panels(soup, opened, left_out)
 
 
 def _is_hidden(tag: Tag, style: dict[str, str]) -> bool:
@@ -69,8 +70,10 @@ def _is_hidden(tag: Tag, style: dict[str, str]) -> bool:
     if hides(style):
         return not ("opacity" in style and any(name.startswith("data-") for name in tag.attrs))
     if attribute(tag, "aria-hidden") == "true":
-        # A browser shows it: as an ornament, or as text that a program has marked so.
-        return count_words(tag.get_text()) < 5 or not {"modal", "dialog", "overlay"}.isdisjoint(hints(tag))
+        # A browser shows it: the name of an icon, or a number or text that a program has marked so.
+        text = tag.get_text()
+        is_ornament = count_words(text) < 5 and not re.search(r"\d", text)
+        return is_ornament or not {"modal", "dialog", "overlay"}.isdisjoint(hints(tag))
     return _is_for_screen_readers(tag)
 
 
@@ -137,6 +140,8 @@ def _can_be_opened(tag: Tag, opened: dict[str, list[Tag]]) -> bool:
         return False
     if attribute(tag, "role") == "tabpanel" and _TABS in opened:
         return True
+    if is_linked(tag):  # a menu
+        return False
     return _named(tag, opened) or _follows_control(tag)
 
 
@@ -161,7 +166,7 @@ def _follows_control(tag: Tag) -> bool:
 def _is_control(tag: Tag) -> bool:
     """Return whether an element is, or holds little but, a button that opens something."""
     if (
-        tag.name in ("button", "summary")
+        tag.name in ("button", "summary", "label")
         or attribute(tag, "role") in ("button", "tab")
         or tag.has_attr("aria-expanded")
     ):
@@ -170,12 +175,12 @@ def _is_control(tag: Tag) -> bool:
     return isinstance(inner, Tag) and 2 * characters(inner) > characters(tag)
 
 
-def _label_panels(soup: BeautifulSoup, opened: dict[str, list[Tag]]) -> None:
+def _label_panels(soup: BeautifulSoup, opened: dict[str, list[Tag]], left_out: LeftOut) -> None:
     """Move the label of each tab to the head of its panel, so that the text says what it is about."""
     by_id = {attribute(tag, "id"): tag for tag in elements(soup) if tag.has_attr("id")}
     labels: list[tuple[Tag, Tag]] = []
     for panel in [tag for tag in elements(soup) if tag.has_attr("id") or tag.get("role") == "tabpanel"]:
-        if attribute(panel, "role") == "tabpanel" or not _PANELS.isdisjoint(hints(panel)):
+        if attribute(panel, "role") == "tabpanel" or attribute(panel, "id") in opened:
             named_by = by_id.get(attribute(panel, "aria-labelledby"))
             controls = [named_by] if named_by else opened.get(attribute(panel, "id"), [])
             labels += [(control, panel) for control in controls[:1] if _is_tab(control)]
@@ -184,7 +189,11 @@ def _label_panels(soup: BeautifulSoup, opened: dict[str, list[Tag]]) -> None:
         labels = list(zip(tabs, panels, strict=True)) if len(tabs) == len(panels) else []
     for tab, panel in labels:
         text = "" if tab.decomposed else tab.get_text(" ", strip=True)
-        if text and panel not in tab.parents:
+        if not text or any(parent is panel for parent in tab.parents):
+            continue
+        if panel.get_text(" ", strip=True).startswith(text):
+            left_out.drop(tab, "navigation")
+        else:
             label = soup.new_tag("p")
             label.string = f"{text}:"
             panel.insert(0, label)
@@ -195,4 +204,6 @@ def _is_tab(control: Tag) -> bool:
     """Return whether a control stands in a row of tabs, and not before what it opens."""
     if attribute(control, "role") == "tab":
         return True
-    return any({"tab", "tabs", "tablist", "pills"} & hints(parent) for parent in [*control.parents][:3])
+    return any(
+        {"tab", "tabs", "tablist", "pills"} & hints(parent) for parent in [control, *control.parents][:4]
+    )
