@@ -15,7 +15,7 @@ from .markup import parse_markup
 from .number_mark import place_numbers
 from .ooxml import child, choose_alternatives, core_title, main_part, relations, remove, tag
 from .parsed import Parsed, Unreadable, count_characters, make_parsed
-from .slides_order import LEAVES, SHAPES, placeholder, reading_order
+from .slides_order import LEAVES, SHAPES, is_hidden, placeholder, reading_order
 from .slides_text import write_paragraphs, write_runs, write_table_of_slide
 from .unpack import is_xml, parse_xml, read_parts
 from .write_html import write_table
@@ -114,6 +114,9 @@ class _Presentation:
     # --- content ---
 
     def _write_shape(self, shape: Any) -> str:
+        if is_hidden(shape):
+            self._left_out["hidden text"] += _count(shape)
+            return ""
         kind = placeholder(shape)
         if kind in _RUNNING:
             return self._write_running(shape, kind)
@@ -178,10 +181,10 @@ def _count(root: Any) -> int:
 
 def _write_formulas(root: Any) -> None:
     """Put runs of TeX in the place of formulas."""
-    formulas = list(root.iter(tag("m:oMath")))
+    formulas = [formula for paragraph in root.iter(tag("a:p")) for formula in paragraph.iter(tag("m:oMath"))]
     for formula, tex in zip(formulas, convert_formulas(formulas) if formulas else [], strict=True):
         holder = formula
-        while holder.getparent() is not None and holder.getparent().tag != tag("a:p"):
+        while holder.getparent().tag != tag("a:p"):
             holder = holder.getparent()
         run = etree.Element(tag("a:r"))
         etree.SubElement(run, tag("a:t")).text = tex
