@@ -20,6 +20,7 @@ from .slides_text import write_paragraphs, write_runs, write_table_of_slide
 from .unpack import is_xml, parse_xml, read_parts
 from .write_html import write_table
 
+_TITLES = ("title", "ctrTitle")
 _RUNNING = ("dt", "ftr", "hdr", "sldNum")  # placeholders for date, footer, header and number
 
 
@@ -104,9 +105,9 @@ class _Presentation:
         """
         tree = child(root, "p:cSld", "p:spTree")
         shapes = [] if tree is None else [shape for shape in tree if shape.tag in SHAPES]
-        titles = [shape for shape in shapes if placeholder(shape) in ("title", "ctrTitle")]
+        titles = [shape for shape in shapes if placeholder(shape) in _TITLES]
         running = [shape for shape in shapes if placeholder(shape) in _RUNNING]
-        others = [shape for shape in shapes if shape not in titles and shape not in running]
+        others = [shape for shape in shapes if placeholder(shape) not in (*_TITLES, *_RUNNING)]
         if any(placeholder(shape) is None for shape in others):
             others = reading_order(others, self._related_roots("slideLayout"))
         return [*titles, *(shape for other in others for shape in other.iter(*LEAVES)), *running]
@@ -125,7 +126,7 @@ class _Presentation:
         body = child(shape, "p:txBody")
         if body is None:
             return ""
-        if kind in ("title", "ctrTitle"):
+        if kind in _TITLES:
             title = " ".join(filter(None, map(write_runs, body.findall(tag("a:p"))))).replace("<br>", " ")
             level = 1 if kind == "ctrTitle" else 2
             return f"<h{level}>{title}</h{level}>" if title else ""
