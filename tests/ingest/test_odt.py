@@ -120,7 +120,7 @@ def test_notes_boxes_formulas_and_raised_figures_are_kept(tmp_path):
 
 def test_deleted_and_hidden_text_and_comments_are_counted(tmp_path):
     body = (
-        f"<text:tracked-changes><text:changed-region><text:deletion>{paragraph('gone')}</text:deletion></text:changed-region></text:tracked-changes>"
+        f"<text:tracked-changes><text:changed-region><text:deletion><office:change-info><dc:creator>Ann</dc:creator></office:change-info>{paragraph('gone')}</text:deletion></text:changed-region></text:tracked-changes>"
         + paragraph(
             "Seen<text:span text:style-name='dark'>abc</text:span>, <text:change/>shown<office:annotation><text:p>remark</text:p></office:annotation>."
         )

@@ -279,6 +279,20 @@ def test_hidden_and_deleted_text_and_comments_are_left_out_and_counted(tmp_path)
 # --- what stands inside a line ---
 
 
+def test_a_deleted_paragraph_end_joins_two_and_counts_no_number(tmp_path):
+    deleted = "<w:rPr><w:del/></w:rPr>"
+    item = '<w:numPr><w:ilvl w:val="0"/><w:numId w:val="1"/></w:numPr>'
+    body = (
+        numbered("One.", 0)
+        + f"<w:p><w:pPr>{item}{deleted}</w:pPr><w:del><w:r><w:delText>Gone.</w:delText></w:r></w:del></w:p>"
+        + numbered("Two.", 0)
+        + f"<w:p><w:pPr>{deleted}</w:pPr>{run('The gate is ')}</w:p>"
+        + paragraph("locked.")
+    )
+    parsed = read_parsed(make_word(tmp_path / "x.docx", body, numbering=numbering(level(0, "%1."))))
+    assert lines_of(parsed) == ["1. One.", "2. Two.", "The gate is locked."]
+
+
 def test_form_values_symbols_and_raised_text(tmp_path):
     raised = '<w:position w:val="8"/>'
     tick = '<w:r><w:fldChar w:fldCharType="begin"><w:ffData><w:checkBox><w:checked/></w:checkBox></w:ffData></w:fldChar></w:r><w:r><w:instrText>FORMCHECKBOX</w:instrText></w:r><w:r><w:fldChar w:fldCharType="end"/></w:r>'
@@ -289,13 +303,13 @@ def test_form_values_symbols_and_raised_text(tmp_path):
         + control.format(paragraph("A block of a form."))
         + f'<w:p>{run("Angle ")}<w:r><w:sym w:font="Symbol" w:char="F061"/></w:r>{run(" of 10")}{run("5", raised)}'
         "<w:r><w:t>, well</w:t><w:noBreakHyphen/><w:t>known co</w:t><w:softHyphen/><w:t>operation</w:t><w:cr/><w:t>new line</w:t></w:r></w:p>"
-        '<w:p><w:fldSimple w:instr="REF x"><w:r><w:t>Figure 3</w:t></w:r></w:fldSimple><w:smartTag><w:r><w:t> shows it.</w:t></w:r></w:smartTag></w:p>'
+        '<w:p><w:fldSimple w:instr="REF x"><w:r><w:t>Figure 3</w:t></w:r></w:fldSimple><w:smartTag><w:r><w:t> shows 東</w:t></w:r></w:smartTag><w:r><w:ruby><w:rt><w:r><w:t>きょう</w:t></w:r></w:rt><w:rubyBase><w:r><w:t>京</w:t></w:r></w:rubyBase></w:ruby></w:r></w:p>'
     )
     parsed = read_parsed(make_word(tmp_path / "x.docx", body))
     assert lines_of(parsed)[:2] == ["☒ agreed, colour green, name Ada", "A block of a form."]
     assert "Angle α of 10" in parsed["text"] and "105" not in parsed["text"]
     assert "well‑known cooperation" in parsed["text"] and "operationnew" not in parsed["text"]
-    assert lines_of(parsed)[-1] == "Figure 3 shows it."
+    assert lines_of(parsed)[-1] == "Figure 3 shows 東京(きょう)"
 
 
 def test_a_field_that_never_ends_swallows_no_text(tmp_path):
@@ -308,11 +322,13 @@ def test_a_field_that_never_ends_swallows_no_text(tmp_path):
 
 def test_formulas_become_tex_and_footnotes_keep_their_number(tmp_path):
     fraction = "<m:oMath><m:f><m:num><m:r><m:t>a</m:t></m:r></m:num><m:den><m:r><m:t>b</m:t></m:r></m:den></m:f></m:oMath>"
-    note = f'<w:footnote w:id="2"><w:p>{run("The note text.")}</w:p></w:footnote>'
+    orphan = f'<w:footnote w:id="5">{paragraph("Orphan")}</w:footnote>'
+    note = f'{orphan}<w:footnote w:id="2"><w:p>{run("The note text.")}</w:p></w:footnote>'
     body = f'<w:p>{run("Ratio ")}{fraction}{run(" holds")}<w:r><w:footnoteReference w:id="2"/></w:r>{run(".")}</w:p>'
     parsed = read_parsed(make_word(tmp_path / "x.docx", body, footnotes=note))
     assert r"\frac{a}{b}" in parsed["text"]
     assert "holds[1]." in parsed["text"] and "[1] The note text." in parsed["text"]
+    assert parsed["left_out"] == {"notes without a mark": 6}
 
 
 # --- tables ---

@@ -131,17 +131,19 @@ def test_tables_keep_their_columns_under_merged_cells(tmp_path):
     assert written[3].endswith("| 15 |")
 
 
-def test_hidden_slides_and_running_feet_are_counted(tmp_path):
+def test_hidden_slides_and_shapes_and_running_feet_are_counted(tmp_path):
     foot = shape("Company secret", kind="ftr") + shape("4", kind="sldNum")
-    slides = [
-        shape("One", kind="title") + foot,
-        shape("Two", kind="title") + foot,
-        shape("Three", kind="title"),
-    ]
+    hidden = shape("Draft").replace("<p:nvPr/>", '<p:cNvPr hidden="1"/><p:nvPr/>')
+    slides = [shape(text, kind="title") + foot for text in ("One", "Two")]
+    slides += [shape("Three", kind="title") + hidden, shape("Four", kind="title")]
     parsed = read_parsed(make_pptx(tmp_path / "x.pptx", slides, attributes='show="0"'))
-    assert lines_of(parsed) == ["## One", "Company secret", "## Two"]
-    assert parsed["left_out"] == {"running heads and page numbers": 15, "hidden slides": 5}
-    assert len(parsed["page_starts"]) == 3
+    assert lines_of(parsed) == ["## One", "Company secret", "## Two", "## Three"]
+    assert parsed["left_out"] == {
+        "running heads and page numbers": 15,
+        "hidden slides": 4,
+        "hidden text": 5,
+    }
+    assert len(parsed["page_starts"]) == 4
 
 
 def test_formulas_become_tex_and_pictures_are_named(tmp_path):

@@ -20,7 +20,13 @@ from .write_html import write_list, write_table
 
 _MAX_REPEATED = 64  # cells or rows that a file writes as one
 _PAGE_NUMBERS = (odf("text:page-number"), odf("text:page-count"))
-_DECLARATIONS = ("text:sequence-decls", "text:variable-decls", "text:user-field-decls", "office:scripts")
+_DECLARATIONS = (
+    "text:sequence-decls",
+    "text:variable-decls",
+    "text:user-field-decls",
+    "office:scripts",
+    "office:change-info",
+)
 _CELLS = (odf("table:table-cell"), odf("table:covered-table-cell"))
 _Items = list[tuple[int | None, str]]  # of a list: level and HTML; blocks that are no items have no level
 

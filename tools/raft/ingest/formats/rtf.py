@@ -360,7 +360,7 @@ class _Reader:
 
     def _end_paragraph(self, in_table: bool = False) -> None:
         stream, paragraph = self._state.stream, self._paragraph
-        text = stream.text
+        text = "".join(stream.texts)
         label = stream.end_paragraph(
             in_table=in_table or paragraph.in_table, level=paragraph.level, depth=paragraph.depth
         )

@@ -23,20 +23,20 @@ class Stream:
     cells: list[str] = field(default_factory=list)  # of the row
     cell: list[str] = field(default_factory=list)  # paragraphs of the cell
     boxes: list[str] = field(default_factory=list)  # that hang on the paragraph
-    line: str = ""  # HTML of the paragraph
-    text: str = ""  # the same without HTML
+    line: list[str] = field(default_factory=list)  # HTML of the paragraph
+    texts: list[str] = field(default_factory=list)  # the same without HTML
     label: str = ""
 
     def add(self, text: str, raised: str = "") -> None:
         """Add text to the paragraph. raised: "sup", "sub" or nothing."""
-        self.text += text
+        self.texts.append(text)
         html = escape(text.replace(PAGE_NUMBER, "")).replace("\n", "<br>").replace("\t", " ")
-        self.line += f"<{raised}>{html}</{raised}>" if raised else html
+        self.line.append(f"<{raised}>{html}</{raised}>" if raised else html)
 
     def end_paragraph(self, *, in_table: bool, level: int, depth: int) -> str:
         """Write the paragraph. level: of a heading; depth: in a list. Returns what of its text was added."""
-        html, text, label = self.line.strip(), self.text, self.label.strip()
-        self.line = self.text = self.label = ""
+        html, text, label = "".join(self.line).strip(), "".join(self.texts), self.label.strip()
+        self.line, self.texts, self.label = [], [], ""
         if self.at_margin and PAGE_NUMBER in text:
             html = escape(without_page_numbers(text))
         numbered = any(map(str.isalnum, label))

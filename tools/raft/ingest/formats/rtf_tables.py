@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass, field
 
 from .write_html import write_table
@@ -46,7 +47,7 @@ def write_rtf_table(rows: list[Row]) -> str:
         placed: list[_Placed] = []
         for index, format in enumerate(_complete(row)):
             html = row.cells[index] if index < len(row.cells) else ""
-            end = max(column + 1, sum(edge <= format.right + _TOLERANCE for edge in edges))
+            end = max(column + 1, bisect_right(edges, format.right + _TOLERANCE))
             if format.goes_on and placed:
                 placed[-1].columns += end - column
                 placed[-1].html += html

@@ -15,11 +15,12 @@ from .markup import parse_markup
 from .number_mark import place_numbers
 from .ooxml import child, choose_alternatives, core_title, main_part, relations, remove, tag
 from .parsed import Parsed, Unreadable, count_characters, make_parsed
-from .slides_order import LEAVES, SHAPES, placeholder, reading_order
+from .slides_order import LEAVES, SHAPES, is_hidden, placeholder, reading_order
 from .slides_text import write_paragraphs, write_runs, write_table_of_slide
 from .unpack import is_xml, parse_xml, read_parts
 from .write_html import write_table
 
+_TITLES = ("title", "ctrTitle")
 _RUNNING = ("dt", "ftr", "hdr", "sldNum")  # placeholders for date, footer, header and number
 
 
@@ -104,9 +105,9 @@ class _Presentation:
         """
         tree = child(root, "p:cSld", "p:spTree")
         shapes = [] if tree is None else [shape for shape in tree if shape.tag in SHAPES]
-        titles = [shape for shape in shapes if placeholder(shape) in ("title", "ctrTitle")]
+        titles = [shape for shape in shapes if placeholder(shape) in _TITLES]
         running = [shape for shape in shapes if placeholder(shape) in _RUNNING]
-        others = [shape for shape in shapes if shape not in titles and shape not in running]
+        others = [shape for shape in shapes if placeholder(shape) not in (*_TITLES, *_RUNNING)]
         if any(placeholder(shape) is None for shape in others):
             others = reading_order(others, self._related_roots("slideLayout"))
         return [*titles, *(shape for other in others for shape in other.iter(*LEAVES)), *running]
@@ -114,6 +115,9 @@ class _Presentation:
     # --- content ---
 
     def _write_shape(self, shape: Any) -> str:
+        if is_hidden(shape):
+            self._left_out["hidden text"] += _count(shape)
+            return ""
         kind = placeholder(shape)
         if kind in _RUNNING:
             return self._write_running(shape, kind)
@@ -122,7 +126,7 @@ class _Presentation:
         body = child(shape, "p:txBody")
         if body is None:
             return ""
-        if kind in ("title", "ctrTitle"):
+        if kind in _TITLES:
             title = " ".join(filter(None, map(write_runs, body.findall(tag("a:p"))))).replace("<br>", " ")
             level = 1 if kind == "ctrTitle" else 2
             return f"<h{level}>{title}</h{level}>" if title else ""
@@ -178,10 +182,10 @@ def _count(root: Any) -> int:
 
 def _write_formulas(root: Any) -> None:
     """Put runs of TeX in the place of formulas."""
-    formulas = list(root.iter(tag("m:oMath")))
+    formulas = [formula for paragraph in root.iter(tag("a:p")) for formula in paragraph.iter(tag("m:oMath"))]
     for formula, tex in zip(formulas, convert_formulas(formulas) if formulas else [], strict=True):
         holder = formula
-        while holder.getparent() is not None and holder.getparent().tag != tag("a:p"):
+        while holder.getparent().tag != tag("a:p"):
             holder = holder.getparent()
         run = etree.Element(tag("a:r"))
         etree.SubElement(run, tag("a:t")).text = tex

@@ -27,6 +27,12 @@ def placeholder(shape: Any) -> str | None:
     return None if found is None else found.get("type", "obj")
 
 
+def is_hidden(shape: Any) -> bool:
+    """Return whether a shape is there without being shown."""
+    names = (child(shape, name, "p:cNvPr") for name in ("p:nvSpPr", "p:nvGraphicFramePr"))
+    return any(name is not None and name.get("hidden") in ("1", "true") for name in names)
+
+
 def _placeholder(shape: Any) -> Any:
     for name in ("p:nvSpPr", "p:nvGraphicFramePr"):
         if (found := child(shape, name, "p:nvPr", "p:ph")) is not None:

@@ -29,10 +29,10 @@ from .word_archive import write_archive
 from .word_fields import around_page_numbers, resolve_fields
 from .word_numbers import Numbering
 from .word_objects import place_objects
+from .word_structure import TEXTS, complete_tables, join_paragraphs, write_readings
 from .word_styles import Styles
 from .word_symbols import write_symbols
 
-_TEXTS = tuple(map(tag, ("w:t", "w:delText", "m:t")))
 _INSERTED_FILES = (".html", ".htm", ".xhtml", ".txt")
 
 
@@ -78,6 +78,7 @@ class _Document:
         for kind, root in notes.items():
             if root is not None:
                 self._clean(root, self._part_of(kind))
+                self._leave_out("notes without a mark", *self._unmarked(root, kind))
         self._body[:0] = heads
         for section in self._body.findall(tag("w:sectPr")):
             remove(section)
@@ -87,6 +88,12 @@ class _Document:
             self._account.seen += _count(comments)
         self._account.title = core_title(self._parts)
         return write_archive(self._body.getroottree().getroot(), notes), self._account
+
+    def _unmarked(self, root: Any, kind: str) -> list[Any]:
+        """Return the notes that the text does not refer to, such as those whose mark was deleted."""
+        marks = self._body.iter(tag(f"w:{kind[:-1]}Reference"))
+        referred = {mark.get(tag("w:id")) for mark in marks}
+        return [note for note in root if note.get(tag("w:id")) not in referred]
 
     def _root(self, name: str) -> Any:
         if name not in self._parts:
@@ -116,6 +123,8 @@ class _Document:
         """
         self._account.seen += _count(root)
         self._remove_deleted(root)
+        join_paragraphs(root)
+        write_readings(root)
         for element in list(root.iter(*_TRANSPARENT)):
             if element.getparent().tag not in _PROPERTIES:
                 unwrap(element)
@@ -129,7 +138,7 @@ class _Document:
         for paragraph in list(root.iter(tag("w:p"))):
             self._remove_hidden(paragraph)
         self._rewrite_paragraphs(root)
-        _complete_tables(root)
+        complete_tables(root)
 
     def _remove_deleted(self, root: Any) -> None:
         deleted = [
@@ -149,7 +158,7 @@ class _Document:
         mark = is_on(paragraph, "w:pPr", "w:rPr", "w:vanish")
         in_cell = paragraph.getparent() is None or paragraph.getparent().tag == tag("w:tc")
         # A cell keeps its paragraph: without one it is broken.
-        if hidden and mark and not in_cell and not any(True for _ in paragraph.iter(*_TEXTS)):
+        if hidden and mark and not in_cell and not any(True for _ in paragraph.iter(*TEXTS)):
             remove(paragraph)
 
     def _rewrite_paragraphs(self, root: Any) -> None:
@@ -164,7 +173,7 @@ class _Document:
                 self._rewrite_run(run, paragraph)
             if (properties := child(paragraph, "w:pPr")) is not None:
                 remove(properties)
-            shown = any((text.text or "").strip() for text in paragraph.iter(*_TEXTS))
+            shown = any((text.text or "").strip() for text in paragraph.iter(*TEXTS))
             properties = make("pPr")
             if level and shown:
                 properties.append(make("pStyle", val=f"Heading{level}"))
@@ -217,14 +226,12 @@ class _Document:
 
     def _page_header(self, name: str, seen: set[str]) -> Iterator[Any]:
         root = self._root(name)
-        text = "".join(text.text or "" for text in root.iter(*_TEXTS))
+        text = "".join(text.text or "" for text in root.iter(*TEXTS))
         if text not in seen:
             seen.add(text)
             self._clean(root, name, of_page=True)
             yield from (
-                block
-                for block in list(root)
-                if any((text.text or "").strip() for text in block.iter(*_TEXTS))
+                block for block in list(root) if any((text.text or "").strip() for text in block.iter(*TEXTS))
             )
 
 
@@ -248,7 +255,7 @@ _TRANSPARENT = tuple(
 
 
 def _count(root: Any) -> int:
-    return sum(count_characters(text.text or "") for text in root.iter(*_TEXTS))
+    return sum(count_characters(text.text or "") for text in root.iter(*TEXTS))
 
 
 def _font(run: Any, *names: str) -> str | None:
@@ -263,35 +270,3 @@ def _nest(levels: list[int], level: int) -> int:
     if not levels or levels[-1] < level:
         levels.append(level)
     return len(levels) - 1
-
-
-def _complete_tables(root: Any) -> None:
-    """Write skipped cells as empty ones, and merged cells of the older kind as those of the newer."""
-    for row in root.iter(tag("w:tr")):
-        for name, add in (("w:gridBefore", _prepend), ("w:gridAfter", type(row).append)):
-            for _ in range(min(number(value(row, "w:trPr", name), 0), _MAX_SKIPPED)):
-                add(row, make("tc", make("p")))
-        last = None
-        for cell in row.findall(tag("w:tc")):
-            merged = child(cell, "w:tcPr", "w:hMerge")
-            if merged is None or merged.get(tag("w:val")) == "restart" or last is None:
-                last = cell
-                continue
-            if (properties := child(last, "w:tcPr")) is None:
-                last.insert(0, properties := make("tcPr"))
-            span = child(properties, "w:gridSpan")
-            if span is None:
-                properties.append(span := make("gridSpan", val="1"))
-            span.set(tag("w:val"), str(number(span.get(tag("w:val")), 1) + 1))
-            for block in [block for block in cell if block.tag != tag("w:tcPr")]:
-                if any((text.text or "").strip() for text in block.iter(*_TEXTS)):
-                    last.append(block)
-            remove(cell)
-
-
-_MAX_SKIPPED = 63  # columns of a table in Word
-
-
-def _prepend(row: Any, cell: Any) -> None:
-    place = 0 if (first := row.find(tag("w:tc"))) is None else row.index(first)
-    row.insert(place, cell)

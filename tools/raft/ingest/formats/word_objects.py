@@ -34,7 +34,7 @@ def place_objects(root: Any, related: Relations, parts: dict[str, bytes]) -> tup
                 _place(blocks, place)
             elif element.tag == tag("o:OLEObject"):
                 kind = element.get("ProgID") or "of no kind"
-                notes.append(f"an embedded object ({kind}) is not read: save it as a file of its own")
+                notes.append(_describe(kind))
                 blocks = []
             else:
                 part = parts.get(related.get(_relation_id(element), ("", ""))[1])
@@ -43,6 +43,12 @@ def place_objects(root: Any, related: Relations, parts: dict[str, bytes]) -> tup
                 count += _place(blocks, place)
             place = blocks[-1] if blocks else place
     return count, notes
+
+
+def _describe(kind: str) -> str:
+    if kind.startswith("Equation"):
+        return f"formulas of an older kind ({kind}) are not read: convert them in Word"
+    return f"an embedded object ({kind}) is not read: save it as a file of its own"
 
 
 def _place(blocks: list[Any], place: Any) -> int:
