@@ -82,8 +82,9 @@ class _Side(NamedTuple):
 
 
 def _measure(rows: list[Row], gutter: float, *, right: bool) -> _Side | None:
+    """Measure one side of a gutter; None if there are too few lines or characters in them."""
     sides = [side for row in rows if (side := row.side(gutter, right=right))]
-    if not sides:
+    if len(sides) < 2 or statistics.median(map(_count, sides)) < _MIN_LENGTH / 2:
         return None
     texts = [" ".join(piece.text for piece in side) for side in sides]
     widths = [side[-1].x1 - side[0].x0 for side in sides]
@@ -108,7 +109,8 @@ def _measure(rows: list[Row], gutter: float, *, right: bool) -> _Side | None:
 def _are_columns(rows: list[Row], region: Region) -> bool:
     """Return whether there is running text on both sides of a gutter, or a box beside running text."""
     rows = rows[region.first : region.end]
-    left, right = (_measure(rows, region.gutter, right=right) for right in (False, True))
+    left = _measure(rows, region.gutter, right=False)
+    right = _measure(rows, region.gutter, right=True) if left else None
     if left is None or right is None or not (left.is_prose or right.is_prose):
         return False
     if left.is_prose and right.is_prose:
