@@ -32,6 +32,8 @@ _ASKEW = 7  # degrees by which a scanned page may be turned
 # the text stood upright.
 Box = tuple[float, float, float, float]
 
+_NOWHERE: Box = (0.0, 0.0, 0.0, 1.0)  # of a character with impossible numbers
+
 
 class _Word(NamedTuple):
     """A word, or a part of it in one size: its place in the text of the page, and its box."""
@@ -221,14 +223,14 @@ def _build_piece(text: str, words: list[_Word], handle: Any) -> Line:
     if not content.isascii():
         # Where PDFium has 16-bit characters surrogates come as two codes; this joins them.
         content = content.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    lefts, rights, _, _ = zip(*(word.box for word in words), strict=True)
+    boxes = [word.box if all(map(math.isfinite, word.box)) else _NOWHERE for word in words]
     # A tall glyph may stick out of the box of its font: the lowest box is the right one.
-    _, _, y, height = min((word.box for word in words), key=itemgetter(3))
+    _, _, y, height = min(boxes, key=itemgetter(3))
     font, last_font = _font(handle, start), _font(handle, end - 1)
     return Line(
         text=" ".join(content.replace("\xad", "").split()),
-        x0=min(lefts),
-        x1=max(rights),
+        x0=min(box[0] for box in boxes),
+        x1=max(box[1] for box in boxes),
         y=y,
         height=height,
         font=font if font == last_font else "",
