@@ -12,6 +12,7 @@ from .pdf_lines import Line
 
 _MIN_LENGTH = 12  # of a line, in characters
 _MAX_CANDIDATES = 20
+_MAX_COLUMNS = 12
 _BOX = 0.4  # of the width of the text: what is narrower may be a box beside it
 
 
@@ -30,7 +31,9 @@ def split_columns(pieces: list[Line], body: float) -> list[list[Line]]:
     return groups
 
 
-def _split(pieces: list[Line], body: float) -> list[list[Line]]:
+def _split(pieces: list[Line], body: float, depth: int = 0) -> list[list[Line]]:
+    if depth > _MAX_COLUMNS:
+        return [pieces]
     rows = find_rows(pieces, body)
     groups: list[list[Line]] = []
     start = 0
@@ -39,7 +42,7 @@ def _split(pieces: list[Line], body: float) -> list[list[Line]]:
             for piece in box:
                 piece.column = -1
         else:
-            groups += [_painted(rows[start : region.first]), *_read_region(rows, region, body)]
+            groups += [_painted(rows[start : region.first]), *_read_region(rows, region, body, depth)]
             start = region.end
     groups.append(_painted(rows[start:]))
     return [group for group in groups if group]
@@ -82,8 +85,9 @@ class _Side(NamedTuple):
 
 
 def _measure(rows: list[Row], gutter: float, *, right: bool) -> _Side | None:
+    """Measure one side of a gutter; None if there are too few lines or characters in them."""
     sides = [side for row in rows if (side := row.side(gutter, right=right))]
-    if not sides:
+    if len(sides) < 2 or statistics.median(map(_count, sides)) < _MIN_LENGTH / 2:
         return None
     texts = [" ".join(piece.text for piece in side) for side in sides]
     widths = [side[-1].x1 - side[0].x0 for side in sides]
@@ -108,7 +112,8 @@ def _measure(rows: list[Row], gutter: float, *, right: bool) -> _Side | None:
 def _are_columns(rows: list[Row], region: Region) -> bool:
     """Return whether there is running text on both sides of a gutter, or a box beside running text."""
     rows = rows[region.first : region.end]
-    left, right = (_measure(rows, region.gutter, right=right) for right in (False, True))
+    left = _measure(rows, region.gutter, right=False)
+    right = _measure(rows, region.gutter, right=True) if left else None
     if left is None or right is None or not (left.is_prose or right.is_prose):
         return False
     if left.is_prose and right.is_prose:
@@ -120,7 +125,7 @@ def _are_columns(rows: list[Row], region: Region) -> bool:
     return certain and (begun or (box and other.width < 0.6 * prose.width))
 
 
-def _read_region(rows: list[Row], region: Region, body: float) -> list[list[Line]]:
+def _read_region(rows: list[Row], region: Region, body: float, depth: int) -> list[list[Line]]:
     """Return the columns of a region, or of each block of it if it is a table with text in its cells."""
     groups: list[list[Line]] = []
     for block in _split_cells(rows[region.first : region.end], region.gutter):
@@ -132,7 +137,7 @@ def _read_region(rows: list[Row], region: Region, body: float) -> list[list[Line
         letters = sum(len(piece.text) for side in sides for piece in side)
         if 2 * sum(len(piece.text) for side in sides for piece in side if piece.rtl) > letters:
             sides.reverse()
-        groups += [group for side in sides for group in _split(side, body)]
+        groups += [group for side in sides for group in _split(side, body, depth + 1)]
     return groups
 
 

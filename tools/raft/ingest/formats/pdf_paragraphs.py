@@ -17,6 +17,7 @@ from .pdf_notes import begins_note, take_notes
 _STOP = re.compile(r"[.!?:;。！？：；؟।][\"'”’»)\]」』]*$")
 _CODE_FONT = re.compile(r"mono|courier|consol|code|typewriter|CMTT", re.IGNORECASE)
 _ELLIPTIC = {"und", "oder", "bzw.", "sowie", "and", "or", "to"}  # "Vor- und Nachteile" keeps its hyphen
+_ITEM = re.compile(r"[-–•*▪◦·]|\(?(?:\d{1,3}|[a-z])[.)]\s")  # of a list
 _LONGEST_WORD = 200  # characters at the end of the text in which a divided word begins
 
 
@@ -82,12 +83,31 @@ def _place_notes(page: int, notes: list[Line], before: Line | None, body: float)
 
 def _join_lines(pages: list[list[Line]], body: float) -> Iterator[_Placed]:
     previous: Line | None = None
+    paragraph: list[Line] = []  # its lines so far
     for page, lines in enumerate(pages):
         pitch = _median_pitch(lines) or 1.2 * body
         for index, line in enumerate(lines):
             between = _between(lines, index, previous, pitch, body) if previous else ""
+            if between == "\n\n" and previous and _breaks_off(paragraph, line):
+                between = _glue(previous.text, line.text)
             yield _Placed(page, line, previous, between)
+            paragraph = [*paragraph[-3:], line] if "\n" not in between else [line]
             previous = line
+
+
+def _breaks_off(paragraph: list[Line], line: Line) -> bool:
+    """Return whether a paragraph ends in a full line without a stop and goes on in another column or page."""
+    last = paragraph[-1]
+    moved = last.y < line.y or not last.overlaps(line)
+    alike = all(getattr(last, name) == getattr(line, name) for name in ("font", "heading", "aside", "angle"))
+    words = all(len(t) > 30 and sum(map(str.isdigit, t)) < 0.1 * len(t) for t in (last.text, line.text))
+    if len(paragraph) < 3 or not (moved and alike and words) or _STOP.search(last.text):
+        return False
+    if _ITEM.match(line.text):
+        return False
+    left, right = min(other.x0 for other in paragraph), max(other.x1 for other in paragraph)
+    room = last.x0 - left if last.rtl else right - last.x1
+    return room < 0.12 * (right - left)
 
 
 def _find_headings(pages: list[list[Line]], body: float) -> None:
