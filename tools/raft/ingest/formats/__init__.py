@@ -34,6 +34,14 @@ FORMATS = {
     format.name: format
     for format in (
         Format("pdf", (".pdf",), "pdf:read_pdf", ("PDF",), "PDF", sandboxed=True, paged=True),
+        Format(
+            "picture",
+            (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"),
+            "ocr:read_picture",
+            ("PNG", "JPEG", "binary", ""),
+            sandboxed=True,
+            paged=True,
+        ),
         Format("docx", (".docx",), "office:read_docx", ("ZIP",), sandboxed=True),
         Format("html", (".html", ".htm", ".xhtml"), "html:read_html", sniffed="HTML", sandboxed=True),
         Format("markdown", (".md", ".markdown"), "plain:read_markdown"),

@@ -96,7 +96,7 @@ def _find_headings(pages: list[list[Line]], body: float) -> None:
     common = max(fonts, key=lambda font: fonts[font])
     for lines in pages:
         for index, line in enumerate(lines):
-            if line.aside or len(line.text) >= 120 or line.text.endswith((".", ",")):
+            if line.aside or line.block or len(line.text) >= 120 or line.text.endswith((".", ",")):
                 continue
             if sum(char.isalpha() for char in line.text) < 2:
                 continue
@@ -136,6 +136,8 @@ def _median_pitch(lines: list[Line]) -> float:
 def _between(lines: list[Line], index: int, previous: Line, pitch: float, body: float) -> str:
     """Return what joins a line to the previous one: a blank, nothing, a line end or a paragraph end."""
     line = lines[index]
+    if line.block or previous.block:
+        return "\n\n"
     glue = _glue(previous.text, line.text)
     if line.aside and previous.aside and previous.overlaps(line):
         return glue if line.text[0].islower() else "\n"
