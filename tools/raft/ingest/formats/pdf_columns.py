@@ -4,38 +4,16 @@ from __future__ import annotations
 
 import re
 import statistics
-from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
+from .pdf_gutters import Region, Row, find_gutters, find_rows
 from .pdf_lines import Line
 
-_MAX_ROWS = 400  # of a page; one with more is no running text
-_MIN_ROWS = 3  # of a column
 _MIN_LENGTH = 12  # of a line, in characters
-_MIN_GUTTER = 0.75  # of the height of body text
 _MAX_CANDIDATES = 20
-_BIN = 2.0  # points
-
-
-@dataclass
-class _Row:
-    """The pieces at one height of a page; `bins` has a bit for every 2 points that they cover."""
-
-    pieces: list[Line]
-    bins: int
-
-    def side(self, gutter: float, *, right: bool) -> list[Line]:
-        return [piece for piece in self.pieces if (piece.x0 > gutter) == right]
-
-
-@dataclass
-class _Region:
-    """Rows from `first` until before `end`, with columns on both sides of a gutter."""
-
-    first: int
-    end: int
-    gutter: float
+_MAX_COLUMNS = 12
+_BOX = 0.4  # of the width of the text: what is narrower may be a box beside it
 
 
 def split_columns(pieces: list[Line], body: float) -> list[list[Line]]:
@@ -45,7 +23,7 @@ def split_columns(pieces: list[Line], body: float) -> list[list[Line]]:
     amounts and boxes beside the text are no columns. Sets `column` of the pieces: no line goes from one to
     another.
     """
-    groups = _split(pieces, body) if len(pieces) > 2 * _MIN_ROWS else [pieces]
+    groups = _split(pieces, body) if len(pieces) > 5 else [pieces]
     if len(groups) > 1 or any(piece.column for piece in pieces):
         for number, group in enumerate(groups, start=1):
             for piece in group:
@@ -53,118 +31,101 @@ def split_columns(pieces: list[Line], body: float) -> list[list[Line]]:
     return groups
 
 
-def _split(pieces: list[Line], body: float) -> list[list[Line]]:
-    rows = _find_rows(pieces, body)
+def _split(pieces: list[Line], body: float, depth: int = 0) -> list[list[Line]]:
+    if depth > _MAX_COLUMNS:
+        return [pieces]
+    rows = find_rows(pieces, body)
     groups: list[list[Line]] = []
     start = 0
     for region in _find_regions(rows, body):
-        groups += [_painted(rows[start : region.first]), *_read_region(rows, region, body)]
-        start = region.end
+        if box := _find_box(rows, region):
+            for piece in box:
+                piece.column = -1
+        else:
+            groups += [_painted(rows[start : region.first]), *_read_region(rows, region, body, depth)]
+            start = region.end
     groups.append(_painted(rows[start:]))
     return [group for group in groups if group]
 
 
-def _find_rows(pieces: list[Line], body: float) -> list[_Row]:
-    """Return the rows of a page from the head to the foot."""
-    rows: list[list[Line]] = []
-    for piece in sorted(pieces, key=lambda piece: -piece.middle):
-        if rows and rows[-1][0].middle - piece.middle < 0.4 * body:
-            rows[-1].append(piece)
-        else:
-            rows.append([piece])
-    left = min(piece.x0 for piece in pieces)
-    return [_Row(sorted(row, key=lambda piece: piece.x0), _bins(row, left)) for row in rows]
-
-
-def _bins(pieces: list[Line], left: float) -> int:
-    bins = 0
-    for piece in pieces:
-        first, last = (min(int((x - left) / _BIN), 5000) for x in (piece.x0, piece.x1))
-        bins |= (1 << last + 1) - (1 << first)
-    return bins
-
-
-def _painted(rows: list[_Row]) -> list[Line]:
+def _painted(rows: list[Row]) -> list[Line]:
     return sorted((piece for row in rows for piece in row.pieces), key=lambda piece: piece.order)
 
 
-def _find_regions(rows: list[_Row], body: float) -> list[_Region]:
+def _find_regions(rows: list[Row], body: float) -> list[Region]:
     """Return the regions with columns from the head to the foot; the longest ones are tried first."""
-    if not _MIN_ROWS <= len(rows) <= _MAX_ROWS:
-        return []
-    found: list[_Region] = []
-    candidates = sorted(_find_gutters(rows, body), key=lambda region: region.first - region.end)
+    found: list[Region] = []
+    candidates = sorted(find_gutters(rows, body), key=lambda region: region.first - region.end)
     for region in candidates[:_MAX_CANDIDATES]:
         apart = all(region.end <= other.first or other.end <= region.first for other in found)
-        if apart and all(_is_prose(rows, region, right=right) for right in (False, True)):
+        if apart and _are_columns(rows, region):
             found.append(region)
     return sorted(found, key=lambda region: region.first)
 
 
-def _find_gutters(rows: list[_Row], body: float) -> Iterator[_Region]:
-    """Return every gap of the width of a gutter with as many rows as it has, and text on both its sides."""
-    left = min(piece.x0 for row in rows for piece in row.pieces)
-    width = max(2, int(_MIN_GUTTER * body / _BIN))
-    page = max(row.bins for row in rows)
-    page = (1 << page.bit_length()) - 1
-    above = 0
-    for first, row in enumerate(rows):
-        open_gaps = [gap for gap in _gaps(page & ~row.bins, width) if above & gap[2] or not first]
-        free = page
-        for end in range(first, len(rows) + 1):
-            free = free & ~rows[end].bins if end < len(rows) else 0
-            still_open = []
-            for gap in open_gaps:
-                unchanged = free & gap[2] == gap[2]
-                narrowed = [gap] if unchanged else _gaps(free & gap[2], width)
-                still_open += narrowed[:1]
-                if not narrowed and end - first >= _MIN_ROWS:
-                    yield _Region(first, end, left + _BIN * (gap[0] + gap[1] + 1) / 2)
-            open_gaps = still_open
-            if not open_gaps:
-                break
-        above = row.bins
+class _Side(NamedTuple):
+    """What tells whether the lines on one side of a gutter are running text; shares are from 0 to 1."""
+
+    lines: int
+    length: float  # of the median line, in characters
+    width: float
+    full: float  # share of the lines that are about as wide as the widest
+    lower: float  # share of the lines that begin with a small letter, of those in scripts that have them
+    cased: float  # share of the lines in such scripts
+    digits: float  # share of the characters
+    contiguous: bool  # no line is far from the next one
+    dotted: bool  # dots or rules lead to something: contents, forms
+
+    @property
+    def is_prose(self) -> bool:
+        """Return whether the lines are full and go on in the next line."""
+        goes_on = self.lower >= 0.2 if self.cased >= 0.5 else self.full >= 0.6
+        words = self.length >= _MIN_LENGTH and self.digits <= 0.2 and not self.dotted
+        return self.lines >= 3 and words and self.full >= 0.55 and goes_on
 
 
-def _gaps(free: int, width: int) -> list[tuple[int, int, int]]:
-    """Return the runs of at least `width` bits: the first bit, the last bit, and the bits."""
-    gaps = []
-    position = 0
-    while free:
-        skip = (free & -free).bit_length() - 1
-        free >>= skip
-        position += skip
-        run = (~free & (free + 1)).bit_length() - 1
-        if run >= width:
-            gaps.append((position, position + run - 1, ((1 << run) - 1) << position))
-        free >>= run
-        position += run
-    return gaps
-
-
-def _is_prose(rows: list[_Row], region: _Region, *, right: bool) -> bool:
-    """Return whether one side of a gutter is running text: full lines of words that go on below."""
-    sides = [row.side(region.gutter, right=right) for row in rows[region.first : region.end]]
-    sides = [side for side in sides if side]
-    if len(sides) < _MIN_ROWS or statistics.median(map(_count, sides)) < _MIN_LENGTH:
-        return False
-    lines = [(" ".join(piece.text for piece in side), side[0].x0, side[-1].x1) for side in sides]
-    text = " ".join(line for line, _, _ in lines)
-    width = max(x1 for _, _, x1 in lines) - min(x0 for _, x0, _ in lines)
-    full = sum(x1 - x0 >= 0.7 * width for _, x0, x1 in lines)
-    digits = sum(map(str.isdigit, text))
-    if full < 0.55 * len(lines) or digits > 0.2 * len(text):
-        return False
-    if re.search(r"\.{4}|(?:\. ){4}|_{6}", text):  # contents, forms
-        return False
-    begins = [letter for letter in (next(filter(str.isalpha, line), "") for line, _, _ in lines) if letter]
+def _measure(rows: list[Row], gutter: float, *, right: bool) -> _Side | None:
+    """Measure one side of a gutter; None if there are too few lines or characters in them."""
+    sides = [side for row in rows if (side := row.side(gutter, right=right))]
+    if len(sides) < 2 or statistics.median(map(_count, sides)) < _MIN_LENGTH / 2:
+        return None
+    texts = [" ".join(piece.text for piece in side) for side in sides]
+    widths = [side[-1].x1 - side[0].x0 for side in sides]
+    width = max(side[-1].x1 for side in sides) - min(side[0].x0 for side in sides)
+    begins = [next(filter(str.isalpha, text), "") for text in texts]
     cased = [letter for letter in begins if letter.lower() != letter.upper()]
-    if len(cased) < 0.5 * len(lines):
-        return full >= 0.6 * len(lines)
-    return sum(map(str.islower, cased)) >= 0.2 * len(lines)
+    text = " ".join(texts)
+    steps = [above[0].middle - below[0].middle for above, below in pairwise(sides)]
+    return _Side(
+        lines=len(sides),
+        length=statistics.median(map(len, texts)),
+        width=width,
+        full=sum(w >= 0.7 * width for w in widths) / len(sides),
+        lower=sum(map(str.islower, cased)) / max(1, len(cased)),
+        cased=len(cased) / len(sides),
+        digits=sum(map(str.isdigit, text)) / len(text),
+        contiguous=all(step < 2.5 * sides[0][0].height for step in steps),
+        dotted=re.search(r"\.{4}|(?:\. ){4}|_{6}", text) is not None,
+    )
 
 
-def _read_region(rows: list[_Row], region: _Region, body: float) -> list[list[Line]]:
+def _are_columns(rows: list[Row], region: Region) -> bool:
+    """Return whether there is running text on both sides of a gutter, or a box beside running text."""
+    rows = rows[region.first : region.end]
+    left = _measure(rows, region.gutter, right=False)
+    right = _measure(rows, region.gutter, right=True) if left else None
+    if left is None or right is None or not (left.is_prose or right.is_prose):
+        return False
+    if left.is_prose and right.is_prose:
+        return True
+    prose, other = (left, right) if left.is_prose else (right, left)
+    begun = other.lines == 2 and other.lower >= 0.5 and 0.75 < other.width / prose.width < 1.3
+    certain = prose.lines > 4 and prose.lower >= 0.5 and prose.full >= 0.75
+    box = other.lines > 1 and other.contiguous and other.digits < 0.3 and other.lines <= 0.7 * prose.lines
+    return certain and (begun or (box and other.width < 0.6 * prose.width))
+
+
+def _read_region(rows: list[Row], region: Region, body: float, depth: int) -> list[list[Line]]:
     """Return the columns of a region, or of each block of it if it is a table with text in its cells."""
     groups: list[list[Line]] = []
     for block in _split_cells(rows[region.first : region.end], region.gutter):
@@ -173,15 +134,10 @@ def _read_region(rows: list[_Row], region: _Region, body: float) -> list[list[Li
             for right in (False, True)
         ]
         sides = [sorted(side, key=lambda piece: piece.order) for side in sides if side]
-        if len(sides) == 2 and _is_box(*sides):
-            groups.append(_painted(block))
-            for piece in min(sides, key=_count):
-                piece.column = -1
-            continue
         letters = sum(len(piece.text) for side in sides for piece in side)
         if 2 * sum(len(piece.text) for side in sides for piece in side if piece.rtl) > letters:
             sides.reverse()
-        groups += [group for side in sides for group in _split(side, body)]
+        groups += [group for side in sides for group in _split(side, body, depth + 1)]
     return groups
 
 
@@ -189,14 +145,19 @@ def _count(side: list[Line]) -> int:
     return sum(len(piece.text) for piece in side)
 
 
-def _is_box(left: list[Line], right: list[Line]) -> bool:
-    """Return whether one side is a box or a note beside the running text of the other."""
+def _find_box(rows: list[Row], region: Region) -> list[Line]:
+    """Return the pieces on one side of a gutter if they are a box or a note beside the running text."""
+    left, right = (
+        [piece for row in rows[region.first : region.end] for piece in row.side(region.gutter, right=right)]
+        for right in (False, True)
+    )
     small, large = sorted((left, right), key=_count)
-    widths = [max(piece.x1 for piece in side) - min(piece.x0 for piece in side) for side in (small, large)]
-    return widths[0] < 0.5 * widths[1] and _count(small) < 0.3 * _count(large)
+    width = max(piece.x1 for piece in left + right) - min(piece.x0 for piece in left + right)
+    box = max(piece.x1 for piece in small) - min(piece.x0 for piece in small)
+    return small if box < _BOX * width and _count(small) < 0.3 * _count(large) else []
 
 
-def _split_cells(rows: list[_Row], gutter: float) -> list[list[_Row]]:
+def _split_cells(rows: list[Row], gutter: float) -> list[list[Row]]:
     """Split rows at the gaps that go across both columns, if it is a table: a new text begins below each."""
     steps = [above.pieces[0].middle - row.pieces[0].middle for above, row in pairwise(rows)]
     pitch = statistics.median_low(steps)

@@ -7,13 +7,14 @@ import re
 from .pdf_lines import Line
 
 _INITIAL = re.compile(r"[\"'“„«‘]?[^\W\d_]")
+_MAX_INITIALS = 20  # of a page
 _WORDS_OF_ONE_LETTER = set("aiouyeàéóаивкосуя")
 
 
 def attach_initials(pieces: list[Line], body: float) -> list[Line]:
     """Return the pieces with each large initial put before the first of the lines that stand beside it."""
     initials = [piece for piece in pieces if piece.height > 1.6 * body and _INITIAL.fullmatch(piece.text)]
-    for initial in initials:
+    for initial in initials[:_MAX_INITIALS]:
         beside = [
             piece
             for piece in pieces

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections import Counter
@@ -26,6 +27,7 @@ _FORMULA = re.compile(r"[(\[][^()\[\]]*[+*/=·×−^][^()\[\]]*[)\]]$|[(\[]\w[)\
 _ELEMENT = re.compile(r"[A-Z][a-z]?(?![a-z])")
 _BOLD = re.compile(r"bold|black|heavy|CMBX", re.IGNORECASE)
 _CLOSING = tuple(".,;:!?)")
+_LEADERS = ("...", ". .", "…", "···", "___")  # they lead to a number of a page
 
 
 @dataclass(slots=True)
@@ -114,14 +116,17 @@ def _continues(line: Line, piece: Line) -> bool:
     beside = abs(line.middle - piece.middle) < 0.45 * height
     smaller = piece.height < 0.9 * line.height  # it may stand below raised text: in a fraction
     back = max(0.5 * height, piece.x1 - piece.x0 + 1 if smaller else 0.0)
-    return not line.hyphen and beside and -back < _gap(line, piece) < 2.5 * height
+    far = math.inf if line.text.endswith(_LEADERS) else 2.5 * height
+    return not line.hyphen and beside and -back < _gap(line, piece) < far
 
 
 def _extend(line: Line, piece: Line, following: Line | None, left_out: Counter[str]) -> None:
     """Append a piece to a line."""
     gap, text = _gap(line, piece), piece.text
     smaller = piece.height < 0.9 * line.height
-    blank = gap > 0.15 * line.height or (piece.spaced and not smaller) or line.mark_after
+    blank = (
+        not -0.5 * line.height < gap < 0.15 * line.height or (piece.spaced and not smaller) or line.mark_after
+    )
     mark = False
     if smaller and _is_raised(piece, line):
         near = gap < 0.3 * line.height

@@ -62,7 +62,7 @@ def drop_line_numbers(pieces: list[Line], left_out: Counter[str]) -> list[Line]:
     numbers = [piece for piece in pieces if _NUMBER.fullmatch(piece.text)]
     dropped = set[int]()
     for lane in _lanes(numbers):
-        if _counts_lines(lane, [piece for piece in pieces if piece.order not in dropped]):
+        if len(lane) > 2 and _counts_lines(lane, [p for p in pieces if p.order not in dropped]):
             dropped.update(piece.order for piece in lane)
     left_out["line numbers"] += sum(len(piece.text) for piece in pieces if piece.order in dropped)
     return [piece for piece in pieces if piece.order not in dropped]
@@ -86,10 +86,8 @@ def _counts_lines(lane: list[Line], pieces: list[Line]) -> bool:
     """Return whether a lane of numbers beside the text counts its lines."""
     values = [int(piece.text) for piece in lane]
     steps = Counter(below - above for above, below in pairwise(values))
-    if len(lane) < 2 or max(steps, key=lambda step: steps[step]) < 1:
-        return False
     step, times = steps.most_common(1)[0]
-    if times < 0.8 * (len(lane) - 1):
+    if step < 1 or times < 0.8 * (len(lane) - 1):
         return False
     rows = _rows_beside(lane, pieces)
     if not rows:
@@ -101,7 +99,7 @@ def _counts_lines(lane: list[Line], pieces: list[Line]) -> bool:
     outside = all(piece.x0 >= right for piece in texts) or all(piece.x1 <= left for piece in texts)
     if step == 1:
         return outside and len(lane) >= max(4, 0.6 * len(rows)) and _is_running_text(rows)
-    return len(lane) > 2 and step % 5 == 0 and _stand_apart(lane, rows, step)
+    return step % 5 == 0 and _stand_apart(lane, rows, step)
 
 
 def _rows_beside(lane: list[Line], pieces: list[Line]) -> list[list[Line]]:

@@ -33,6 +33,11 @@ def take_notes(pages: list[list[Line]], body: float) -> dict[int, list[Line]]:
     return notes
 
 
+def begins_note(line: Line) -> bool:
+    """Return whether a line begins with the number or sign of a footnote."""
+    return line.labelled or _LABEL.match(line.text) is not None
+
+
 def _end_of_notes(lines: list[Line], start: int, body: float, *, unfinished: bool) -> int:
     """Return the index after the footnotes that begin at a line; `start` if there are none."""
     first, before = lines[start], lines[start - 1]

@@ -12,11 +12,12 @@ from typing import NamedTuple
 
 from .pdf_layout import median_height
 from .pdf_lines import Line
-from .pdf_notes import take_notes
+from .pdf_notes import begins_note, take_notes
 
 _STOP = re.compile(r"[.!?:;。！？：；؟।][\"'”’»)\]」』]*$")
 _CODE_FONT = re.compile(r"mono|courier|consol|code|typewriter|CMTT", re.IGNORECASE)
 _ELLIPTIC = {"und", "oder", "bzw.", "sowie", "and", "or", "to"}  # "Vor- und Nachteile" keeps its hyphen
+_ITEM = re.compile(r"[-–•*▪◦·]|\(?(?:\d{1,3}|[a-z])[.)]\s")  # of a list
 _LONGEST_WORD = 200  # characters at the end of the text in which a divided word begins
 
 
@@ -75,17 +76,38 @@ def _place_notes(page: int, notes: list[Line], before: Line | None, body: float)
     for placed in _join_lines([notes], body):
         if placed.before is None:
             placed = placed._replace(before=before, between="\n\n")
+        elif placed.between == " " and begins_note(placed.line) and _STOP.search(placed.before.text):
+            placed = placed._replace(between="\n")
         yield placed._replace(page=page)
 
 
 def _join_lines(pages: list[list[Line]], body: float) -> Iterator[_Placed]:
     previous: Line | None = None
+    paragraph: list[Line] = []  # its lines so far
     for page, lines in enumerate(pages):
         pitch = _median_pitch(lines) or 1.2 * body
         for index, line in enumerate(lines):
             between = _between(lines, index, previous, pitch, body) if previous else ""
+            if between == "\n\n" and previous and _breaks_off(paragraph, line):
+                between = _glue(previous.text, line.text)
             yield _Placed(page, line, previous, between)
+            paragraph = [*paragraph[-3:], line] if "\n" not in between else [line]
             previous = line
+
+
+def _breaks_off(paragraph: list[Line], line: Line) -> bool:
+    """Return whether a paragraph ends in a full line without a stop, and goes on in the next column or page."""
+    last = paragraph[-1]
+    moved = last.y < line.y or not last.overlaps(line)
+    alike = all(getattr(last, name) == getattr(line, name) for name in ("font", "heading", "aside", "angle"))
+    words = all(len(t) > 30 and sum(map(str.isdigit, t)) < 0.1 * len(t) for t in (last.text, line.text))
+    if len(paragraph) < 3 or not (moved and alike and words) or _STOP.search(last.text):
+        return False
+    if _ITEM.match(line.text):
+        return False
+    left, right = min(other.x0 for other in paragraph), max(other.x1 for other in paragraph)
+    room = last.x0 - left if last.rtl else right - last.x1
+    return room < 0.12 * (right - left)
 
 
 def _find_headings(pages: list[list[Line]], body: float) -> None:
@@ -152,7 +174,10 @@ def _between(lines: list[Line], index: int, previous: Line, pitch: float, body: 
     if step > 1.25 * pitch:
         return "\n\n"
     near = [other for other in lines[max(0, index - 4) : index + 3] if other.overlaps(previous)]
-    if max(len(other.text) * (1 + _wide(other.text[-1])) for other in near) < 36 and not previous.hyphen:
+    if previous.wide and line.wide:
+        return "\n"  # rows of a table
+    longest = max(len(other.text) * (1 + _wide(other.text[-1])) for other in near)
+    if longest < 36 and not previous.hyphen and not line.column:
         return "\n"  # a list of short items
     if continues or _is_full(lines, index - 1, near):
         return glue
@@ -166,7 +191,8 @@ def _is_full(lines: list[Line], index: int, near: list[Line]) -> bool:
     per_char = (line.x1 - line.x0) / max(1, len(line.text))
     left, right = min(other.x0 for other in near), max(other.x1 for other in near)
     room = line.x0 - left if line.rtl else right - line.x1
-    if room <= (len(word) + 1) * per_char:
+    ragged = 0.0 if _STOP.search(line.text) else 0.12 * (right - left)  # no sentence ends here
+    if room <= max((len(word) + 1) * per_char, ragged):
         return True
     above = [other for other in lines[max(0, index - 2) : index] if other.overlaps(line)]
     # The column may widen right below the end of a picture: then compare with the lines above.

@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable, Iterator
 from ctypes import byref, c_double, c_ushort, create_string_buffer
 from functools import lru_cache
+from itertools import groupby, pairwise
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .parsed import count_characters
@@ -22,21 +24,15 @@ _WORD = re.compile("[^\x00-\x20\xa0]+")
 _NUMBER = re.compile(r"\d{1,4}")
 _PART_RAISED = re.compile(r"[\d\[]")  # in 10⁵, m², bread[12]
 _WIDE_GAP = 0.7  # of the height: more than a blank in a justified line mostly is
+_TURNED_GAP = 0.25  # of the height: a blank
 _ASKEW = 7  # degrees by which a scanned page may be turned
 
 
-class Box(NamedTuple):
-    """The box of a character in points, as high as its font, y upwards, as if the text stood upright."""
+# The box of a character in points: left, right, bottom (y upwards) and height, as high as its font and as if
+# the text stood upright.
+Box = tuple[float, float, float, float]
 
-    x0: float
-    x1: float
-    y: float
-    height: float
-
-    def same_size(self, other: Box) -> bool:
-        """Return whether two boxes are of the same size and on the same base line."""
-        larger = max(self.height, other.height)
-        return abs(self.height - other.height) < 0.12 * larger and abs(self.y - other.y) < 0.12 * larger
+_NOWHERE: Box = (0.0, 0.0, 0.0, 1.0)  # of a character with impossible numbers
 
 
 class _Word(NamedTuple):
@@ -45,6 +41,7 @@ class _Word(NamedTuple):
     start: int
     end: int
     box: Box
+    angle: int = 0
 
 
 def extract_pieces(page: PdfPage, clean: Callable[[Any, str], str]) -> tuple[list[Line], int]:
@@ -62,17 +59,17 @@ def extract_pieces(page: PdfPage, clean: Callable[[Any, str], str]) -> tuple[lis
     pieces: list[Line] = []
     for match in _PAINTED_LINE.finditer(text):
         spans = [word.span() for word in _WORD.finditer(text, *match.span())]
-        if not spans:
-            continue
-        angle = _angle(handle, spans[0][0])
-        box = _turned_box(handle, angle) if angle else _upright_box(handle)
-        words = [word for span in spans for word in _split_word(text, span, box)]
-        for number, run in enumerate(_split_line(text, words)):
+        runs = _split_line(text, _split_words(text, spans, handle)) if spans else ()
+        before: Line | None = None
+        for run in runs:
             piece = _build_piece(text, run, handle)
-            piece.angle, piece.order, piece.joined = angle, len(pieces), number > 0
-            piece.base = _base(handle, run[0].start, angle)
-            pieces.append(piece)
-        pieces[-1].hyphen = text[match.end() : match.end() + 1] in _HYPHENS
+            piece.order = len(pieces)
+            piece.joined = before is not None and _in_line(before, piece)
+            if piece.text:
+                pieces.append(piece)
+                before = piece
+        if before:
+            before.hyphen = text[match.end() : match.end() + 1] in _HYPHENS
     textpage.close()
     return pieces, seen
 
@@ -116,7 +113,8 @@ def _upright_box(handle: Any) -> Callable[[int], Box]:
 
     def box(index: int) -> Box:
         get_box(handle, index, reference)
-        return Box(rect.left, rect.right, rect.bottom, rect.top - rect.bottom)
+        bottom = rect.bottom
+        return rect.left, rect.right, bottom, rect.top - bottom
 
     return box
 
@@ -139,42 +137,83 @@ def _turned_box(handle: Any, angle: int) -> Callable[[int], Box]:
         corners = [h.value * cos + v.value * sin for h in (left, right) for v in (bottom, top)]
         base = _base(handle, index, angle)
         # Descent and height of a usual font. A diagonal box is larger than its glyph.
-        return Box(min(corners), max(corners), base - 0.21 * size, 1.17 * size)
+        return min(corners), max(corners), base - 0.21 * size, 1.17 * size
 
     return box
 
 
-def _split_word(text: str, span: tuple[int, int], box: Callable[[int], Box]) -> Iterator[_Word]:
-    """Split a word where the size or the base line changes: at raised and lowered parts, after an initial."""
-    start, end = span
-    first, last = box(start), box(end - 1)
-    if end - start == 1:
-        yield _Word(start, end, first)
-    elif first.same_size(last) and not _PART_RAISED.search(text, start, end):
-        yield _Word(start, end, _unite(first, last))
-    else:
-        boxes = [box(index) for index in range(start, end)]
-        part = 0
-        for index in range(1, len(boxes) + 1):
-            if index == len(boxes) or not boxes[index].same_size(boxes[part]):
-                united = _unite(boxes[part], boxes[index - 1])
-                yield _Word(start + part, start + index, united)
-                part = index
+def _in_line(before: Line, piece: Line) -> bool:
+    return before.angle == piece.angle and abs(before.base - piece.base) < max(before.height, piece.height)
 
 
-def _unite(first: Box, last: Box) -> Box:
-    return Box(min(first.x0, last.x0), max(first.x1, last.x1), first.y, first.height)
+def _split_words(text: str, spans: list[tuple[int, int]], handle: Any) -> list[_Word]:
+    """Return the words of a line with their boxes, divided where their size or direction changes."""
+    angle = _angle(handle, spans[0][0])
+    if not angle and (words := _upright_words(text, spans, handle)):
+        return words
+    words = []
+    for start, end in spans:
+        for angle, indices in groupby(range(start, end), key=lambda index: _angle(handle, index)):
+            box = _turned_box(handle, angle) if angle else _upright_box(handle)
+            words += _split_boxes([(index, box(index)) for index in indices], angle)
+    return words
+
+
+def _upright_words(text: str, spans: list[tuple[int, int]], handle: Any) -> list[_Word]:
+    """Return the words of a line with their boxes; none if some of them are turned.
+
+    This is where most of the time goes: a word takes the boxes of two of its characters, unless its size
+    changes or part of it may be raised.
+    """
+    box = _upright_box(handle)
+    words: list[_Word] = []
+    height = 0.0
+    for start, end in spans:
+        first, last = box(start), box(end - 1)
+        if abs(first[3] - height) > 0.01 * height:
+            if words and _angle(handle, end - 1):
+                return []
+            height = first[3]
+        if not _same_size(first, last) or (end - start > 1 and _PART_RAISED.search(text, start, end)):
+            words += _split_boxes([(index, box(index)) for index in range(start, end)], 0)
+        else:
+            words.append(_Word(start, end, (min(first[0], last[0]), max(first[1], last[1]), *first[2:])))
+    return words
+
+
+def _split_boxes(boxes: list[tuple[int, Box]], angle: int) -> Iterator[_Word]:
+    """Split a word by the boxes of its characters, at the index of each.
+
+    Between turned words PDFium sets no blanks: they are divided at gaps.
+    """
+    part = 0
+    for position in range(1, len(boxes) + 1):
+        if position < len(boxes):
+            box, before = boxes[position][1], boxes[position - 1][1]
+            gap = angle and abs(box[0] - before[1]) > _TURNED_GAP * box[3]
+            if not gap and _same_size(box, boxes[part][1]):
+                continue
+        (start, first), (last, end) = boxes[part], boxes[position - 1]
+        yield _Word(start, last + 1, (min(first[0], end[0]), max(first[1], end[1]), *first[2:]), angle)
+        part = position
+
+
+def _same_size(box: Box, other: Box) -> bool:
+    """Return whether two boxes are of the same size and on the same base line."""
+    tolerance = 0.13 * box[3]
+    return abs(box[3] - other[3]) < tolerance and abs(box[2] - other[2]) < tolerance
 
 
 def _split_line(text: str, words: list[_Word]) -> Iterator[list[_Word]]:
+    """Split a line at wide gaps and where the size or direction changes; numbers at its ends stand alone."""
+    numbers = [index for index in (0, len(words) - 1) if _NUMBER.fullmatch(text, *words[index][:2])]
     run = [words[0]]
-    for index in range(1, len(words)):
-        before, word = words[index - 1], words[index]
-        gap = max(word.box.x0 - before.box.x1, before.box.x0 - word.box.x1)
-        number = (index == 1 and _NUMBER.fullmatch(text, before.start, before.end)) or (
-            index == len(words) - 1 and _NUMBER.fullmatch(text, word.start, word.end)
-        )
-        if number or gap > _WIDE_GAP * word.box.height or not word.box.same_size(run[0].box):
+    for index, (before, word) in enumerate(pairwise(words), start=1):
+        gap = max(word.box[0] - before.box[1], before.box[0] - word.box[1])
+        height = word.box[3]
+        apart = gap > _WIDE_GAP * height or (before.end == word.start and gap > _TURNED_GAP * height)
+        number = index in numbers or index - 1 in numbers
+        if apart or number or before.angle != word.angle or not _same_size(word.box, run[0].box):
             yield run
             run = []
         run.append(word)
@@ -182,23 +221,25 @@ def _split_line(text: str, words: list[_Word]) -> Iterator[list[_Word]]:
 
 
 def _build_piece(text: str, words: list[_Word], handle: Any) -> Line:
-    first, last = words[0], words[-1]
-    # Where PDFium has 16-bit characters surrogates come as two codes; a round trip through UTF-16 joins them.
-    raw_text = (
-        text[first.start : last.end].encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    )
-    x0, x1 = min(word.box.x0 for word in words), max(word.box.x1 for word in words)
+    start, end, angle = words[0].start, words[-1].end, words[0].angle
+    content = text[start:end]
+    if not content.isascii():
+        # Where PDFium has 16-bit characters surrogates come as two codes; this joins them.
+        content = content.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    boxes = [word.box if all(map(math.isfinite, word.box)) else _NOWHERE for word in words]
     # A tall glyph may stick out of the box of its font: the lowest box is the right one.
-    lowest = min((word.box for word in words), key=lambda box: box.height)
-    font, last_font = _font(handle, first.start), _font(handle, last.end - 1)
+    _, _, y, height = min(boxes, key=itemgetter(3))
+    font, last_font = _font(handle, start), _font(handle, end - 1)
     return Line(
-        text=" ".join(raw_text.replace("\xad", "").split()),
-        x0=x0,
-        x1=x1,
-        y=lowest.y,
-        height=lowest.height,
+        text=" ".join(content.replace("\xad", "").split()),
+        x0=min(box[0] for box in boxes),
+        x1=max(box[1] for box in boxes),
+        y=y,
+        height=height,
         font=font if font == last_font else "",
-        spaced=first.start > 0 and text[first.start - 1] in " \xa0\t",
+        base=_base(handle, start, angle),
+        angle=angle,
+        spaced=start > 0 and text[start - 1] in " \xa0\t",
     )
 
 

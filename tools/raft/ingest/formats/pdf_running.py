@@ -91,11 +91,12 @@ def _edges(page: int, lines: list[Line]) -> Iterator[_Edge]:
 
 
 def _outermost(lines: list[Line]) -> list[Line]:
-    """Return the first lines, at most four, if a gap separates them from the rest of the page."""
+    """Return the first lines, at most four, if a gap separates them from the rest, the larger part."""
     for count in range(1, min(5, len(lines))):
         gap = abs(lines[count].y - lines[count - 1].y)
         if gap > 2 * max(lines[count].height, lines[count - 1].height):
-            return lines[:count]
+            edge, rest = (sum(len(line.text) for line in part) for part in (lines[:count], lines[count:]))
+            return lines[:count] if edge <= rest else []
     return []
 
 
