@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from pathlib import Path
 
+import pypdfium2 as pdfium
 import pytest
 
 from tests.document_files import assemble_pdf
+from tools.raft.ingest.formats.ocr import read_picture
 from tools.raft.ingest.formats.parsed import Parsed, Unreadable, count_characters
 from tools.raft.ingest.formats.pdf import read_pdf
 
@@ -256,6 +260,17 @@ def test_a_table_on_a_turned_page(tmp_path):
     assert text_of(path) == TABLE
 
 
+def test_lines_of_a_table_of_contents_stay_apart(tmp_path):
+    entries = [
+        (f"{number} {name} {'.' * 60}", page) for number, name, page in ((1, "Tides", 3), (2, "Ropes", 10))
+    ]
+    content = "".join(
+        words(60, 700 - 14 * row, title) + words(400, 700 - 14 * row, str(page))
+        for row, (title, page) in enumerate(entries)
+    )
+    assert text_of(make(tmp_path / "a.pdf", [prose() + content])).endswith("1 Tides … 3\n2 Ropes … 10")
+
+
 # --- characters without meaning
 
 
@@ -473,3 +488,46 @@ def test_attachments_are_named_and_a_portfolio_is_refused(tmp_path):
         tmp_path / "b.pdf", [prose(lines=cover)], file, content, catalog=catalog + " /Collection << >>"
     )
     assert "portfolio" in refusal(path) and "prices.xlsx" in refusal(path)
+
+
+# --- text recognition
+
+
+def scan(path: Path, content: str) -> bytes:
+    """Write a PDF of the picture of a page at 150 dots per inch; return the picture as a PNG."""
+    page = pdfium.PdfDocument(make(path.with_name("source.pdf"), [content]))[0]
+    picture = page.render(scale=150 / 72, grayscale=True).to_pil()
+    picture.save(path, resolution=150)
+    png = io.BytesIO()
+    picture.save(png, "PNG")
+    return png.getvalue()
+
+
+def test_scans_and_pictures_are_recognised(tmp_path):
+    pytest.importorskip("tesserocr")
+    content = prose() + prose(
+        700, ("The crane was bought in the spring of the year 1931, be-", "cause the old one broke.")
+    )
+    picture = tmp_path / "scan.png"
+    picture.write_bytes(scan(tmp_path / "scan.pdf", content))
+    for parsed in (read_pdf(str(tmp_path / "scan.pdf"), ocr="eng"), read_picture(str(picture), ocr="eng")):
+        assert "could not agree on the price of a berth. It met each spring in the loft" in parsed["text"]
+        assert "1931, because the old one broke." in parsed["text"]
+        assert parsed["page_starts"] == [0] and not parsed["notes"]
+
+
+def test_a_language_that_is_not_installed_is_named(tmp_path):
+    pytest.importorskip("tesserocr")
+    scan(tmp_path / "scan.pdf", prose())
+    with pytest.raises(Unreadable, match=r"no model of 'xyz'.*xyz\.traineddata"):
+        read_pdf(str(tmp_path / "scan.pdf"), ocr="eng+xyz")
+
+
+def test_without_recognition_it_is_said_how_to_get_it(tmp_path, monkeypatch):
+    (tmp_path / "scan.png").write_bytes(scan(tmp_path / "scan.pdf", prose()))
+    with pytest.raises(Unreadable, match="--ocr"):
+        read_picture(str(tmp_path / "scan.png"))
+    monkeypatch.setitem(sys.modules, "tesserocr", None)
+    for reader, name in ((read_pdf, "scan.pdf"), (read_picture, "scan.png")):
+        with pytest.raises(Unreadable, match=r"pip install -r requirements-ocr\.txt"):
+            reader(str(tmp_path / name), ocr="deu")

@@ -21,7 +21,7 @@ _WIDE = r"[\u2e80-\ua4ff\uf900-\ufaff\uff00-\uffef]"
 _BLANK_BETWEEN_WIDE = re.compile(rf"(?<={_WIDE})\s+(?={_WIDE})")
 _HYPHEN_AT_END = re.compile(r"(?<=\w)[-\xad‐¬]\n(?=[^\W\d_])")
 _END = re.compile(r"[.!?:;。！？]\W*$")
-POOR = 60  # per cent of confidence, below which a page is named
+UNSURE = 50  # per cent of confidence, below which a page is not used: mostly in another language
 
 
 class Recognised(NamedTuple):
@@ -47,8 +47,7 @@ def read_picture(path: str, *, ocr: str = "", on_page: OnPage = lambda done, tot
     engine = _open_engine(ocr)
     from PIL import Image, ImageSequence
 
-    texts: list[str] = []
-    starts, notes, length = [], [], 0
+    texts, starts, unsure, length = [], [], [], 0
     try:
         with Image.open(path) as picture:
             frames = getattr(picture, "n_frames", 1)
@@ -57,14 +56,17 @@ def read_picture(path: str, *, ocr: str = "", on_page: OnPage = lambda done, tot
                     raise Unreadable(f"a picture of more than {_MAX_PIXELS // 10**6} million pixels")
                 grey = frame.convert("L")
                 found = _recognise(engine, grey.tobytes(), grey.width, grey.height, grey.width, 1)
-                text = "\n\n".join(line.text for line in found.lines)
+                if found.confidence < UNSURE:
+                    unsure.append(str(number))
                 starts.append(length)
-                texts.append(text)
-                length += len(text) + 2
-                notes += [f"recognised poorly: page {number}"] * (found.confidence < POOR)
+                texts.append("\n\n".join(line.text for line in found.lines if found.confidence >= UNSURE))
+                length += len(texts[-1]) + 2
                 on_page(number, frames)
-    except (OSError, ValueError, Image.DecompressionBombError):
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         raise Unreadable("broken: not a picture that can be read") from None
+    if not any(texts):
+        raise Unreadable("no text recognised in it: are the languages of --ocr right?")
+    notes = [f"not recognised with certainty, and left out: page {', '.join(unsure[:10])}"] if unsure else []
     return make_parsed("\n\n".join(texts), page_starts=starts, notes=notes)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
-from .ocr import POOR, recognise_page
+from .ocr import UNSURE, recognise_page
 from .parsed import OnPage, Parsed, Unreadable, count_characters, make_parsed
 from .pdf_content import PageContent, attached_files, check_placeholder
 from .pdf_layout import page_lines
@@ -14,14 +14,14 @@ from .pdf_paragraphs import join_pages
 from .pdf_running import drop_running_lines
 
 if TYPE_CHECKING:
-    from pypdfium2 import PdfDocument
+    from pypdfium2 import PdfDocument, PdfPage
 
 _OCR = "--ocr LANGUAGES (such as eng) recognises it where OCR is installed"
 _UNREAD = {
     "picture": f"no text on page {{}}: images only; {_OCR}",
     "scan": f"hardly any text on page {{}}: scanned; {_OCR}",
     "nonsense": f"no meaning in text of page {{}}: its fonts do not say which characters they show; {_OCR}",
-    "poor": "recognised poorly: page {}",
+    "unsure": "not recognised with certainty, and left out: page {}; are the languages of --ocr right?",
     "broken": "broken: page {}",
 }
 
@@ -36,44 +36,62 @@ def read_pdf(path: str, *, ocr: str = "", on_page: OnPage = lambda done, total: 
     import pypdfium2 as pdfium
 
     document = _open(path)
-    pages: list[list[Line]] = []
-    unread: dict[str, list[int]] = defaultdict(list)
-    seen, left_out, attachments, readable = 0, Counter[str](), document.count_attachments(), False
-    content: PageContent | None = None
+    reading = _Reading(ocr)
     for number in range(1, len(document) + 1):
-        lines: list[Line] = []
         try:
             page = document[number - 1]
-            content = PageContent(page, content)
-            lines, characters = page_lines(page, content, content.left_out)
-            kind = content.unread()
-            readable = readable or content.has_text()
-            if kind and ocr and (recognised := recognise_page(page, ocr)).lines:
-                lines = recognised.lines
-                kind = "poor" if recognised.confidence < POOR else ""
-                readable = True
-                seen += sum(count_characters(line.text) for line in lines)
-            else:
-                seen += characters + content.extra
-                left_out.update(content.left_out)
-            attachments += content.attachments
+            reading.add(page, number)
             page.close()
         except pdfium.PdfiumError:
-            kind = "broken"
-        if kind:
-            unread[kind].append(number)
-        pages.append(lines)
+            reading.unread["broken"].append(number)
+            reading.pages.append([])
         on_page(number, len(document))
-    notes = [_UNREAD[kind].format(_few(numbers)) for kind, numbers in unread.items()]
-    if not readable:
-        raise Unreadable(_no_text(unread, len(pages)))
-    drop_running_lines(pages, left_out)
-    text, starts = join_pages(pages)
+    if not reading.readable:
+        raise Unreadable(_no_text(reading.unread, len(document)))
+    drop_running_lines(reading.pages, reading.left_out)
+    text, starts = join_pages(reading.pages)
     check_placeholder(document, text)
-    if attachments:
-        notes.append(f"{attachments} attached files are not read{_names(document)}: save them and name them")
+    notes = [_UNREAD[kind].format(_few(numbers)) for kind, numbers in reading.unread.items()]
+    if attached := document.count_attachments() + reading.attachments:
+        notes.append(f"{attached} attached files are not read{_names(document)}: save them and name them")
     title = document.get_metadata_dict(skip_empty=True).get("Title", "").strip()
+    left_out, seen = reading.left_out, reading.seen
     return make_parsed(text, title=title, page_starts=starts, notes=notes, left_out=left_out, seen=seen)
+
+
+class _Reading:
+    """The lines of the pages read so far, the pages that are not read by reason, and the account of all."""
+
+    def __init__(self, ocr: str) -> None:
+        self._ocr = ocr
+        self._content: PageContent | None = None
+        self.pages: list[list[Line]] = []
+        self.unread: dict[str, list[int]] = defaultdict(list)
+        self.readable = False
+        self.attachments = 0
+        self.seen = 0
+        self.left_out = Counter[str]()
+
+    def add(self, page: PdfPage, number: int) -> None:
+        """Read a page. Raises PdfiumError if it is broken, Unreadable if it cannot be recognised."""
+        self._content = content = PageContent(page, self._content)
+        lines, seen = page_lines(page, content, content.left_out)
+        seen, left_out = seen + content.extra, content.left_out
+        kind, readable = content.unread(), content.has_text()
+        if kind and self._ocr and (recognised := recognise_page(page, self._ocr)).lines:
+            lines, left_out = recognised.lines, Counter()
+            seen = sum(count_characters(line.text) for line in lines)
+            kind = "unsure" if recognised.confidence < UNSURE else ""
+            readable = not kind
+            if kind:
+                lines, left_out = [], Counter({"unsure recognition": seen})
+        if kind:
+            self.unread[kind].append(number)
+        self.pages.append(lines)
+        self.readable = self.readable or readable
+        self.attachments += content.attachments
+        self.seen += seen
+        self.left_out.update(left_out)
 
 
 def _open(path: str) -> PdfDocument:
@@ -95,6 +113,8 @@ def _no_text(unread: dict[str, list[int]], pages: int) -> str:
     counts = {kind: len(numbers) for kind, numbers in unread.items()}
     if counts.get("broken") == pages:
         return "broken: none of its pages can be parsed"
+    if counts.get("unsure"):
+        return "not recognised with certainty: are the languages of --ocr right?"
     if counts.get("nonsense"):
         return f"no text: its fonts do not say which characters they show; {_OCR}"
     images = counts.get("picture", 0) + counts.get("scan", 0)

@@ -41,6 +41,10 @@ def find_aligned_tables(pieces: list[Line]) -> list[Table]:
     tables = []
     start = 0
     while start < len(rows):
+        if (end := _end_of_contents(rows, start)) > start + 1:
+            tables.append(_build_contents(rows[start:end]))
+            start = end
+            continue
         end, columns = _grow(rows, start) if len(rows[start]) > 1 else (start + 1, [])
         region = rows[start:end]
         if len(columns) > 1 and _is_table(region, columns):
@@ -49,6 +53,21 @@ def find_aligned_tables(pieces: list[Line]) -> list[Table]:
         else:
             start += 1
     return tables
+
+
+def _end_of_contents(rows: list[_Row], start: int) -> int:
+    """Return the end of the rows with dots between a title and its page."""
+    end = start
+    while end < len(rows) and any(_LEADER.search(cell.text) for cell in rows[end]):
+        end += 1
+    return end
+
+
+def _build_contents(rows: list[_Row]) -> Table:
+    left_out = Counter[str]()
+    texts = [[join_cell(cell.pieces, left_out) for cell in row] for row in rows]
+    pieces = [piece for row in rows for cell in row for piece in cell.pieces]
+    return Table(texts, pieces, [], left_out, contents=True)
 
 
 def _find_rows(pieces: list[Line]) -> list[_Row]:
@@ -138,8 +157,6 @@ def _is_table(rows: list[_Row], columns: list[Interval]) -> bool:
     cells: list[list[_Cell]] = [[] for _ in columns]
     for cell in (cell for row in rows for cell in row):
         cells[_column_of(cell, columns)].append(cell)
-    if sum(bool(_LEADER.search(cell.text)) for column in cells for cell in column) > 0.3 * len(full):
-        return False  # a table of contents
     if sum(bool(_CODE.search(cell.text)) for column in cells for cell in column) > 0.2 * sum(map(len, cells)):
         return False  # a program
     tight = min(after[0] - before[1] for before, after in pairwise(columns)) < _height(full[0])

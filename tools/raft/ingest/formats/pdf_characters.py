@@ -21,6 +21,7 @@ _WORD = re.compile("[^\x00-\x20\xa0\ufffe]+")
 _RARE = re.compile("[^\x20-\x7e\t\n\r\x02\ufffe]")  # \x02 and \ufffe: PDFium's hyphens at line ends
 _HOLE, _BULLET = "\ufffd", "•"
 _COMMON_LETTERS = "aeinorst"  # half and more of the letters in most languages of the Latin script
+_MAX_PIXELS = 4_000_000  # of a rendered page
 _MIN_ALPHABET = 15  # letters in use; codes and sequences have fewer
 _SHARE_OF_NONSENSE = 0.3  # of a page, from which on nothing that looks odd on it has a meaning
 
@@ -76,7 +77,9 @@ def _is_over(pictures: list[Rect], x: float, y: float) -> bool:
 
 def render(page: PdfPage) -> Any:
     """Return the pixels of a page in grey, one for each point: an array (height, width) from the top."""
-    bitmap = page.render(scale=1, grayscale=True, draw_annots=False)
+    width, height = page.get_size()
+    scale = min(1.0, (_MAX_PIXELS / max(1.0, width * height)) ** 0.5)
+    bitmap = page.render(scale=scale, grayscale=True, draw_annots=False)
     return bitmap.to_numpy().reshape(bitmap.height, -1)[:, : bitmap.width]
 
 

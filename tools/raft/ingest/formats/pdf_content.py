@@ -84,10 +84,10 @@ class PageContent:
     def _replace(self, pieces: list[Line], tables: list[Table]) -> list[Line]:
         height = self._top - self._bottom
         for table in tables:
-            if self._table_before and table.top > self._bottom + 0.7 * height:
+            if self._table_before and not table.contents and table.top > self._bottom + 0.7 * height:
                 continue_table(table, self._table_before)
                 self._table_before = None
-            if table.bottom < self._bottom + 0.3 * height:
+            if table.bottom < self._bottom + 0.3 * height and not table.contents:
                 self._last_table = table
             self.left_out.update(table.left_out)
         return replace_tables(pieces, tables) if tables else pieces

@@ -118,7 +118,9 @@ def _find_headings(pages: list[list[Line]], body: float) -> None:
     common = max(fonts, key=lambda font: fonts[font])
     for lines in pages:
         for index, line in enumerate(lines):
-            if line.aside or line.block or len(line.text) >= 120 or line.text.endswith((".", ",")):
+            if line.aside or line.block:
+                continue
+            if len(line.text) >= 120 or line.text.endswith((".", ",")):
                 continue
             if sum(char.isalpha() for char in line.text) < 2:
                 continue

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 
 from .pdf_lines import Line, join_pieces
 
+_LEADER = re.compile(r"\s*(?:\.\s?|…\s?){3,}")
 MAX_REPEATED = 100  # characters of a merged cell that are repeated in the rows and columns that it covers
 
 
@@ -19,6 +21,7 @@ class Table:
     edges: list[float]  # where its columns begin and where the last one ends
     left_out: Counter[str]  # characters, by reason
     title: str = ""  # a cell as wide as the table, above its head
+    contents: bool = False  # a table of contents, which stays lines of text
 
     @property
     def first(self) -> Line:
@@ -57,6 +60,8 @@ def replace_tables(pieces: list[Line], tables: list[Table]) -> list[Line]:
 
 def write_table(table: Table) -> str:
     """Return a table in Markdown; its first row is the head."""
+    if table.contents:
+        return "\n".join(_LEADER.sub(" … ", " ".join(filter(None, row))) for row in table.rows)
     lines = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in table.rows]
     lines.insert(1, "|" + " --- |" * len(table.rows[0]))
     title = f"{table.title}\n\n" if table.title else ""
