@@ -85,7 +85,6 @@ def join_pieces(pieces: list[Line], left_out: Counter[str]) -> list[Line]:
     lines: list[Line] = []
     for index, piece in enumerate(pieces):
         following = pieces[index + 1] if index + 1 < len(pieces) else None
-        piece.rtl = _is_rtl(piece.text)
         if lines and lines[-1].column == piece.column and _continues(lines[-1], piece):
             _extend(lines[-1], piece, following, left_out)
         else:
@@ -93,11 +92,12 @@ def join_pieces(pieces: list[Line], left_out: Counter[str]) -> list[Line]:
     for line in lines:
         text = _MARK_AFTER_STOP.sub("", line.text).strip()
         left_out["reference marks"] += count_characters(line.text) - count_characters(text)
-        line.text, line.rtl = text, _is_rtl(text)
+        line.text, line.rtl = text, is_rtl(text)
     return [line for line in lines if line.text]
 
 
-def _is_rtl(text: str) -> bool:
+def is_rtl(text: str) -> bool:
+    """Return whether most characters belong to a script that is written from right to left."""
     return not text.isascii() and 2 * sum(
         unicodedata.bidirectional(char) in ("R", "AL") for char in text
     ) > len(text)

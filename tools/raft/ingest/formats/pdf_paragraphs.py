@@ -96,7 +96,7 @@ def _join_lines(pages: list[list[Line]], body: float) -> Iterator[_Placed]:
 
 
 def _breaks_off(paragraph: list[Line], line: Line) -> bool:
-    """Return whether a paragraph ends in a full line without a stop, and goes on in the next column or page."""
+    """Return whether a paragraph ends in a full line without a stop and goes on in another column or page."""
     last = paragraph[-1]
     moved = last.y < line.y or not last.overlaps(line)
     alike = all(getattr(last, name) == getattr(line, name) for name in ("font", "heading", "aside", "angle"))

@@ -12,7 +12,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .parsed import count_characters
-from .pdf_lines import Line
+from .pdf_lines import Line, is_rtl
 
 if TYPE_CHECKING:
     from pypdfium2 import PdfPage
@@ -230,8 +230,10 @@ def _build_piece(text: str, words: list[_Word], handle: Any) -> Line:
     # A tall glyph may stick out of the box of its font: the lowest box is the right one.
     _, _, y, height = min(boxes, key=itemgetter(3))
     font, last_font = _font(handle, start), _font(handle, end - 1)
+    content = " ".join(content.replace("\xad", "").split())
     return Line(
-        text=" ".join(content.replace("\xad", "").split()),
+        text=content,
+        rtl=is_rtl(content),
         x0=min(box[0] for box in boxes),
         x1=max(box[1] for box in boxes),
         y=y,

@@ -87,7 +87,20 @@ def _edges(page: int, lines: list[Line]) -> Iterator[_Edge]:
             yield from (_Edge(page, line, apart=True) for line in outermost if depth(line) < _MARGIN)
         else:
             first = [line for line in ordered if abs(line.y - ordered[0].y) < 0.5 * line.height]
-            yield from (_Edge(page, line, apart=False) for line in first if depth(line) < _OUTER_MARGIN)
+            following = ordered[len(first)] if len(first) < len(ordered) else None
+            yield from (
+                _Edge(page, line, apart=False)
+                for line in first
+                if depth(line) < _OUTER_MARGIN and not _is_alike(line, following)
+            )
+
+
+def _is_alike(line: Line, following: Line | None) -> bool:
+    """Return whether a line looks like the text that follows it, and is no number."""
+    if following is None or any(_read_page_number(line.text)):
+        return False
+    same_size = abs(line.height - following.height) < 0.05 * line.height
+    return same_size and line.font == following.font
 
 
 def _outermost(lines: list[Line]) -> list[Line]:
