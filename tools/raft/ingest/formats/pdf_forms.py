@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ctypes import byref, c_ushort
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .parsed import count_characters
@@ -148,7 +149,11 @@ def attach_fields(fields: list[Line], pieces: list[Line]) -> list[Line]:
 
     Sets the order of all pieces anew. A field without a label beside it comes last.
     """
+    if not fields:
+        return pieces
     ordered = sorted(pieces, key=lambda piece: piece.order)
+    for previous, piece in pairwise(ordered):
+        piece.joined = piece.joined and piece.order == previous.order + 1
     for field in sorted(fields, key=lambda piece: (-piece.middle, piece.x0)):
         row = [piece for piece in ordered if abs(piece.middle - field.middle) < 0.5 * piece.height]
         before = [piece for piece in row if piece.x0 < field.x0 and not piece.block]

@@ -99,7 +99,9 @@ def _breaks_off(paragraph: list[Line], line: Line) -> bool:
     """Return whether a paragraph ends in a full line without a stop and goes on in another column or page."""
     last = paragraph[-1]
     moved = last.y < line.y or not last.overlaps(line)
-    alike = all(getattr(last, name) == getattr(line, name) for name in ("font", "heading", "aside", "angle"))
+    alike = all(
+        getattr(last, name) == getattr(line, name) for name in ("font", "heading", "aside", "angle", "block")
+    )
     words = all(len(t) > 30 and sum(map(str.isdigit, t)) < 0.1 * len(t) for t in (last.text, line.text))
     if len(paragraph) < 3 or not (moved and alike and words) or _STOP.search(last.text):
         return False
