@@ -35,6 +35,14 @@ FORMATS = {
     for format in (
         Format("pdf", (".pdf",), "pdf:read_pdf", ("PDF",), "PDF", sandboxed=True, paged=True),
         Format(
+            "picture",
+            (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"),
+            "ocr:read_picture",
+            ("PNG", "JPEG", "binary", ""),
+            sandboxed=True,
+            paged=True,
+        ),
+        Format(
             "docx",
             (".docx", ".docm", ".dotx", ".dotm"),
             "office:read_docx",

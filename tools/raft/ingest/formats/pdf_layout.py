@@ -17,21 +17,26 @@ from .pdf_pieces import extract_pieces
 if TYPE_CHECKING:
     from pypdfium2 import PdfPage
 
+    from .pdf_content import PageContent
 
-def page_lines(page: PdfPage, left_out: Counter[str]) -> tuple[list[Line], int]:
+
+def page_lines(page: PdfPage, content: PageContent, left_out: Counter[str]) -> tuple[list[Line], int]:
     """Return the visual lines of a page in reading order, and the number of letters and digits on the page.
 
     Line numbers, turned text in the margin and reference marks are left out, and counted in `left_out`.
     Raises PdfiumError if the page cannot be parsed.
     """
-    pieces, seen = extract_pieces(page)
+    pieces, seen = extract_pieces(page, content.clean_text)
     rotation = page.get_rotation()
     lines: list[Line] = []
     for group in split_by_direction(pieces, rotation, left_out):
-        group = drop_line_numbers(group, left_out)
+        group = content.place_fields_and_ruled_tables(drop_line_numbers(group, left_out), rotation)
         body = median_height(group)
         group = attach_initials(group, body)
-        columns = [join_pieces(column, left_out) for column in split_columns(group, body)]
+        columns = [
+            join_pieces(content.place_aligned_tables(column), left_out)
+            for column in split_columns(group, body)
+        ]
         ordered = [line for column in columns for line in _in_reading_order(column)]
         _set_levels(ordered, page, rotation)
         lines += ordered

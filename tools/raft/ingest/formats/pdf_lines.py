@@ -46,6 +46,7 @@ class Line:
     labelled: bool = False  # begins with a raised number, as footnotes do
     aside: bool = False  # part of a box or caption beside the running text
     heading: bool = False
+    block: bool = False  # a table in Markdown, a paragraph of its own
     wide: bool = False  # has a gap as wide as three characters: between a running head and its page number
     level: float = 0.5  # of its middle on the page: 0 at the foot, 1 at the head
     base: float = 0.0  # y of the line on which the letters stand
@@ -107,6 +108,8 @@ def _gap(left: Line, right: Line) -> float:
 
 
 def _continues(line: Line, piece: Line) -> bool:
+    if line.block or piece.block:
+        return False
     if piece.joined and piece.order == line.order + 1:
         return True
     height = max(line.height, piece.height)

@@ -99,7 +99,9 @@ def _breaks_off(paragraph: list[Line], line: Line) -> bool:
     """Return whether a paragraph ends in a full line without a stop and goes on in another column or page."""
     last = paragraph[-1]
     moved = last.y < line.y or not last.overlaps(line)
-    alike = all(getattr(last, name) == getattr(line, name) for name in ("font", "heading", "aside", "angle"))
+    alike = all(
+        getattr(last, name) == getattr(line, name) for name in ("font", "heading", "aside", "angle", "block")
+    )
     words = all(len(t) > 30 and sum(map(str.isdigit, t)) < 0.1 * len(t) for t in (last.text, line.text))
     if len(paragraph) < 3 or not (moved and alike and words) or _STOP.search(last.text):
         return False
@@ -118,7 +120,9 @@ def _find_headings(pages: list[list[Line]], body: float) -> None:
     common = max(fonts, key=lambda font: fonts[font])
     for lines in pages:
         for index, line in enumerate(lines):
-            if line.aside or len(line.text) >= 120 or line.text.endswith((".", ",")):
+            if line.aside or line.block:
+                continue
+            if len(line.text) >= 120 or line.text.endswith((".", ",")):
                 continue
             if sum(char.isalpha() for char in line.text) < 2:
                 continue
@@ -158,6 +162,8 @@ def _median_pitch(lines: list[Line]) -> float:
 def _between(lines: list[Line], index: int, previous: Line, pitch: float, body: float) -> str:
     """Return what joins a line to the previous one: a blank, nothing, a line end or a paragraph end."""
     line = lines[index]
+    if line.block or previous.block:
+        return "\n\n"
     glue = _glue(previous.text, line.text)
     if line.aside and previous.aside and previous.overlaps(line):
         return glue if line.text[0].islower() else "\n"

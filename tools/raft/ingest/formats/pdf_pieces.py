@@ -44,15 +44,18 @@ class _Word(NamedTuple):
     angle: int = 0
 
 
-def extract_pieces(page: PdfPage) -> tuple[list[Line], int]:
+def extract_pieces(page: PdfPage, clean: Callable[[Any, str], str]) -> tuple[list[Line], int]:
     """Return the pieces of a page in the order of painting, and the number of its letters and digits.
 
     A piece ends at a wide gap and where the size changes; a number at the begin or end of a line is a piece
-    of its own. Raises PdfiumError if the page cannot be parsed.
+    of its own. `clean` gets PDFium's page of text and the text, and blanks what is none.
+    Raises PdfiumError if the page cannot be parsed.
     """
     textpage = page.get_textpage()
     handle = textpage.raw
     text = _page_text(handle)
+    seen = count_characters(text)
+    text = clean(textpage, text)
     pieces: list[Line] = []
     for match in _PAINTED_LINE.finditer(text):
         spans = [word.span() for word in _WORD.finditer(text, *match.span())]
@@ -68,7 +71,7 @@ def extract_pieces(page: PdfPage) -> tuple[list[Line], int]:
         if before:
             before.hyphen = text[match.end() : match.end() + 1] in _HYPHENS
     textpage.close()
-    return pieces, count_characters(text)
+    return pieces, seen
 
 
 def _page_text(handle: Any) -> str:

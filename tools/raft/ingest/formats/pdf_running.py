@@ -13,6 +13,7 @@ from .pdf_lines import Line
 
 _MARGIN = 0.2  # of the height of a page in which running lines stand, if a gap separates them from the text
 _OUTER_MARGIN = 0.1  # the same for lines without a gap
+_LONG_BLOCK = 300  # characters of a table that is no running foot
 _NEAR = 4  # pages in which a head of a chapter repeats three times
 _NUMBER = re.compile(r"\d{1,4}|\b[ivxlcdm]{1,8}\b", re.IGNORECASE)
 _ROMAN = re.compile(r"m{0,3}(?:cm|cd|d?c{0,3})(?:xc|xl|l?x{0,3})(?:ix|iv|v?i{0,3})", re.IGNORECASE)
@@ -74,6 +75,7 @@ def _watermarks(pages: list[list[Line]]) -> set[int]:
 
 def _edges(page: int, lines: list[Line]) -> Iterator[_Edge]:
     """Return the lines in the margins: up to four that a gap separates from the text, or the outermost."""
+    lines = [line for line in lines if not line.block or len(line.text) < _LONG_BLOCK]
     upright = [line for line in lines if line.angle == 0] or [line for line in lines if line.angle % 90 == 0]
     top_down = sorted(upright, key=lambda line: -line.level)
     for ordered, depth in (
