@@ -255,14 +255,15 @@ _MISNAMED = {"text": ("HTML", "mail", "notebook"), "json": ("notebook",), "html"
 
 
 def _no_reader(suffix: str) -> str:
-    advice = f"; save it as {SAVE_AS[suffix]}" if suffix in SAVE_AS else ""
-    return f"no reader for {suffix} files{advice}"
+    instead = SAVE_AS.get(suffix)
+    return f"no reader for {suffix} files" + (f": save it as {instead}" if instead else "")
 
 
 def _mismatch(format: Format, suffix: str, found: str) -> str:
     """Return the reason for skipping a file whose content does not match its suffix."""
     if found == "OLE" and "ZIP" in format.content:
-        return f"encrypted, or an old {suffix[:4]}: save it as {suffix} without a password"
+        old = {"docx": ".doc", "pptx": ".ppt", "xlsx": ".xls"}.get(format.name, "Office file")
+        return f"encrypted, or an old {old}: save it as {suffix} without a password"
     if "" not in format.content:
         what = f"its content is {found}" if found not in ("", "binary") else "its content is something else"
         return f"broken: named {suffix}, but {what}"

@@ -54,17 +54,16 @@ FORMATS = {
         Format("jsonl", (".jsonl", ".ndjson"), "json_rows:read_jsonl_rows", ("",), rows=True),
     )
 }
-# Formats without a reader, and the suffix to save their files with.
+# Formats without a reader, and what their programs can save instead.
 SAVE_AS = {
-    ".doc": ".docx",
-    ".mbox": ".eml",
-    ".msg": ".eml",
-    ".numbers": ".xlsx",
-    ".ods": ".xlsx",
-    ".pages": ".docx",
-    ".ppt": ".pptx",
-    ".xls": ".xlsx",
-    ".xlsb": ".xlsx",
+    suffix: instead
+    for suffixes, instead in {
+        (".doc", ".dot", ".wps", ".wpd", ".pages"): ".docx",
+        (".ppt", ".pps", ".odp", ".key"): ".pptx",
+        (".xls", ".xlsb", ".ods", ".numbers"): ".xlsx",
+        (".msg", ".mbox", ".pst"): ".eml",
+    }.items()
+    for suffix in suffixes
 }
 BY_SUFFIX = {suffix: format for format in FORMATS.values() for suffix in format.suffixes}
 BY_CONTENT = {format.sniffed: format for format in FORMATS.values() if format.sniffed is not None}
