@@ -236,8 +236,8 @@ _MISNAMED = {"text": ("HTML", "mail", "notebook"), "json": ("notebook",), "html"
 
 
 def _no_reader(suffix: str) -> str:
-    advice = f"; save it as {SAVE_AS[suffix]}" if suffix in SAVE_AS else ""
-    return f"no reader for {suffix} files{advice}"
+    instead = SAVE_AS.get(suffix)
+    return f"no reader for {suffix} files" + (f": save it as {instead}" if instead else "")
 
 
 def _mismatch(format: Format, suffix: str, found: str) -> str:

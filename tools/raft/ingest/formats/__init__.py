@@ -82,14 +82,14 @@ FORMATS = {
         Format("jsonl", (".jsonl", ".ndjson"), "json_rows:read_jsonl_rows", ("",), rows=True),
     )
 }
-# Formats without a reader, and the suffix to save their files with.
+# Formats without a reader, and what their programs can save instead.
 SAVE_AS = {
     suffix: instead
     for suffixes, instead in {
         (".doc", ".dot", ".wps", ".wpd", ".pages"): ".docx",
         (".ppt", ".pps", ".odp", ".key"): ".pptx",
         (".xls", ".xlsb", ".ods", ".numbers"): ".xlsx",
-        (".msg", ".mbox"): ".eml",
+        (".msg", ".mbox", ".pst"): ".eml",
     }.items()
     for suffix in suffixes
 }

@@ -26,6 +26,7 @@ _KNOWN = {
     "title",
 }
 _MAX_CHARS = 32_768
+_MAX_BRACKETS = 1000  # nested ones take the parser of YAML quadratic time
 
 
 def take_front_matter(text: str) -> tuple[str, str]:
@@ -35,7 +36,7 @@ def take_front_matter(text: str) -> tuple[str, str]:
     """
     head = text[:_MAX_CHARS]
     if (match := _YAML.match(head)) and (fields := _yaml_fields(match[1])) is not None:
-        return match[0], fields.get("title", "")
+        return match[0], " ".join(fields.get("title", "").split())
     if (match := _TOML.match(head)) and _TOML_FIRST.match(match[1]):
         return match[0], _toml_title(match[1])
     if head.startswith("{"):
@@ -48,6 +49,8 @@ def _yaml_fields(block: str) -> dict[str, str] | None:
     import yaml
 
     try:
+        if block.count("[") + block.count("{") > _MAX_BRACKETS:
+            return None
         # Composed only: constructing values expands aliases, and a small block may have billions.
         node = yaml.compose(block, Loader=yaml.SafeLoader)
     except (yaml.YAMLError, RecursionError, ValueError):

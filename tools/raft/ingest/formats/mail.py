@@ -9,6 +9,7 @@ from collections import Counter
 from email.message import EmailMessage
 from pathlib import Path
 
+from .html import decode_page, web_encoding
 from .markup import parse_markup
 from .parsed import Parsed, Unreadable, count_characters, make_parsed
 from .plain import decode
@@ -69,7 +70,8 @@ class _MailReader:
         kind = part.get_content_type()
         if kind == "message/rfc822":
             for message in part.iter_parts() if part.is_multipart() else ():
-                self.add_message(message, depth + 1)
+                if isinstance(message, EmailMessage):
+                    self.add_message(message, depth + 1)
         elif part.get_content_disposition() == "attachment":
             self.attachments.append(part.get_filename() or kind)
         elif part.is_multipart():
@@ -84,10 +86,8 @@ class _MailReader:
             self.notes += parsed["notes"]
             self.left_out.update(parsed["left_out"])
             self.seen += parsed["seen"]
-        elif part.get_filename() and not kind.startswith("image/"):
+        elif not kind.startswith("image/") and not kind.endswith("-signature"):
             self.attachments.append(part.get_filename() or kind)
-        elif kind in ("application/pkcs7-mime", "application/octet-stream"):
-            self.attachments.append(f"{kind} (encrypted?)")
 
     def _add_parts(self, part: EmailMessage, kind: str, depth: int) -> None:
         parts = [inner for inner in part.iter_parts() if isinstance(inner, EmailMessage)]
@@ -129,16 +129,10 @@ def _is_html(part: object) -> bool:
 def _read_text_part(part: EmailMessage) -> Parsed:
     payload = part.get_payload(decode=True)
     data = payload if isinstance(payload, bytes) else b""
-    declared = part.get_content_charset() or ""
-    if declared in ("us-ascii", "ascii", "unknown-8bit"):
-        try:
-            text = data.decode("utf-8")  # what programs that know no encoding send today
-        except UnicodeDecodeError:
-            text = decode(data, declared)
-    else:
-        text = decode(data, declared)
+    charset = part.get_content_charset() or ""
     if part.get_content_type() == "text/html":
-        return parse_markup(text)
+        return parse_markup(decode(data, web_encoding(charset)) if charset else decode_page(data))
+    text = decode(data, "" if charset in ("us-ascii", "ascii") else web_encoding(charset))
     if part.get_param("format") == "flowed":
         text = _unwrap(text, joined="" if str(part.get_param("delsp")).lower() == "yes" else " ")
     return make_parsed(text.strip())
@@ -151,9 +145,9 @@ def _unwrap(text: str, *, joined: str) -> str:
 
 
 def _field(message: EmailMessage, name: str) -> str:
-    """Return a header field as text; a malformed one makes the parser of the library raise all kinds of errors."""
+    """Return a header field as text."""
     try:
         return " ".join(str(message[name] or "").split())
-    except Exception:
+    except Exception:  # the library's parser of fields raises all kinds of errors
         raw = dict(message.raw_items()).get(name, "")
         return " ".join(str(raw).split())

@@ -38,7 +38,8 @@ _TITLE = re.compile(
 )
 # A lower heading, or the title line of pandoc (% ...) or MultiMarkdown, that begins the text.
 _FIRST_LINE = re.compile(
-    r"#{2,6}[ \t]+(.+?)[ \t]*#*[ \t]*(?:\n|\Z)|(?:%|title:)[ \t]+(.+)|(\S.*)\n-{3,}[ \t]*(?:\n|\Z)",
+    r"#{2,6}[ \t]+(.+?)[ \t]*#*[ \t]*(?:\n|\Z)|(?:%|title:)[ \t]+(.+)"
+    r"|(?![-*+>|=][ \t])(\S.*)\n-{3,}[ \t]*(?:\n|\Z)",
     re.IGNORECASE,
 )
 
@@ -50,10 +51,10 @@ def read_markdown(data: bytes) -> Parsed:
 
 def parse_markdown(source: str) -> Parsed:
     """Return the text of Markdown as it stands, without the parts that are not shown, and its title."""
-    text, left_out = remove_codes(source.strip())
+    text, left_out = remove_codes(_trim(source))
     front_matter, title = take_front_matter(text)
     left_out["front matter"] = count_characters(front_matter)
-    text = text[len(front_matter) :].strip()
+    text = _trim(text[len(front_matter) :])
     kept, position, alone = [], 0, False
     for start, end, reason in _unseen_parts(text):
         kept.append(text[position:start])
@@ -61,9 +62,14 @@ def parse_markdown(source: str) -> Parsed:
         # A part below a blank line goes with the blank lines below it.
         alone = start == 0 or text.endswith("\n\n", 0, start) or (alone and start == position)
         position = _BLANK_LINES.match(text, end).end() if alone else end  # type: ignore[union-attr]
-    text = "".join([*kept, text[position:]]).strip()
+    text = _trim("".join([*kept, text[position:]]))
     title = title or _find_title(text)
     return make_parsed(text, title=title, left_out=left_out, seen=count_characters(source))
+
+
+def _trim(text: str) -> str:
+    """Return a text without the blank lines at its ends; blanks before its first word make that code."""
+    return re.sub(r"\A(?:[ \t]*\n)+", "", text).rstrip()
 
 
 def _unseen_parts(text: str) -> Iterator[tuple[int, int, str]]:

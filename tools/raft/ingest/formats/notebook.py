@@ -43,7 +43,7 @@ def read_notebook(path: str) -> Parsed:
                 parts += [_fence(shown, "")]
         elif kind == "heading":  # format 3
             level = cell.get("level")
-            parts.append("#" * (level if level in range(1, 7) else 1) + " " + source)
+            parts.append("#" * (level if isinstance(level, int) and 1 <= level <= 6 else 1) + " " + source)
         elif kind == "markdown":
             parsed = parse_markdown(source)
             parts.append(parsed["text"])
@@ -60,7 +60,7 @@ def _cells(notebook: Any) -> list[dict[str, Any]]:
         sheets = notebook.get("worksheets") or [notebook]  # format 3 has sheets
         lists = [sheet.get("cells") for sheet in sheets if isinstance(sheet, dict)]
         if lists and all(isinstance(cells, list) for cells in lists):
-            return [cell for cells in lists for cell in cells if isinstance(cell, dict)]
+            return [cell for cells in lists for cell in cells or () if isinstance(cell, dict)]
     raise Unreadable("broken: a notebook without cells")
 
 

@@ -28,19 +28,6 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-# What mail and the web mean by these names is more than what Python reads (https://encoding.spec.whatwg.org).
-_WIDER = {
-    "ascii": "cp1252",
-    "iso8859-1": "cp1252",
-    "iso8859-9": "cp1254",
-    "iso8859-11": "cp874",
-    "tis-620": "cp874",
-    "gb2312": "gb18030",
-    "gbk": "gb18030",
-    "shift_jis": "cp932",
-    "euc_kr": "cp949",
-    "big5": "big5hkscs",
-}
 _HTML = re.compile(
     rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--(?:(?!-->).)*-->\s*)*<(?:!doctype html|html|head)\b", re.I | re.S
 )
@@ -108,8 +95,7 @@ def decode(data: bytes, declared: str = "") -> str:
         if b"\x00" in data:
             raise Unreadable("binary, not text")
     try:
-        codec = codecs.lookup(declared or "utf-8").name
-        return data.decode(_WIDER.get(codec, codec))
+        return data.decode(declared or "utf-8")
     except LookupError:
         return decode(data)
     except UnicodeDecodeError as error:
@@ -143,11 +129,14 @@ def remove_codes(text: str) -> tuple[str, dict[str, int]]:
     Raises Unreadable if it is hardly anything else.
     """
     shown = remove_terminal_codes(text)
-    kept = _ENCODED.sub("", _EMBEDDED.sub("", shown))
-    count, kept_count = count_characters(shown), count_characters(kept)
-    if count > 2 * kept_count:
+    written = _EMBEDDED.sub("", shown)  # pictures in Markdown
+    kept = _ENCODED.sub("", written)
+    if count_characters(written) > 2 * count_characters(kept):
         raise Unreadable("encoded data (base64), not text")
     long = [line for line in kept.split("\n") if len(line) > _LONG_LINE]
     if 2 * sum(map(len, long)) > len(kept) and len(_CODE_SIGNS.findall("".join(long))) > len(kept) // 20:
         raise Unreadable("program code or data without line breaks, not text")
-    return kept, {"terminal codes": count_characters(text) - count, "embedded data": count - kept_count}
+    return kept, {
+        "terminal codes": count_characters(text) - count_characters(shown),
+        "embedded data": count_characters(shown) - count_characters(kept),
+    }

@@ -48,7 +48,9 @@ def read_workbook(path: str) -> Parsed:
         if "xl/workbook.xml" not in archive.namelist():
             raise Unreadable("broken: a ZIP file, but no workbook")
         book = openpyxl.load_workbook(file, read_only=True, data_only=True)
-        parts, notes, left_out, seen = [], [], Counter[str](), 0
+        parts: list[str] = []
+        notes: list[str] = []
+        left_out, seen = Counter[str](), 0
         for sheet in book.worksheets:
             layout = _read_layout(archive, sheet._worksheet_path)
             cells, count = _read_cells(sheet)
