@@ -135,3 +135,13 @@ def test_a_row_of_encoded_data_is_skipped(tmp_path):
     document, skipped = read_items([tmp_path / "rows.json"])
     assert document["text"] == "Otters swim."
     assert "base64" in skipped.reason
+
+
+def test_a_row_that_is_nested_deeply_is_skipped_or_read(tmp_path):
+    for field in ("text", "api_call"):
+        for depth in (300, 480, 900):
+            row = f'{{"{field}": "Otters swim.", "other": {"[" * depth}{"]" * depth}}}'
+            (tmp_path / "rows.jsonl").write_text(f'{{"text": "Herons wait."}}\n{row}', encoding="utf-8")
+            first, second = read_items([tmp_path / "rows.jsonl"])
+            assert first["text"] == "Herons wait."
+            assert isinstance(second, dict) or "nested" in second.reason
