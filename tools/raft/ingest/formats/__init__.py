@@ -35,8 +35,20 @@ FORMATS = {
     for format in (
         Format("pdf", (".pdf",), "pdf:read_pdf", ("PDF",), "PDF", sandboxed=True, paged=True),
         Format("docx", (".docx",), "office:read_docx", ("ZIP",), sandboxed=True),
-        Format("html", (".html", ".htm", ".xhtml"), "html:read_html", sniffed="HTML", sandboxed=True),
-        Format("markdown", (".md", ".markdown", ".mdown", ".mkd", ".qmd", ".rmd"), "markdown:read_markdown"),
+        Format(
+            "html",
+            (".html", ".htm", ".xhtml"),
+            "html:read_html",
+            ("", "HTML", "XML"),
+            "HTML",
+            sandboxed=True,
+        ),
+        Format(
+            "markdown",
+            (".md", ".markdown", ".mdown", ".mkd", ".qmd", ".rmd"),
+            "markdown:read_markdown",
+            ("", "HTML", "XML"),
+        ),
         Format("text", (".txt", ".text"), "plain:read_text", sniffed=""),
         Format("rst", (".rst",), "plain:read_rst"),
         Format("table", (".csv", ".tsv", ".tab"), "tables:read_table", ("",), rows=True),

@@ -29,7 +29,7 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _HTML = re.compile(
-    rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--(?:(?!-->).)*-->\s*)*<(?:!doctype html|html|head)\b", re.I | re.S
+    rb"\s*(?:<\?[^>]*>\s*|<!--(?:(?!-->).)*-->\s*)*<(?:!doctype html|html|head)\b", re.I | re.S
 )
 _XML = re.compile(rb"\s*<(?:\?xml\b|!doctype\s|svg\b|rss\b)", re.I)
 _NOTEBOOK = re.compile(
