@@ -37,3 +37,14 @@ def test_the_chunk_that_holds_a_given_answer_is_tried_first(answer: str, holding
         "question": other, "answers": ["none", answer], "answerable": True, "relevant": [], "chunk_id": "",
     }  # fmt: skip
     assert Locator(chunks).candidates(row)[0]["text"] == holding
+
+
+def test_a_source_is_found_however_its_accents_are_stored() -> None:
+    chunks = [make_chunk("Otters swim in the river.", source="Mühle.txt")]
+    row: GivenQuestion = {
+        "question": "Where do otters swim?",
+        "answer": "",
+        "source": "Mu\u0308hle.txt",
+        "chunk_id": "",
+    }
+    assert Locator(chunks).candidates(row) == chunks

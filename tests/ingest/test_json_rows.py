@@ -135,3 +135,19 @@ def test_a_row_of_encoded_data_is_skipped(tmp_path):
     document, skipped = read_items([tmp_path / "rows.json"])
     assert document["text"] == "Otters swim."
     assert "base64" in skipped.reason
+
+
+def test_a_row_that_is_nested_deeply_is_skipped_or_read(tmp_path):
+    for field in ("text", "api_call"):
+        for depth in (300, 480, 900):
+            row = f'{{"{field}": "Otters swim.", "other": {"[" * depth}{"]" * depth}}}'
+            (tmp_path / "rows.jsonl").write_text(f'{{"text": "Herons wait."}}\n{row}', encoding="utf-8")
+            first, second = read_items([tmp_path / "rows.jsonl"])
+            assert first["text"] == "Herons wait."
+            assert isinstance(second, dict) or "nested" in second.reason
+
+
+def test_json_without_a_known_suffix_is_not_learnt_as_text(tmp_path):
+    (tmp_path / "rows").write_text('{"text": "Otters swim."}\n{"text": "Herons wait."}', encoding="utf-8")
+    assert [item["text"] for item in read_items([tmp_path / "rows"])] == ["Otters swim.", "Herons wait."]
+    assert "no text field" in skip_reason(tmp_path, "map.geojson", b'{"features": [{"type": "Point"}]}')

@@ -109,6 +109,13 @@ def test_genomes_and_hashes_are_kept():
     assert read_text(genome.encode())["text"] == genome
 
 
+def test_pages_and_markdown_that_begin_like_xml_are_no_data(tmp_path):
+    page = '<?xml version="1.0"?>\n<?xml-stylesheet href="a.css"?>\n<!-- x -->\n<html><body><p>Otters.</p></body></html>'
+    assert sniff(page.encode()) == "HTML"
+    (tmp_path / "a.md").write_text(f"<svg></svg>\n\n# Mill\n\n{MILL}", encoding="utf-8")
+    assert read_one(tmp_path / "a.md")["title"] == "Mill"
+
+
 def test_sniffing_is_linear():
     assert sniff(b"<!---->" * 500 + b"x") == ""
 
@@ -195,6 +202,7 @@ def test_the_title_is_the_first_heading_outside_of_code(text, title):
         ("<!-- the wheel is cracked -->", "comments"),
         ("<!-- the wheel\n\n```\nis\n\n-->", "comments"),
         ("[//]: # (the wheel is cracked)", "comments"),
+        ("[//]: # (the wheel\nis cracked)", "comments"),
         ("[//]: # the wheel is cracked", "comments"),
         ("[comment]: <> (the wheel is cracked)", "comments"),
         ('[_wheel]: # "the wheel is cracked"', "comments"),

@@ -164,6 +164,19 @@ def test_hidden_cells_and_comments_are_counted(fees):
     assert lost(parsed) == -repeated
 
 
+def test_a_workbook_in_the_strict_form_is_read_the_same(fees, tmp_path):
+    with zipfile.ZipFile(fees) as source, zipfile.ZipFile(tmp_path / "strict.xlsx", "w") as strict:
+        for name in source.namelist():
+            part = source.read(name)
+            for kind in (b"spreadsheetml", b"officeDocument"):
+                part = part.replace(
+                    b"http://schemas.openxmlformats.org/%s/2006/" % kind,
+                    b"http://purl.oclc.org/ooxml/%s/" % kind,
+                )
+            strict.writestr(name, part)
+    assert read_workbook(str(tmp_path / "strict.xlsx")) == read_workbook(str(fees))
+
+
 def test_formulas_without_a_result_are_reported(tmp_path):
     book = openpyxl.Workbook()
     book.active.append(["Berth", "Price"])

@@ -218,7 +218,7 @@ def _open(file: _File, max_bytes: int) -> tuple[Format, bytes]:
     if found == "ZIP":
         found = sniff_archive(data)
     if format is None:  # no known suffix: the content decides
-        format = BY_CONTENT.get(found)
+        format = BY_SUFFIX[".json"] if not found and _JSON.match(data) else BY_CONTENT.get(found)
         if format is None:
             raise Unreadable(_no_reader(suffix or found))
         return format, data
@@ -231,6 +231,7 @@ def _open(file: _File, max_bytes: int) -> tuple[Format, bytes]:
     return format, data
 
 
+_JSON = re.compile(rb'(?:\xef\xbb\xbf)?\s*(?:\{\s*"|\[\s*[{"])')
 # Text whose content is known for sure is read as what it is, whatever its name.
 _MISNAMED = {"text": ("HTML", "mail", "notebook"), "json": ("notebook",), "html": ("mail",)}
 

@@ -14,6 +14,7 @@ SENTENCE, ITEM, PARAGRAPH, HEADING = 0.0, 1.0, 2.0, 3.0
 NEVER, MUST = -1.0, float("inf")  # right after a heading; where the topic changes
 
 _HEADING_LINE = re.compile(r"(#{1,6})[ \t]+\S")
+_UNDERLINED = re.compile(r"[^\n|]+\n[ \t]*(?:=+|-+)[ \t]*")
 _PARAGRAPH_END = re.compile(r"\n[ \t]*\n\s*")
 # A table: its head, one row, and the line of dashes below it. The bars at the sides may be missing.
 _TABLE_HEAD = re.compile(
@@ -140,6 +141,8 @@ def _paragraphs(text: str, start: int, end: int) -> Iterator[tuple[int, int, boo
 
 
 def _is_title(text: str, start: int, end: int) -> bool:
-    """Return whether a paragraph is an unmarked heading: one short line without punctuation at its end."""
+    """Return whether a paragraph is an underlined heading, or a short line without punctuation at its end."""
+    if _UNDERLINED.fullmatch(text, start, end):
+        return True
     line = text[start:end].strip() if end - start < 80 else ""
     return bool(line) and "\n" not in line and line[-1].isalnum() and line[0] not in "-*•|>#"

@@ -15,7 +15,7 @@ class Format(NamedTuple):
     """
 
     name: str
-    suffixes: tuple[str, ...]
+    suffixes: str  # in lower case, separated by blanks
     reader: str
     content: tuple[str, ...] = ("", "HTML")  # what `sniff` may return for a file with these suffixes
     sniffed: str | None = None  # what `sniff` returns for a file of this format without a known suffix
@@ -30,56 +30,40 @@ class Format(NamedTuple):
         return reader
 
 
+_PICTURES = ".png .jpg .jpeg .tif .tiff .bmp .webp"
+_MARKDOWN = ".md .markdown .mdown .mkd .qmd .rmd"
+_TEXT = ("", "HTML", "XML")
 FORMATS = {
     format.name: format
     for format in (
-        Format("pdf", (".pdf",), "pdf:read_pdf", ("PDF",), "PDF", sandboxed=True, paged=True),
+        Format("pdf", ".pdf", "pdf:read_pdf", ("PDF",), "PDF", sandboxed=True, paged=True),
         Format(
             "picture",
-            (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"),
+            _PICTURES,
             "ocr:read_picture",
             ("PNG", "JPEG", "binary", ""),
             sandboxed=True,
             paged=True,
         ),
         Format(
-            "docx",
-            (".docx", ".docm", ".dotx", ".dotm"),
-            "office:read_docx",
-            ("DOCX", "ZIP"),
-            "DOCX",
-            sandboxed=True,
+            "docx", ".docx .docm .dotx .dotm", "office:read_docx", ("DOCX", "ZIP"), "DOCX", sandboxed=True
         ),
+        Format("pptx", ".pptx .pptm .ppsx", "slides:read_pptx", ("PPTX", "ZIP"), "PPTX", sandboxed=True),
         Format(
-            "pptx", (".pptx", ".pptm", ".ppsx"), "slides:read_pptx", ("PPTX", "ZIP"), "PPTX", sandboxed=True
+            "xlsx", ".xlsx .xlsm .xltx", "workbook:read_workbook", ("XLSX", "ZIP"), "XLSX", sandboxed=True
         ),
-        Format("epub", (".epub",), "epub:read_epub", ("EPUB", "ZIP"), "EPUB", sandboxed=True),
-        Format("odt", (".odt", ".ott"), "odt:read_odt", ("ODT", "ZIP"), "ODT", sandboxed=True),
-        Format("rtf", (".rtf",), "rtf:read_rtf", ("RTF",), "RTF", sandboxed=True),
-        Format("html", (".html", ".htm", ".xhtml"), "html:read_html", sniffed="HTML", sandboxed=True),
-        Format("markdown", (".md", ".markdown"), "markdown:read_markdown"),
-        Format("text", (".txt", ".text"), "plain:read_text", sniffed=""),
-        Format("rst", (".rst",), "plain:read_rst"),
-        Format("table", (".csv", ".tsv", ".tab"), "tables:read_table", ("",), rows=True),
-        Format(
-            "xlsx",
-            (".xlsx", ".xlsm", ".xltx"),
-            "workbook:read_workbook",
-            ("XLSX", "ZIP"),
-            "XLSX",
-            sandboxed=True,
-        ),
-        Format("mail", (".eml", ".mht", ".mhtml"), "mail:read_mail", ("mail", ""), "mail", sandboxed=True),
-        Format(
-            "notebook",
-            (".ipynb",),
-            "notebook:read_notebook",
-            ("notebook", ""),
-            "notebook",
-            sandboxed=True,
-        ),
-        Format("json", (".json",), "json_rows:read_json_rows", ("",), rows=True),
-        Format("jsonl", (".jsonl", ".ndjson"), "json_rows:read_jsonl_rows", ("",), rows=True),
+        Format("odt", ".odt .ott", "odt:read_odt", ("ODT", "ZIP"), "ODT", sandboxed=True),
+        Format("rtf", ".rtf", "rtf:read_rtf", ("RTF",), "RTF", sandboxed=True),
+        Format("epub", ".epub", "epub:read_epub", ("EPUB", "ZIP"), "EPUB", sandboxed=True),
+        Format("html", ".html .htm .xhtml", "html:read_html", _TEXT, "HTML", sandboxed=True),
+        Format("mail", ".eml .mht .mhtml", "mail:read_mail", ("mail", ""), "mail", sandboxed=True),
+        Format("notebook", ".ipynb", "notebook:read_notebook", ("notebook", ""), "notebook", sandboxed=True),
+        Format("markdown", _MARKDOWN, "markdown:read_markdown", _TEXT),
+        Format("text", ".txt .text", "plain:read_text", sniffed=""),
+        Format("rst", ".rst", "plain:read_rst"),
+        Format("table", ".csv .tsv .tab", "tables:read_table", ("",), rows=True),
+        Format("json", ".json", "json_rows:read_json_rows", ("",), rows=True),
+        Format("jsonl", ".jsonl .ndjson", "json_rows:read_jsonl_rows", ("",), rows=True),
     )
 }
 # Formats without a reader, and what their programs can save instead.
@@ -93,5 +77,5 @@ SAVE_AS = {
     }.items()
     for suffix in suffixes
 }
-BY_SUFFIX = {suffix: format for format in FORMATS.values() for suffix in format.suffixes}
+BY_SUFFIX = {suffix: format for format in FORMATS.values() for suffix in format.suffixes.split()}
 BY_CONTENT = {format.sniffed: format for format in FORMATS.values() if format.sniffed is not None}

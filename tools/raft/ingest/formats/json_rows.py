@@ -107,6 +107,15 @@ def _read_lines(text: str, text_field: str) -> Iterator[Item]:
 
 def row_item(row: object, number: int, text_field: str) -> Item:
     """Return a row as a document, or the reason why it is none. Fields that are not used are counted."""
+    try:
+        return _item(row, number, text_field)
+    except RecursionError as error:
+        return Item(number, reason=_short(error))
+    except Unreadable as error:
+        return Item(number, reason=str(error))
+
+
+def _item(row: object, number: int, text_field: str) -> Item:
     if isinstance(row, str):
         row = {text_field: row}
     if not isinstance(row, dict):
@@ -119,10 +128,7 @@ def row_item(row: object, number: int, text_field: str) -> Item:
         return Item(number, reason=_no_text(row, text_field))
     if not text.strip():
         return Item(number, reason="empty")
-    try:
-        text, left_out = remove_codes(text.strip())
-    except Unreadable as error:
-        return Item(number, reason=str(error))
+    text, left_out = remove_codes(text.strip())
     page = int(row["page"]) if re.fullmatch(r"[0-9]{1,6}", str(row.get("page"))) else 0
     used = {text_field, "title", "source", "page"}
     left_out["other fields"] = sum(_count(value) for field, value in row.items() if field not in used)

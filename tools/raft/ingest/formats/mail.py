@@ -108,7 +108,7 @@ class _MailReader:
 
 def _is_web_page(message: EmailMessage) -> bool:
     """Return whether a message is a saved web page: nobody sent it to anybody."""
-    return "@" not in _field(message, "From") and not (message["To"] or message["Cc"] or message["Bcc"])
+    return "@" not in _field(message, "From") and not any(_field(message, to) for to in ("To", "Cc", "Bcc"))
 
 
 def _best_alternative(parts: list[EmailMessage]) -> EmailMessage:

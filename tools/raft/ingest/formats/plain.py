@@ -29,7 +29,7 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _HTML = re.compile(
-    rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--(?:(?!-->).)*-->\s*)*<(?:!doctype html|html|head)\b", re.I | re.S
+    rb"\s*(?:<\?[^>]*>\s*|<!--(?:(?!-->).)*-->\s*)*<(?:!doctype html|html|head)\b", re.I | re.S
 )
 _XML = re.compile(rb"\s*<(?:\?xml\b|!doctype\s|svg\b|rss\b)", re.I)
 _NOTEBOOK = re.compile(
@@ -43,7 +43,7 @@ _MAIL_FIELD = re.compile(
 # Eight lines and more of nothing else, or one endless line: keys, certificates, attachments of mail. Small
 # and capital letters and digits all occur, unlike in a genome.
 _ENCODED = re.compile(
-    r"^(?=.*[a-z])(?=.*[A-Z])(?=.*[0-9])(?:(?:[A-Za-z0-9+/]{60,80}\n){8,}[A-Za-z0-9+/]{0,80}|[A-Za-z0-9+/]{1000,})={0,2}$",
+    r"^(?=[A-Za-z0-9+/]{60})(?=.*[a-z])(?=.*[A-Z])(?=.*[0-9])(?:(?:[A-Za-z0-9+/]{60,80}\n){8,}[A-Za-z0-9+/]{0,80}|[A-Za-z0-9+/]{1000,})={0,2}$",
     re.MULTILINE,
 )
 _EMBEDDED = re.compile(
@@ -114,12 +114,11 @@ def read_rst(data: bytes) -> Parsed:
     """Read reStructuredText unchanged, without its comments. Raises Unreadable like `read_text`."""
     text = unify_line_ends(decode(data))
     kept, left_out = remove_codes(text)
-    before = count_characters(kept)
-    kept = _RST_COMMENT.sub("", kept).strip()
-    left_out["comments"] = before - count_characters(kept)
-    title = _RST_TITLE.search(kept)
+    shown = _RST_COMMENT.sub("", kept).strip()
+    left_out["comments"] = _count_lost(kept, shown)
+    title = _RST_TITLE.search(shown)
     return make_parsed(
-        kept, title=title[2].strip() if title else "", left_out=left_out, seen=count_characters(text)
+        shown, title=title[2].strip() if title else "", left_out=left_out, seen=count_characters(text)
     )
 
 
@@ -131,12 +130,16 @@ def remove_codes(text: str) -> tuple[str, dict[str, int]]:
     shown = remove_terminal_codes(text)
     written = _EMBEDDED.sub("", shown)  # pictures in Markdown
     kept = _ENCODED.sub("", written)
-    if count_characters(written) > 2 * count_characters(kept):
+    if 2 * len(kept) < len(written) and count_characters(written) > 2 * count_characters(kept):
         raise Unreadable("encoded data (base64), not text")
     long = [line for line in kept.split("\n") if len(line) > _LONG_LINE]
     if 2 * sum(map(len, long)) > len(kept) and len(_CODE_SIGNS.findall("".join(long))) > len(kept) // 20:
         raise Unreadable("program code or data without line breaks, not text")
     return kept, {
-        "terminal codes": count_characters(text) - count_characters(shown),
-        "embedded data": count_characters(shown) - count_characters(kept),
+        "terminal codes": _count_lost(text, shown),
+        "embedded data": _count_lost(shown, kept),
     }
+
+
+def _count_lost(text: str, kept: str) -> int:
+    return 0 if text == kept else count_characters(text) - count_characters(kept)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import io
+import re
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from .cell_values import show
 from .parsed import Parsed, Unreadable, count_characters, make_parsed
 from .tables import MAX_CELLS, is_head, render_table
 
 _MAX_UNPACKED = 500 * 1024**2  # bytes
+# Names of the strict form of the format, which openpyxl does not know.
+_STRICT = re.compile(rb"http://purl\.oclc\.org/ooxml/(\w+)/")
 _HIDDEN = "hidden sheets, rows and columns"
 _Range = tuple[int, int, int, int]  # left column, top row, right column, bottom row; from 1
 
@@ -39,15 +43,19 @@ def read_workbook(path: str) -> Parsed:
     import openpyxl
 
     with Path(path).open("rb") as file:
+        stream: IO[bytes] = file
         try:
-            archive = zipfile.ZipFile(file)
+            archive = zipfile.ZipFile(stream)
         except zipfile.BadZipFile:
             raise Unreadable("broken: not a workbook that can be unpacked") from None
         if sum(entry.file_size for entry in archive.infolist()) > _MAX_UNPACKED:
             raise Unreadable(f"unpacks to more than {_MAX_UNPACKED // 1024**2} MiB")
         if "xl/workbook.xml" not in archive.namelist():
             raise Unreadable("broken: a ZIP file, but no workbook")
-        book = openpyxl.load_workbook(file, read_only=True, data_only=True)
+        if _STRICT.search(archive.read("xl/workbook.xml")):
+            stream = _without_strict_names(archive)
+            archive = zipfile.ZipFile(stream)
+        book = openpyxl.load_workbook(stream, read_only=True, data_only=True)
         parts: list[str] = []
         notes: list[str] = []
         left_out, seen = Counter[str](), 0
@@ -76,6 +84,16 @@ def read_workbook(path: str) -> Parsed:
     if not text and notes:
         raise Unreadable(notes[0])
     return make_parsed(text, title=book.properties.title or "", notes=notes, left_out=left_out, seen=seen)
+
+
+def _without_strict_names(archive: zipfile.ZipFile) -> io.BytesIO:
+    """Return a copy of a workbook in memory, with the names that all other workbooks have."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as copy:
+        for name in archive.namelist():
+            part = _STRICT.sub(rb"http://schemas.openxmlformats.org/\1/2006/", archive.read(name))
+            copy.writestr(name, part)
+    return stream
 
 
 def _missing_results(title: str, layout: _Layout) -> Iterator[str]:
