@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.models.test_client import recorder
 from tests.scripted_finetuning import KEY, FineTuning, scripted_finetuning
 from tools.raft.errors import UserError
 from tools.raft.files import PROJECT
@@ -197,6 +198,13 @@ def test_a_lost_reply_does_not_create_a_second_job(service: FineTuning, spec: Fi
     service.faults["dropped"] = 1
     assert make_backend(service).submit(spec, print) == "ftjob-1"
     assert len(service.jobs) == 1
+
+
+def test_reports_a_web_page_in_place_of_the_service(spec: FineTuneSpec) -> None:
+    with recorder(b"<html><title>Hotel</title><body>Sign in</body></html>") as (url, _):
+        backend = OpenAIBackend(lambda: Endpoint(url, MODEL, kind="compatible", key=KEY), None)
+        with pytest.raises(Unreachable, match="a web page: Hotel – Sign in"):
+            backend.find(spec)
 
 
 def test_reports_an_unreachable_service(service: FineTuning, spec: FineTuneSpec) -> None:

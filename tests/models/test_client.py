@@ -404,11 +404,13 @@ class _Recorder(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         type(self).headers_seen.append({name.lower(): value for name, value in self.headers.items()})
-        self.rfile.read(int(self.headers["Content-Length"]))
+        self.rfile.read(int(self.headers["Content-Length"] or 0))
         self.send_response(200)
         self.send_header("Content-Length", str(len(self.answer)))
         self.end_headers()
         self.wfile.write(self.answer)
+
+    do_GET = do_POST
 
     def log_message(self, format: str, *args: Any) -> None:
         """Suppress the log."""

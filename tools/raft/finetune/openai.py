@@ -258,7 +258,7 @@ class OpenAIBackend:
         """Make a call. Raises a one-line UserError, `Unreachable` if the problem may pass."""
 
         async def make() -> _T:
-            async with open_sdk(self.endpoint, _TIMEOUT) as sdk:
+            async with open_sdk(self.endpoint, _TIMEOUT, only_json=True) as sdk:
                 return await call(sdk.with_options(max_retries=retries))
 
         try:

@@ -21,6 +21,10 @@ _SHOWN = 120  # characters shown of what came back
 _MESSAGE_KEYS = ("message", "detail", "details", "error", "errors", "msg", "error_description", "title")
 
 
+class UnexpectedBody(Exception):
+    """A response of success with something else than JSON; the message says what."""
+
+
 def describe_connection(error: BaseException) -> str:
     """Say what happened to a connection; return an empty string if there was only no answer in time."""
     import aiohttp
@@ -30,6 +34,8 @@ def describe_connection(error: BaseException) -> str:
     def find(*kinds: type[BaseException]) -> Any:
         return next((cause for cause in causes if isinstance(cause, kinds)), None)
 
+    if unexpected := find(UnexpectedBody):
+        return f"no reply of an API came back, but {unexpected}"
     text = " ".join(map(str, causes))
     numbers = {cause.errno for cause in causes if isinstance(cause, OSError)}
     if untrusted := find(ssl.SSLCertVerificationError):
