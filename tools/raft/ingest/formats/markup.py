@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from bs4 import BeautifulSoup, Tag
 from bs4.element import NavigableString
 
@@ -9,13 +11,14 @@ from .markup_controls import leave_out_controls
 from .markup_convert import to_text
 from .markup_furniture import leave_out_furniture, trim_frames
 from .markup_hidden import leave_out_hidden
-from .markup_layout import unwrap_layout
+from .markup_layout import name_tables, unwrap_layout
 from .markup_maths import write_formulas
 from .markup_scripts import write_scripts
 from .markup_styles import sheets_of
 from .markup_tree import HEADINGS, LeftOut, characters, count_words, elements, flatten, live
 from .parsed import Parsed, make_parsed
 
+_XML_DECLARATION = re.compile(r"\A\s*<\?xml[^>]*>")  # the parser would warn that the page is no HTML
 _CODE = ["script", "style", "template", "iframe", "head", "title", "meta", "link"]
 _LEFT_OUT = {
     **dict.fromkeys(("del", "s", "strike"), "struck text"),
@@ -30,7 +33,7 @@ def parse_markup(markup: str) -> Parsed:
     What is no text of the page is left out and counted by reason: hidden text, navigation, buttons. A formula
     counts once, however many forms of it the page holds; scripts and style sheets do not count.
     """
-    soup = BeautifulSoup(markup, "lxml")
+    soup = BeautifulSoup(_XML_DECLARATION.sub("", markup), "lxml")
     flatten(soup)
     title = _title(soup)
     sheets = sheets_of(soup)
@@ -49,6 +52,7 @@ def parse_markup(markup: str) -> Parsed:
     write_scripts(soup, left_out)
     _write_readings(soup)
     _name_pictures(soup)
+    name_tables(soup)
     unwrap_layout(soup, left_out)
     heading = soup.find("h1")
     if not title and isinstance(heading, Tag):
