@@ -15,7 +15,7 @@ from .markup_layout import name_tables, unwrap_layout
 from .markup_maths import write_formulas
 from .markup_scripts import write_scripts
 from .markup_styles import sheets_of
-from .markup_tree import HEADINGS, LeftOut, characters, count_words, elements, flatten, live
+from .markup_tree import HEADINGS, LeftOut, attribute, characters, count_words, elements, live, parse_tree
 from .parsed import Parsed, make_parsed
 
 _XML_DECLARATION = re.compile(r"\A\s*<\?xml[^>]*>")  # the parser would warn that the page is no HTML
@@ -33,8 +33,7 @@ def parse_markup(markup: str) -> Parsed:
     What is no text of the page is left out and counted by reason: hidden text, navigation, buttons. A formula
     counts once, however many forms of it the page holds; scripts and style sheets do not count.
     """
-    soup = BeautifulSoup(_XML_DECLARATION.sub("", markup), "lxml")
-    flatten(soup)
+    soup = parse_tree(_XML_DECLARATION.sub("", markup))
     title = _title(soup)
     sheets = sheets_of(soup)
     _open_frames(soup)
@@ -68,9 +67,7 @@ def _title(soup: BeautifulSoup) -> str:
 def _open_frames(soup: BeautifulSoup) -> None:
     """Put the page that a frame holds in an attribute in its place."""
     for frame in live(soup.find_all("iframe", srcdoc=True)):
-        inner = BeautifulSoup(str(frame["srcdoc"]), "lxml")
-        flatten(inner)
-        body = inner.find("body")
+        body = parse_tree(attribute(frame, "srcdoc")).find("body")
         if isinstance(body, Tag):
             body.name = "div"
             frame.replace_with(body.extract())
