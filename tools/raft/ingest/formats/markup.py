@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import escape
 
 from bs4 import BeautifulSoup, Tag
 from bs4.element import NavigableString
@@ -19,6 +20,7 @@ from .markup_tree import HEADINGS, LeftOut, attribute, characters, count_words, 
 from .parsed import Parsed, make_parsed
 
 _XML_DECLARATION = re.compile(r"\A\s*<\?xml[^>]*>")  # the parser would warn that the page is no HTML
+_CDATA = re.compile(r"<!\[CDATA\[(.*?)\]\]>", re.DOTALL)  # text in XML, a comment in HTML
 _CODE = ["script", "style", "template", "iframe", "head", "title", "meta", "link"]
 _LEFT_OUT = {
     **dict.fromkeys(("del", "s", "strike"), "struck text"),
@@ -33,7 +35,11 @@ def parse_markup(markup: str) -> Parsed:
     What is no text of the page is left out and counted by reason: hidden text, navigation, buttons. A formula
     counts once, however many forms of it the page holds; scripts and style sheets do not count.
     """
-    soup = parse_tree(_XML_DECLARATION.sub("", markup))
+    if declaration := _XML_DECLARATION.match(markup):
+        markup = _CDATA.sub(lambda match: escape(match.group(1)), markup[declaration.end() :])
+    soup = parse_tree(markup)
+    for template in soup.find_all("template", shadowrootmode=True):  # shown, unlike other templates
+        template.name = "div"
     title = _title(soup)
     sheets = sheets_of(soup)
     _open_frames(soup)

@@ -13,6 +13,7 @@ from bs4 import BeautifulSoup, Tag
 
 from .markup_styles import declarations, hidden_by_sheets, hides, is_unseen_colour
 from .markup_tree import (
+    BLOCKS,
     HEADINGS,
     LeftOut,
     attribute,
@@ -34,6 +35,7 @@ _PANELS = word_set(
     "tab tabs tabpane pane tabpanel tabcontent panel accordion collapse collapsible expandable faq answer "
     "slide slides"
 )
+_OPENERS = word_set("question toggle trigger accordion collapsible expand expander")
 _TABS = "role=tab"  # no id: where the tabs stand among the controls by id
 _OVERLAYS = ("dialog", "alertdialog", "menu", "navigation", "search")
 REASON = "hidden text"
@@ -74,8 +76,10 @@ def _is_hidden(tag: Tag, style: dict[str, str]) -> bool:
         return attribute(tag, "hidden") != "until-found" and not re.fullmatch(r"S:\w+", attribute(tag, "id"))
     if tag.name == "dialog" and not tag.has_attr("open"):
         return True
+    if style.get("opacity") and any(name.startswith("data-") for name in tag.attrs):
+        style = {**style, "opacity": ""}  # a block that a script lets fade in
     if hides(style):
-        return not ("opacity" in style and any(name.startswith("data-") for name in tag.attrs))
+        return True
     if attribute(tag, "aria-hidden") == "true":
         # A browser shows it: the name of an icon, or a number or text that a program has marked so.
         text = tag.get_text()
@@ -161,24 +165,25 @@ def _named(tag: Tag, opened: dict[str, list[Tag]]) -> bool:
 def _follows_control(tag: Tag) -> bool:
     """Return whether a control stands directly before a hidden element, or a row of tabs before its group."""
     before = tag.find_previous_sibling()
-    if isinstance(before, Tag) and _is_control(before):
+    if isinstance(before, Tag) and tag.name in BLOCKS and _is_control(before):
         return True
     after = tag.find_next_sibling()
     if isinstance(after, Tag) and after.has_attr("onclick") and not tag.find_parent("form"):  # "read more"
         return True
     if not _PANELS.isdisjoint(hints(tag)):
-        return isinstance(before, Tag) and (
-            before.name in (*HEADINGS, "dt") or _PANELS & hints(before) != set()
-        )
+        return isinstance(before, Tag) and (before.name in HEADINGS or _PANELS & hints(before) != set())
     return False
 
 
 def _is_control(tag: Tag) -> bool:
-    """Return whether an element is, or holds little but, a button that opens something."""
+    """Return whether an element is, or holds little but, a button that opens something, or is a question."""
     if (
-        tag.name in ("button", "summary", "label")
+        tag.name in ("button", "summary", "dt")
+        or (tag.name == "label" and tag.find_parent("form") is None)
         or attribute(tag, "role") in ("button", "tab")
         or tag.has_attr("aria-expanded")
+        or not _OPENERS.isdisjoint(hints(tag))
+        or (tag.name in HEADINGS and tag.get_text().rstrip().endswith(("?", "？", "؟")))
     ):
         return True
     inner = tag.find("button") or tag.find("summary") or tag.find(True, {"aria-expanded": True})

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from bs4 import BeautifulSoup, Tag
-from bs4.element import NavigableString, PageElement, Script, Stylesheet, TemplateString
+from bs4.element import NavigableString, PageElement, Script, Stylesheet
 
 from ...text.normalise import UNSPACED
 from .parsed import count_characters
@@ -154,7 +154,7 @@ def live(tags: Iterable[Tag]) -> Iterator[Tag]:
 
 def parse_tree(markup: str) -> BeautifulSoup:
     """Parse HTML into a tree of at most MAX_DEPTH levels, in which only code is no text."""
-    containers = {"script": Script, "style": Stylesheet, "template": TemplateString}
+    containers = {"script": Script, "style": Stylesheet}
     soup = BeautifulSoup(markup, "lxml", string_containers=containers)
     _flatten(soup)
     return soup
