@@ -8,6 +8,7 @@ from bs4 import BeautifulSoup, Tag
 from bs4.element import NavigableString
 from markdownify import MarkdownConverter
 
+from ...text.normalise import UNSPACED
 from .markup_tables import read_table, to_line, to_markdown
 from .markup_tree import BLOCKS, attribute, elements, word_set
 
@@ -15,6 +16,8 @@ _ROMAN = ((1000, "m"), (900, "cm"), (500, "d"), (400, "cd"), (100, "c"), (90, "x
           (10, "x"), (9, "ix"), (5, "v"), (4, "iv"), (1, "i"))  # fmt: skip
 _STYLES = {"lower-alpha": "a", "lower-latin": "a", "upper-alpha": "A", "upper-latin": "A", "lower-roman": "i",
            "upper-roman": "I"}  # fmt: skip
+# A line end between characters of a script that is written without blanks.
+_UNSPACED_BREAK = re.compile(rf"(?<={UNSPACED.pattern})\n(?={UNSPACED.pattern})")
 # Blocks that the converter knows; the others become divisions.
 _KNOWN = word_set(
     "article blockquote br caption dd div dl dt figcaption h1 h2 h3 h4 h5 h6 hr li ol p pre section table "
@@ -118,6 +121,14 @@ def _classes(code: Tag) -> str:
 
 
 class _Converter(MarkdownConverter):
+    def process_text(self, el: NavigableString, parent_tags: set[str] | None = None) -> str:
+        text = str(super().process_text(el, parent_tags))  # type: ignore[misc]
+        if "pre" in (parent_tags or ()):
+            return text
+        return _UNSPACED_BREAK.sub("", text).replace(
+            "\n", " "
+        )  # the lines of the source are no lines of text
+
     def process_tag(self, node: Tag, parent_tags: set[str] | None = None) -> str:
         if node.name != "table":
             return str(super().process_tag(node, parent_tags))  # type: ignore[misc]
