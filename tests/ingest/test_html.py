@@ -231,6 +231,34 @@ def test_text_that_nothing_opens_is_left_out_and_counted(tmp_path, hidden):
     assert parsed["left_out"] == {"hidden text": 6}
 
 
+def test_answers_below_questions_are_text_and_traps_beside_fields_are_not(tmp_path):
+    body = (
+        '<h3>How long?</h3><div style="display:none">Two days.</div><dl><dt>Where</dt>'
+        '<dd style="display:none">At the quay.</dd></dl><div class="slide">One.</div>'
+        '<div class="slide" style="display:none">Two.</div><span id="m" style="display:none">The rest.</span>'
+        '<a onclick="show(\'m\')">Read on</a><form><label>Name</label><span style="display:none">Leave empty</span>'
+        "</form><button>Copy</button><span hidden>Copied!</span>"
+    )
+    parsed = parse(tmp_path, body)
+    for kept in ("Two days.", "At the quay.", "Two.", "The rest."):
+        assert kept in parsed["text"]
+    assert parsed["left_out"] == {"hidden text": 16, "forms and buttons": 4}
+
+
+def test_what_a_script_would_show_is_read(tmp_path):
+    faded = f'<div style="opacity:0" data-aos="fade">{PROSE}</div>'
+    hidden = f'<div id="app" style="visibility:hidden"><h1>Valves</h1>{PROSE}</div>'
+    late = f'<div hidden id="S:1">{PROSE}</div>'
+    shadow = f'<my-card><template shadowrootmode="open">{PROSE}</template></my-card>'
+    for body in (faded, hidden, late, shadow):
+        assert "The valve is closed" in text_of(tmp_path, body)
+
+
+def test_cdata_of_a_page_in_xml_is_text(tmp_path):
+    page = '<?xml version="1.0"?><html><head><title/></head><body><p><![CDATA[a < b]]></p></body></html>'
+    assert parse(tmp_path, page)["text"] == "a < b"
+
+
 def test_of_a_text_for_the_eye_and_one_for_screen_readers_one_is_kept(tmp_path):
     body = (
         '<p>It costs <span aria-hidden="true">$19<sup>99</sup></span><span class="sr-only">$19.99</span>.</p>'
@@ -258,6 +286,7 @@ def test_a_page_for_browsers_without_scripts_is_read_and_a_request_to_enable_the
         ("3<sup>1</sup>/<sub>2</sub> and <sup>3</sup>/<sub>4</sub>", "3 1/2 and 3/4"),
         ("the 1<sup>st</sup>, le 2<sup>e</sup>, M<sup>me</sup> N<sup>o</sup>", "the 1st, le 2e, Mme No"),
         ("<sup>14</sup>C is old", "14C is old"),
+        ('10<span style="vertical-align: super">5</span>, f<sup>(n)</sup>', "10^5, f^(n)"),
         (
             'so<sup><a href="#fn1">1</a></sup> it was<sup>[12]</sup> in 1826.<sup>3</sup>',
             "so it was in 1826.",
@@ -269,6 +298,11 @@ def test_a_page_for_browsers_without_scripts_is_read_and_a_request_to_enable_the
 )
 def test_raised_and_lowered_text_keeps_its_meaning(tmp_path, markup, text):
     assert text_of(tmp_path, f"<p>{markup}</p>") == text
+
+
+def test_lines_of_the_source_are_no_lines_of_the_text(tmp_path):
+    assert text_of(tmp_path, "<p>The\notter\n  swims.<br>It dives.</p>") == "The otter swims.\nIt dives."
+    assert text_of(tmp_path, "<p>水獭\n吃鱼。</p>") == "水獭吃鱼。"
 
 
 MATHML = "<mrow><mi>E</mi><mo>=</mo><mi>m</mi><msup><mi>c</mi><mn>2</mn></msup></mrow>"
@@ -344,6 +378,17 @@ def test_a_table_without_heads_borrows_none_from_its_first_column(tmp_path):
     assert text_of(tmp_path, table.replace("th>", "td>")).startswith("| Weight | 9 kg |\n| --- | --- |\n")
     inner = f"<table><tr><th>Name</th><th>Data</th></tr><tr><td>Anna</td><td>{table}</td></tr></table>"
     assert "| Anna | Weight, 9 kg; Length, 1 m |" in text_of(tmp_path, inner)
+
+
+def test_tables_in_other_clothes_are_tables(tmp_path):
+    expected = "| a | b |\n| --- | --- |\n| 1 | 2 |"
+    rows = "<tr><th>a</th><th>b</th></tr><tr><td>1</td><td>2</td></tr>"
+    assert text_of(tmp_path, f"<table><form>{rows}</form></table>") == expected
+    assert text_of(tmp_path, f"<table>Note{rows}</table>") == f"Note\n\n{expected}"
+    heads = "<b role=columnheader>a</b><b role=columnheader>b</b>"
+    cells = "<b role=cell>1</b><b role=cell>2</b>"
+    roles = f"<div role=table><div role=row>{heads}</div><div role=row>{cells}</div></div>"
+    assert text_of(tmp_path, roles) == expected
 
 
 def test_absurd_spans_do_no_harm(tmp_path):

@@ -8,6 +8,7 @@ from bs4 import BeautifulSoup, Tag
 from bs4.element import NavigableString
 from markdownify import MarkdownConverter
 
+from ...text.normalise import UNSPACED
 from .markup_tables import read_table, to_line, to_markdown
 from .markup_tree import BLOCKS, attribute, elements, word_set
 
@@ -15,6 +16,8 @@ _ROMAN = ((1000, "m"), (900, "cm"), (500, "d"), (400, "cd"), (100, "c"), (90, "x
           (10, "x"), (9, "ix"), (5, "v"), (4, "iv"), (1, "i"))  # fmt: skip
 _STYLES = {"lower-alpha": "a", "lower-latin": "a", "upper-alpha": "A", "upper-latin": "A", "lower-roman": "i",
            "upper-roman": "I"}  # fmt: skip
+# A line end between characters of a script that is written without blanks.
+_UNSPACED_BREAK = re.compile(rf"(?<={UNSPACED.pattern})\n(?={UNSPACED.pattern})")
 # Blocks that the converter knows; the others become divisions.
 _KNOWN = word_set(
     "article blockquote br caption dd div dl dt figcaption h1 h2 h3 h4 h5 h6 hr li ol p pre section table "
@@ -30,6 +33,9 @@ def to_text(soup: BeautifulSoup) -> str:
         tag.name = "ul"
     for tag in elements(soup, *(BLOCKS - _KNOWN)):
         tag.name = "div"
+    for wrapper in elements(soup, "div"):
+        if wrapper.parent is not None and wrapper.parent.name in ("ol", "ul") and wrapper.find("li"):
+            wrapper.unwrap()
     for nested in elements(soup, "ol", "ul"):
         in_list = nested.parent is not None and nested.parent.name in ("ol", "ul")
         if in_list and isinstance(item := nested.find_previous_sibling("li"), Tag):
@@ -72,7 +78,9 @@ def _number(ordered: Tag) -> None:
     written = sum(re.match(r"\s*\(?\d+(?:\.\d+)*[.)]\s", item.get_text()) is not None for item in items)
     for item in items:
         number = _integer(attribute(item, "value"), number)
-        item["value"] = "-" if 2 * written > len(items) else f"{_label(number, kind)}."
+        item["value"] = (
+            "-" if 2 * written > len(items) else f"{_label(number, attribute(item, 'type') or kind)}."
+        )
         number += -1 if backwards else 1
 
 
@@ -113,6 +121,14 @@ def _classes(code: Tag) -> str:
 
 
 class _Converter(MarkdownConverter):
+    def process_text(self, el: NavigableString, parent_tags: set[str] | None = None) -> str:
+        text = str(super().process_text(el, parent_tags))  # type: ignore[misc]
+        if "pre" in (parent_tags or ()):
+            return text
+        return _UNSPACED_BREAK.sub("", text).replace(
+            "\n", " "
+        )  # the lines of the source are no lines of text
+
     def process_tag(self, node: Tag, parent_tags: set[str] | None = None) -> str:
         if node.name != "table":
             return str(super().process_tag(node, parent_tags))  # type: ignore[misc]
@@ -133,7 +149,8 @@ class _Converter(MarkdownConverter):
     def convert_list(self, el: Tag, text: str, parent_tags: set[str]) -> str:
         if "_inline" in parent_tags:
             return f" {text.strip().removesuffix(';')} "
-        return str(super().convert_list(el, text, parent_tags))  # type: ignore[misc]
+        lines = text.strip("\n")
+        return f"\n{lines}" if "li" in parent_tags else f"\n\n{lines}\n\n"
 
     convert_ol = convert_ul = convert_list
 
@@ -146,7 +163,7 @@ class _Converter(MarkdownConverter):
         if "_inline" in parent_tags:
             return f"{label + ' ' if numbered else ''}{text}; "
         indent = " " * (len(label) + 1)
-        return f"{label} " + re.sub(r"\n(?=[^\n])", "\n" + indent, text) + "\n"
+        return f"\n{label} " + re.sub(r"\n(?=[^\n])", "\n" + indent, text) + "\n"
 
     def convert_p(self, el: Tag, text: str, parent_tags: set[str]) -> str:
         # What is left out of a line leaves two blanks; in code they mean something.

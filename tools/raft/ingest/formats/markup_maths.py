@@ -10,7 +10,7 @@ import re
 
 from bs4 import BeautifulSoup, Tag
 
-from .markup_tree import attribute, elements, has_class, live, word_set, write
+from .markup_tree import attribute, elements, has_class, live, parse_tree, word_set, write
 
 # What KaTeX, MathJax 3, MediaWiki and pandoc put around the forms of one formula, the outermost first.
 _CONTAINERS = word_set("katex-display katex mwe-math-element math")
@@ -67,7 +67,7 @@ def _drop_laid_out(script: Tag) -> None:
 def _from_script(script: Tag) -> str:
     kind = attribute(script, "type")
     if "mml" in kind:
-        math = BeautifulSoup(script.get_text(), "lxml").find(_MATHML)
+        math = parse_tree(script.get_text()).find(_MATHML)
         return _formula(math) if isinstance(math, Tag) else ""
     return _tex(script.get_text(), display="display" in kind)
 

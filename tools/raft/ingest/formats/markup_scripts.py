@@ -14,12 +14,19 @@ _BACK_LINKS = word_set("mw-cite-backlink footnote-back footnote-backref")
 _TRADEMARKS = {"tm": "™", "sm": "℠", "®": "®", "©": "©"}
 
 
+# Programs that write styles instead of elements.
+_RAISED = re.compile(r"vertical-align\s*:\s*super")
+_LOWERED = re.compile(r"vertical-align\s*:\s*sub\b")
+
+
 def raised(text: str, before: str) -> str:
     """Write a superscript as plain text: 10^5, m^-2, x^(n+1); but 1st, Mme and 14C.
 
     before: the text that it follows. Unicode's own superscripts are not used, since NFKC, by which quotes are
     compared, turns 10⁵ into 105.
     """
+    if re.search(r"\b10\s\Z", before):  # the one number that is raised even after a blank
+        before = before.rstrip()
     text, base = text.strip(), before[-1:]
     if not text or not base or not (base.isalnum() or base in ")]}|'’"):
         return text
@@ -33,7 +40,7 @@ def raised(text: str, before: str) -> str:
     if is_ordinal or is_abbreviation or not re.search(r"\w", text):
         return text
     is_short = re.fullmatch(r"[-−+–]?(?:\d+(?:[.,]\d+)?|\w)", text)
-    return f"^{text}" if is_short else f"^({text})"
+    return f"^{text}" if is_short or re.fullmatch(r"\([^()]*\)", text) else f"^({text})"
 
 
 def lowered(text: str, before: str) -> str:
@@ -46,6 +53,10 @@ def lowered(text: str, before: str) -> str:
 
 def write_scripts(soup: BeautifulSoup, left_out: LeftOut) -> None:
     """Write superscripts and subscripts as text; leave out the marks of notes."""
+    for tag in soup.find_all("span", style=_RAISED):
+        tag.name = "sup"
+    for tag in soup.find_all("span", style=_LOWERED):
+        tag.name = "sub"
     _leave_out_marks(soup, left_out)
     for tag in soup.find_all("sup"):
         _write_fraction(tag)

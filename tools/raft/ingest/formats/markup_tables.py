@@ -18,11 +18,18 @@ _ROWS = ("thead", "tbody", "tfoot", "tr")
 WriteCell = Callable[[Tag], str]  # returns the text of a cell in one line
 
 
+class _Slot(NamedTuple):
+    text: str
+    cell: int  # the same in all slots of a merged cell
+    below: int  # rows that the cell covers further down
+
+
 class _Row(NamedTuple):
     texts: dict[int, str]  # by column
     starts: set[int]  # columns in which a cell begins
     cells: int  # cells that cover the row, merged ones counted once
     is_head: bool
+    has_heads: bool  # one at least, such as that of the row
     height: int  # rows down to the end of the highest cell, if some of its cells are merged across
 
 
@@ -44,7 +51,7 @@ def read_table(table: Tag, write_cell: WriteCell) -> Grid:
     while rows and rows[0].cells == 1 and len(columns) > 1 and rows[0].texts.keys() >= set(columns):
         above.append(next(iter(rows.pop(0).texts.values())))
     heads = next((index for index, row in enumerate(rows) if not row.is_head), min(1, len(rows)))
-    if rows and not heads and not table.find("th"):  # the first row is the best guess
+    if rows and not heads and not rows[0].has_heads:  # the first row is the best guess
         heads = min(rows[0].height, len(rows))
     head = [_join([row.texts.get(column, "") for row in rows[:heads]]) for column in columns]
     body = [_values(row, columns) for row in rows[heads:]]
@@ -93,41 +100,51 @@ def _row_groups(table: Tag) -> list[tuple[bool, list[Tag]]]:
 def _fill(group: list[Tag], is_head: bool, write_cell: WriteCell) -> list[_Row]:
     """Place the cells of a group of rows as the HTML standard does."""
     rows: list[_Row] = []
-    covered: dict[int, tuple[int, str, int]] = {}  # column: rows still covered from above, text, cell
+    slots: dict[int, _Slot] = {}
     total = 0
     for index, row in enumerate(group):
-        texts = {column: text for column, (_, text, _) in covered.items()}
-        owners = {column: cell for column, (_, _, cell) in covered.items()}
-        covered = {
-            column: (left - 1, text, cell) for column, (left, text, cell) in covered.items() if left > 1
+        slots = {
+            column: _Slot(_shorten(slot.text), slot.cell, slot.below - 1)
+            for column, slot in slots.items()
+            if slot.below > 0
         }
         starts: set[int] = set()
-        cells = cells_of(row)
-        column = 0
+        cells, column = cells_of(row), 0
         for cell in cells:
-            while column in texts:
+            while column in slots:
                 column += 1
-            text = write_cell(cell)
-            width = min(_span(cell, "colspan") or 1, max(1, MAX_COLUMNS - column))
-            height = _span(cell, "rowspan") or len(group)
-            height = min(height, len(group) - index)
-            if total > MAX_CELLS:
-                width = height = 1
             starts.add(column)
-            repeated = text if len(text) <= MAX_REPEATED else text[:MAX_REPEATED] + " …"
-            for covered_column in range(column, column + width):
-                if covered_column in texts:  # cells that overlap: a fault of the page
-                    break
-                texts[covered_column] = text if covered_column == column else repeated
-                owners[covered_column] = id(cell)
-                if height > 1:
-                    covered[covered_column] = (height - 1, repeated, id(cell))
-        total += len(texts)
-        all_heads = bool(cells) and all(cell.name == "th" or not cell.get_text(strip=True) for cell in cells)
-        is_grouped = any(_span(cell, "colspan") > 1 for cell in cells)
-        height = max((_span(cell, "rowspan") for cell in cells), default=1) if is_grouped else 1
-        rows.append(_Row(texts, starts, len(set(owners.values())), is_head or all_heads, height))
+            below = min(_span(cell, "rowspan") or len(group), len(group) - index) - 1
+            width = _span(cell, "colspan") or 1
+            if total > MAX_CELLS or column >= MAX_COLUMNS:
+                below, width = 0, 1
+            _place(slots, column, width, _Slot(write_cell(cell), id(cell), below))
+        total += len(slots)
+        rows.append(_describe(slots, starts, cells, is_head))
     return rows
+
+
+def _place(slots: dict[int, _Slot], column: int, width: int, slot: _Slot) -> None:
+    slots[column] = slot
+    repeated = slot._replace(text=_shorten(slot.text))
+    for covered in range(column + 1, min(column + width, MAX_COLUMNS)):
+        if covered in slots:  # cells that overlap: a fault of the page
+            break
+        slots[covered] = repeated
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= MAX_REPEATED else text[: MAX_REPEATED - 2] + " …"
+
+
+def _describe(slots: dict[int, _Slot], starts: set[int], cells: list[Tag], is_head: bool) -> _Row:
+    has_heads = any(cell.name == "th" for cell in cells)
+    all_heads = bool(cells) and all(cell.name == "th" or not cell.get_text(strip=True) for cell in cells)
+    is_grouped = any(_span(cell, "colspan") > 1 for cell in cells)
+    height = max((_span(cell, "rowspan") for cell in cells), default=1) if is_grouped else 1
+    texts = {column: slot.text for column, slot in slots.items()}
+    merged = len({slot.cell for slot in slots.values()})
+    return _Row(texts, starts, merged, is_head or all_heads, has_heads, height)
 
 
 def _span(cell: Tag, name: str) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from bs4 import BeautifulSoup, Tag
-from bs4.element import NavigableString, PageElement
+from bs4.element import NavigableString, PageElement, Script, Stylesheet
 
 from ...text.normalise import UNSPACED
 from .parsed import count_characters
@@ -152,7 +152,15 @@ def live(tags: Iterable[Tag]) -> Iterator[Tag]:
     return (tag for tag in tags if vars(tag).get("parent") is not None)  # decomposed: without attributes
 
 
-def flatten(soup: BeautifulSoup) -> None:
+def parse_tree(markup: str) -> BeautifulSoup:
+    """Parse HTML into a tree of at most MAX_DEPTH levels, in which only code is no text."""
+    containers = {"script": Script, "style": Stylesheet}
+    soup = BeautifulSoup(markup, "lxml", string_containers=containers)
+    _flatten(soup)
+    return soup
+
+
+def _flatten(soup: BeautifulSoup) -> None:
     """Replace the elements below MAX_DEPTH by their text, since later steps recurse into the tree."""
     stack: list[tuple[Tag, int]] = [(soup, 0)]
     while stack:
