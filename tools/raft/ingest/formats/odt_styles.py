@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from .ooxml import number
@@ -27,6 +28,7 @@ _LEVELS = 10
 _FORMATS = {"1": "decimal", "a": "lowerLetter", "A": "upperLetter", "i": "lowerRoman", "I": "upperRoman"}
 
 
+@cache
 def odf(name: str) -> str:
     """Return the full name of an element or attribute, such as "text:p"."""
     prefix, _, local = name.partition(":")
