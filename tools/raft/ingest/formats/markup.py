@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from html import escape
+
 from bs4 import BeautifulSoup, Tag
 from bs4.element import NavigableString
 
@@ -9,13 +12,15 @@ from .markup_controls import leave_out_controls
 from .markup_convert import to_text
 from .markup_furniture import leave_out_furniture, trim_frames
 from .markup_hidden import leave_out_hidden
-from .markup_layout import unwrap_layout
+from .markup_layout import name_tables, unwrap_layout
 from .markup_maths import write_formulas
 from .markup_scripts import write_scripts
 from .markup_styles import sheets_of
-from .markup_tree import HEADINGS, LeftOut, characters, count_words, elements, flatten, live
+from .markup_tree import HEADINGS, LeftOut, attribute, characters, count_words, elements, live, parse_tree
 from .parsed import Parsed, make_parsed
 
+_XML_DECLARATION = re.compile(r"\A\s*<\?xml[^>]*>")  # the parser would warn that the page is no HTML
+_CDATA = re.compile(r"<!\[CDATA\[(.*?)\]\]>", re.DOTALL)  # text in XML, a comment in HTML
 _CODE = ["script", "style", "template", "iframe", "head", "title", "meta", "link"]
 _LEFT_OUT = {
     **dict.fromkeys(("del", "s", "strike"), "struck text"),
@@ -30,8 +35,11 @@ def parse_markup(markup: str) -> Parsed:
     What is no text of the page is left out and counted by reason: hidden text, navigation, buttons. A formula
     counts once, however many forms of it the page holds; scripts and style sheets do not count.
     """
-    soup = BeautifulSoup(markup, "lxml")
-    flatten(soup)
+    if declaration := _XML_DECLARATION.match(markup):
+        markup = _CDATA.sub(lambda match: escape(match.group(1)), markup[declaration.end() :])
+    soup = parse_tree(markup)
+    for template in soup.find_all("template", shadowrootmode=True):  # shown, unlike other templates
+        template.name = "div"
     title = _title(soup)
     sheets = sheets_of(soup)
     _open_frames(soup)
@@ -49,6 +57,7 @@ def parse_markup(markup: str) -> Parsed:
     write_scripts(soup, left_out)
     _write_readings(soup)
     _name_pictures(soup)
+    name_tables(soup)
     unwrap_layout(soup, left_out)
     heading = soup.find("h1")
     if not title and isinstance(heading, Tag):
@@ -64,9 +73,7 @@ def _title(soup: BeautifulSoup) -> str:
 def _open_frames(soup: BeautifulSoup) -> None:
     """Put the page that a frame holds in an attribute in its place."""
     for frame in live(soup.find_all("iframe", srcdoc=True)):
-        inner = BeautifulSoup(str(frame["srcdoc"]), "lxml")
-        flatten(inner)
-        body = inner.find("body")
+        body = parse_tree(attribute(frame, "srcdoc")).find("body")
         if isinstance(body, Tag):
             body.name = "div"
             frame.replace_with(body.extract())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 from bs4 import BeautifulSoup, Tag
-from bs4.element import NavigableString
 
 from .markup_tree import (
     BLOCKS,
@@ -18,7 +17,9 @@ from .markup_tree import (
     has_prose,
     hints,
     live,
+    text_before,
     word_set,
+    write,
 )
 
 REASON = "forms and buttons"
@@ -39,33 +40,53 @@ def leave_out_controls(soup: BeautifulSoup, left_out: LeftOut) -> None:
     ):
         if _is_mere_form(form):
             left_out.drop(form, REASON)
+    filled = {
+        attribute(tag, "id")
+        for tag in elements(soup)
+        if tag.has_attr("id") and tag.find(string=re.compile(r"\w"))
+    }
     for button in live(
         [tag for tag in elements(soup) if tag.name == "button" or tag.get("role") in _BUTTON_ROLES]
     ):
-        if _is_heading(button):
+        if _is_heading(button, filled):
             button.name = (
                 "p" if button.name == "button" and button.find_parent(HEADINGS) is None else button.name
             )
         elif button.name == "button" or count_words(button.get_text()) < 5:
             left_out.drop(button, REASON)
     for choice in live(elements(soup, "select", "datalist")):
-        chosen = choice.find_all("option", selected=True)
-        for option in choice.find_all("option"):
-            if not any(option is other for other in chosen):
+        for option in live(choice.find_all("option")):
+            if not option.has_attr("selected"):
                 left_out.drop(option, REASON)
-        choice.replace_with(NavigableString(f" {choice.get_text(' ', strip=True)} "))
+        write(choice, _apart(choice, choice.get_text(" ", strip=True)))
     for field in live(soup.find_all("textarea")):
         field.name = "div"
     for field in live(soup.find_all("input")):
-        field.replace_with(NavigableString(_value(field)))
+        write(field, _apart(field, _value(field)))
+
+
+def _apart(field: Tag, text: str) -> str:
+    """Set what a field holds apart from the words around it."""
+    if not text:
+        return ""
+    before, after = text_before(field)[-1:], str(field.next_sibling or " ")[:1]
+    return " " * (before != "" and not before.isspace()) + text + " " * (not after.isspace())
 
 
 def _value(field: Tag) -> str:
     kind = attribute(field, "type").lower()
     if kind in ("checkbox", "radio"):
-        is_alone = kind == "checkbox" or field.has_attr("checked")
-        return ("[x] " if field.has_attr("checked") else "[ ] ") if is_alone else "[ ] "
-    return f" {attribute(field, 'value')} " if kind in _SHOWN else ""
+        box = "[x]" if field.has_attr("checked") else "[ ]"
+        return box if _is_named(field) else ""
+    return attribute(field, "value") if kind in _SHOWN else ""
+
+
+def _is_named(box: Tag) -> bool:
+    """Return whether a box to tick stands beside the words that it is about; others open menus."""
+    if box.parent is not None and box.parent.name in ("label", "li", "td", "th"):
+        return True
+    beside = box.next_sibling
+    return (isinstance(beside, Tag) and beside.name == "label") or bool(str(beside or "").strip())
 
 
 def _is_mere_form(form: Tag) -> bool:
@@ -80,30 +101,32 @@ def _is_mere_form(form: Tag) -> bool:
     return not is_filled and not has_prose(form) and bool(elements(form, "input", "select", "textarea"))
 
 
-def _is_heading(button: Tag) -> bool:
-    """Return whether a button is text: a question, a card, or the heading of what it opens."""
+def _is_heading(button: Tag, filled: set[str]) -> bool:
+    """Return whether a button is text: a question, a card, the heading of what it opens (`filled`: ids)."""
     text = button.get_text(" ", strip=True)
     if not text:
         return False
-    if button.find_parent(HEADINGS) is not None or elements(button, *HEADINGS, "p", "ul", "table"):
+    if button.find_parent([*HEADINGS, "dt", "summary"]) is not None or elements(
+        button, *HEADINGS, "p", "ul", "table"
+    ):
         return True
     if re.search(r"[?？؟;]$", text) or count_words(text) >= 8:
         return True
     opens = button.has_attr("aria-expanded") or button.has_attr("aria-controls")
     opens = opens or bool(_OPENERS & hints(button)) or any("toggle" in name for name in button.attrs)
-    return opens and (_follows(button) or _controls_text(button))
-
-
-def _controls_text(button: Tag) -> bool:
-    root = button.find_parent("body")
-    target = root.find(id=attribute(button, "aria-controls") or True) if root is not None else None
-    return isinstance(target, Tag) and bool(attribute(button, "aria-controls")) and characters(target) > 0
+    target = attribute(button, "aria-controls")
+    return opens and (target in filled if target else _follows(button))
 
 
 def _follows(button: Tag) -> bool:
-    """Return whether a block with text stands directly after a button or after what holds it only."""
+    """Return whether a block with text stands directly after a button, or after what holds only that."""
     holder = button
-    while holder.parent is not None and characters(holder.parent) == characters(button):
+    while holder.parent is not None and _is_alone(holder):
         holder = holder.parent
     following = holder.find_next_sibling()
     return isinstance(following, Tag) and following.name in BLOCKS and characters(following) > 0
+
+
+def _is_alone(tag: Tag) -> bool:
+    beside = (sibling for siblings in (tag.previous_siblings, tag.next_siblings) for sibling in siblings)
+    return not any(isinstance(sibling, Tag) or str(sibling).strip() for sibling in beside)

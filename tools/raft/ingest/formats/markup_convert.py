@@ -30,6 +30,9 @@ def to_text(soup: BeautifulSoup) -> str:
         tag.name = "ul"
     for tag in elements(soup, *(BLOCKS - _KNOWN)):
         tag.name = "div"
+    for wrapper in elements(soup, "div"):
+        if wrapper.parent is not None and wrapper.parent.name in ("ol", "ul") and wrapper.find("li"):
+            wrapper.unwrap()
     for nested in elements(soup, "ol", "ul"):
         in_list = nested.parent is not None and nested.parent.name in ("ol", "ul")
         if in_list and isinstance(item := nested.find_previous_sibling("li"), Tag):
@@ -68,9 +71,13 @@ def _number(ordered: Tag) -> None:
     style = re.search(r"list-style(?:-type)?\s*:\s*([a-z-]+)", attribute(ordered, "style"))
     kind = (style and _STYLES.get(style.group(1))) or attribute(ordered, "type")
     number = _integer(attribute(ordered, "start"), len(items) if backwards else 1)
+    # Pages that write the numbers themselves hide those of the list.
+    written = sum(re.match(r"\s*\(?\d+(?:\.\d+)*[.)]\s", item.get_text()) is not None for item in items)
     for item in items:
         number = _integer(attribute(item, "value"), number)
-        item["value"] = f"{_label(number, kind)}."
+        item["value"] = (
+            "-" if 2 * written > len(items) else f"{_label(number, attribute(item, 'type') or kind)}."
+        )
         number += -1 if backwards else 1
 
 
@@ -131,7 +138,8 @@ class _Converter(MarkdownConverter):
     def convert_list(self, el: Tag, text: str, parent_tags: set[str]) -> str:
         if "_inline" in parent_tags:
             return f" {text.strip().removesuffix(';')} "
-        return str(super().convert_list(el, text, parent_tags))  # type: ignore[misc]
+        lines = text.strip("\n")
+        return f"\n{lines}" if "li" in parent_tags else f"\n\n{lines}\n\n"
 
     convert_ol = convert_ul = convert_list
 
@@ -144,7 +152,12 @@ class _Converter(MarkdownConverter):
         if "_inline" in parent_tags:
             return f"{label + ' ' if numbered else ''}{text}; "
         indent = " " * (len(label) + 1)
-        return f"{label} " + re.sub(r"\n(?=[^\n])", "\n" + indent, text) + "\n"
+        return f"\n{label} " + re.sub(r"\n(?=[^\n])", "\n" + indent, text) + "\n"
+
+    def convert_p(self, el: Tag, text: str, parent_tags: set[str]) -> str:
+        # What is left out of a line leaves two blanks; in code they mean something.
+        text = text if "`" in text else re.sub(r"(?<=\S) {2,}(?=\S)", " ", text)
+        return str(super().convert_p(el, text, parent_tags))  # type: ignore[misc]
 
     def convert_br(self, el: Tag, text: str, parent_tags: set[str]) -> str:
         return (" " if "_inline" in parent_tags else "\n") + text

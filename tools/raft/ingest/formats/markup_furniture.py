@@ -29,8 +29,8 @@ NAVIGATION, FRAME, COOKIES = "navigation", "page heads and feet", "cookie notice
 # Names that the makers of pages give to blocks of links, in English as all names in HTML.
 _LINK_BLOCKS = word_set(
     "nav navbar navbox navigation menu menubar topbar sidebar toc related recommended recommendations "
-    "more readmore similar popular trending tags categories archive archives prev next pager pagination "
-    "footer header sitemap links"
+    "readmore similar popular trending tags categories prev next pager pagination "
+    "footer header sitemap"
 )
 _NEVER_TEXT = frozenset(
     ("breadcrumb", "breadcrumbs", "share", "sharing", "social", "skip", "skiplink", "editsection")
@@ -50,26 +50,23 @@ def leave_out_furniture(soup: BeautifulSoup, left_out: LeftOut) -> None:
     for tag in live(soup.find_all("a")):
         if _skips(tag):
             left_out.drop(tag, NAVIGATION)
+    size = characters(soup)
     for tag in live(elements(soup)):
         if tag.name in ("html", "body") or id(tag) in around_main:
             continue
-        if reason := _reason(tag):
+        if reason := _reason(tag, size):
             left_out.drop(tag, reason)
-        elif (
-            main is not None and _is_outside(tag, around_main) and is_linked(tag) and tag.name not in HEADINGS
-        ):
+        elif id(tag.parent) in around_main and tag.parent is not main and _is_menu(tag):
             left_out.drop(tag, NAVIGATION)
 
 
-def _is_outside(tag: Tag, around_main: set[int]) -> bool:
-    """Return whether an element stands beside the main element or one that holds it."""
-    return (
-        tag.parent is not None and id(tag.parent) in around_main and tag.parent.name not in ("main", "html")
-    )
+def _is_menu(tag: Tag) -> bool:
+    """Return whether an element outside the main one is a block of links."""
+    return tag.name not in HEADINGS and is_linked(tag)
 
 
-def _reason(tag: Tag) -> str:
-    """Return why an element is left out, empty if it is text."""
+def _reason(tag: Tag, size: int) -> str:
+    """Return why an element is left out of a page of `size` characters, empty if it is text."""
     kind = _ROLES.get(attribute(tag, "role"), tag.name)
     names = hints(tag)
     if _is_cookie_notice(tag, kind, names):
@@ -77,25 +74,32 @@ def _reason(tag: Tag) -> str:
     if kind == "nav":
         return NAVIGATION if is_linked(tag) or not has_prose(tag) else ""
     if not _NEVER_TEXT.isdisjoint(names) and tag.name not in HEADINGS:
-        return (
-            NAVIGATION if count_words(tag.get_text()) < 60 and (is_linked(tag) or not has_prose(tag)) else ""
-        )
+        is_short = count_words(tag.get_text()) < 15 and not has_prose(tag)
+        return NAVIGATION if is_linked(tag) or is_short else ""
     if kind in ("header", "footer"):
         return _reason_of_frame(tag, kind)
     if kind == "aside" or (
         tag.name in ("div", "ul", "ol", "section", "p") and not _LINK_BLOCKS.isdisjoint(names)
     ):
-        return NAVIGATION if is_linked(tag) else ""
+        return NAVIGATION if is_linked(tag) and (kind == "aside" or 2 * characters(tag) < size) else ""
     return ""
 
 
 def _reason_of_frame(tag: Tag, kind: str) -> str:
-    """Judge a header or footer: that of an article belongs to it, that of a page has to hold text."""
+    """Judge a header or footer: an article's belongs to it, that of a page has to hold text."""
     if tag.find_parent(_SECTIONS) is not None:
         return NAVIGATION if is_linked(tag) else ""
-    headings = [heading for heading in tag.find_all(HEADINGS) if heading.find("a") is None]
-    is_text = has_prose(tag) or (kind == "header" and any(map(characters, headings)))
-    return "" if is_text and not is_linked(tag) else FRAME
+    if kind == "header" and any(map(_is_title, elements(tag, *HEADINGS))):
+        return ""
+    return "" if has_prose(tag) and not is_linked(tag) else FRAME
+
+
+def _is_title(heading: Tag) -> bool:
+    """Return whether a heading names the page, and not the site, which links to its first page."""
+    if heading.find("a") is None and heading.find_parent("a") is None:
+        return characters(heading) > 0
+    is_only = heading.find_next("h1") is None and heading.find_previous("h1") is None
+    return heading.name == "h1" and is_only and characters(heading) > 0
 
 
 def _is_cookie_notice(tag: Tag, kind: str, names: set[str]) -> bool:
@@ -128,7 +132,9 @@ def _skips(link: Tag) -> bool:
 
 def trim_frames(soup: BeautifulSoup, left_out: LeftOut) -> None:
     """Leave out the links and copyright notices of the headers and footers that hold text."""
-    frames = [tag for tag in elements(soup, "header", "footer") if tag.parent and tag.parent.name == "body"]
+    frames = [tag for tag in elements(soup, "header", "footer") if tag.find_parent(_SECTIONS) is None]
     for tag in live([part for frame in frames for part in elements(frame)]):
-        if tag.name in ("p", "div", "ul", "ol", "small") and (is_linked(tag) or is_copyright(tag.get_text())):
+        if tag.name not in ("p", "div", "ul", "ol", "small") or elements(tag, *HEADINGS):
+            continue
+        if is_linked(tag) or is_copyright(tag.get_text()):
             left_out.drop(tag, FRAME)

@@ -5,10 +5,22 @@ from __future__ import annotations
 import re
 
 from bs4 import BeautifulSoup, Tag
+from bs4.element import NavigableString
 
 from .markup_tables import cells_of
 from .markup_tree import HEADINGS, LeftOut, attribute, count_words, elements, live
 
+_TABLE_PARTS = ("thead", "tbody", "tfoot", "tr", "td", "th", "caption", "colgroup", "col")
+_WRAPPERS = ("form", "div", "span", "center")  # which browsers ignore between a table and its rows
+_CONTENT = {
+    "table": ("thead", "tbody", "tfoot", "tr", "caption", "colgroup", "col"),
+    **dict.fromkeys(("thead", "tbody", "tfoot"), ("tr",)),
+    "tr": ("td", "th"),
+}
+_ROLES = {
+    **{"rowgroup": "tbody", "row": "tr", "cell": "td", "gridcell": "td"},
+    **{"columnheader": "th", "rowheader": "th"},
+}
 _LINE_NUMBERS = re.compile(r"line-?num|lineno|\blnt?\b|gutter|blob-num|hljs-ln-n", re.I)
 _CODE = re.compile(r"\bcode\b|blob-code|hljs-ln-code", re.I)
 
@@ -27,6 +39,7 @@ def unwrap_layout(soup: BeautifulSoup, left_out: LeftOut) -> None:
     for table in reversed(soup.find_all("table")):  # the inner ones first
         if table.find_parent("pre"):
             continue
+        _lift_misplaced(soup, table)
         if _is_code(table):
             _join_lines(soup, table)
         elif _is_layout(table):
@@ -40,6 +53,42 @@ def _unwrap(table: Tag) -> None:
     for part in [*groups, *rows, *(cell for row in rows for cell in cells_of(row))]:
         part.name = "div"
         part.attrs = {}
+
+
+def _lift_misplaced(soup: BeautifulSoup, table: Tag) -> None:
+    """Move what stands in no cell before the table, and put loose cells into a row, as browsers do."""
+    parts = [table]
+    for part in parts:  # grows
+        for form in [child for child in part.children if isinstance(child, Tag) and child.name in _WRAPPERS]:
+            if form.find("tr") is not None or form.find("td") is not None:
+                form.unwrap()
+        row = None
+        for child in list(part.children):
+            if isinstance(child, Tag) and child.name in ("td", "th") and part.name != "tr":
+                if row is None:
+                    row = soup.new_tag("tr")
+                    child.insert_before(row)
+                    parts.append(row)
+                row.append(child.extract())
+            elif isinstance(child, Tag) and child.name in _CONTENT[part.name]:
+                parts += [child] if child.name in _CONTENT else []
+            elif isinstance(child, Tag) or (type(child) is NavigableString and child.strip()):
+                table.insert_before(child.extract())
+                if isinstance(child, Tag) and child.name in _TABLE_PARTS:
+                    child.name = "div"
+
+
+def name_tables(soup: BeautifulSoup) -> None:
+    """Turn divisions that have the roles of a table, its rows and cells into a table."""
+    for table in [
+        tag for tag in elements(soup) if tag.get("role") in ("table", "grid") and tag.name != "table"
+    ]:
+        parts = [tag for tag in elements(table) if tag.get("role") in _ROLES]
+        owners = {id(table), *map(id, parts)}
+        if parts and all(id(part.parent) in owners for part in parts):
+            table.name = "table"
+            for part in parts:
+                part.name = _ROLES[attribute(part, "role")]
 
 
 def _is_in_code(tag: Tag) -> bool:

@@ -9,9 +9,8 @@ from __future__ import annotations
 import re
 
 from bs4 import BeautifulSoup, Tag
-from bs4.element import NavigableString
 
-from .markup_tree import attribute, elements, has_class, live, word_set
+from .markup_tree import attribute, elements, has_class, live, parse_tree, word_set, write
 
 # What KaTeX, MathJax 3, MediaWiki and pandoc put around the forms of one formula, the outermost first.
 _CONTAINERS = word_set("katex-display katex mwe-math-element math")
@@ -29,7 +28,7 @@ def write_formulas(soup: BeautifulSoup) -> list[str]:
     """Replace every formula by its text; return a note if some stand in the page as drawings only."""
     for script in live(soup.find_all("script", type=re.compile("^math/"))):
         _drop_laid_out(script)
-        _replace(soup, script, _from_script(script))
+        _replace(script, _from_script(script))
     drawn = 0
     for tag in live([tag for tag in elements(soup) if _is_formula(tag)]):
         text = _formula(tag)
@@ -41,7 +40,7 @@ def write_formulas(soup: BeautifulSoup) -> list[str]:
             drawn += 1
             text = tag.get_text()
         if text:
-            _replace(soup, tag, text)
+            _replace(tag, text)
     if not drawn:
         return []
     return [f"{drawn} formulas that the page holds as drawings only: compare them with the page itself"]
@@ -53,13 +52,8 @@ def _is_formula(tag: Tag) -> bool:
     return tag.name == "mjx-container" or _MATHML.search(tag.name) is not None or has_class(tag, _CONTAINERS)
 
 
-def _replace(soup: BeautifulSoup, tag: Tag, text: str) -> None:
-    written: Tag | NavigableString = NavigableString(text)
-    if text.startswith("$$"):  # in a line of its own
-        written = soup.new_tag("div")
-        written.string = text
-    tag.replace_with(written)
-    tag.decompose()
+def _replace(tag: Tag, text: str) -> None:
+    write(tag, text, "div" if text.startswith("$$") else "span")
 
 
 def _drop_laid_out(script: Tag) -> None:
@@ -73,7 +67,7 @@ def _drop_laid_out(script: Tag) -> None:
 def _from_script(script: Tag) -> str:
     kind = attribute(script, "type")
     if "mml" in kind:
-        math = BeautifulSoup(script.get_text(), "lxml").find(_MATHML)
+        math = parse_tree(script.get_text()).find(_MATHML)
         return _formula(math) if isinstance(math, Tag) else ""
     return _tex(script.get_text(), display="display" in kind)
 

@@ -7,11 +7,16 @@ import re
 from bs4 import BeautifulSoup, Tag
 from bs4.element import NavigableString
 
-from .markup_tree import LeftOut, attribute, elements, has_class, live, text_before, word_set
+from .markup_tree import LeftOut, attribute, elements, has_class, live, text_before, word_set, write
 
 _ORDINALS = word_set("st nd rd th d er ers re res ère e es ème eme me o a os as º ª")
 _BACK_LINKS = word_set("mw-cite-backlink footnote-back footnote-backref")
 _TRADEMARKS = {"tm": "™", "sm": "℠", "®": "®", "©": "©"}
+
+
+# Programs that write styles instead of elements.
+_RAISED = re.compile(r"vertical-align\s*:\s*super")
+_LOWERED = re.compile(r"vertical-align\s*:\s*sub\b")
 
 
 def raised(text: str, before: str) -> str:
@@ -20,8 +25,10 @@ def raised(text: str, before: str) -> str:
     before: the text that it follows. Unicode's own superscripts are not used, since NFKC, by which quotes are
     compared, turns 10⁵ into 105.
     """
+    if re.search(r"\b10\s\Z", before):  # the one number that is raised even after a blank
+        before = before.rstrip()
     text, base = text.strip(), before[-1:]
-    if not text or not (base.isalnum() or base in ")]}|'’"):
+    if not text or not base or not (base.isalnum() or base in ")]}|'’"):
         return text
     if text.casefold() in _TRADEMARKS:
         return _TRADEMARKS[text.casefold()]
@@ -33,25 +40,29 @@ def raised(text: str, before: str) -> str:
     if is_ordinal or is_abbreviation or not re.search(r"\w", text):
         return text
     is_short = re.fullmatch(r"[-−+–]?(?:\d+(?:[.,]\d+)?|\w)", text)
-    return f"^{text}" if is_short else f"^({text})"
+    return f"^{text}" if is_short or re.fullmatch(r"\([^()]*\)", text) else f"^({text})"
 
 
 def lowered(text: str, before: str) -> str:
     """Write a subscript as plain text: H2O, x_i, a_(i,j), 101_2."""
     text, base = text.strip(), before[-1:]
-    if not text or not (base.isalnum() or base in ")]}|'’"):
+    if not text or not base or not (base.isalnum() or base in ")]}|'’"):
         return text
     return text if text.isdigit() and not base.isdigit() else "_" + (text if text.isalnum() else f"({text})")
 
 
 def write_scripts(soup: BeautifulSoup, left_out: LeftOut) -> None:
     """Write superscripts and subscripts as text; leave out the marks of notes."""
+    for tag in soup.find_all("span", style=_RAISED):
+        tag.name = "sup"
+    for tag in soup.find_all("span", style=_LOWERED):
+        tag.name = "sub"
     _leave_out_marks(soup, left_out)
     for tag in soup.find_all("sup"):
         _write_fraction(tag)
     for tag in reversed(elements(soup, "sup", "sub")):  # the inner ones first
-        write = raised if tag.name == "sup" else lowered
-        tag.replace_with(NavigableString(write(tag.get_text(), text_before(tag))))
+        written = raised if tag.name == "sup" else lowered
+        write(tag, written(tag.get_text(), text_before(tag)))
 
 
 def _write_fraction(sup: Tag) -> None:
@@ -61,8 +72,8 @@ def _write_fraction(sup: Tag) -> None:
     is_slash = isinstance(slash, NavigableString) and slash.strip() in ("/", "⁄")
     if is_slash and isinstance(sub, Tag) and sub.name == "sub":
         blank = " " if text_before(sup)[-1:].isdigit() else ""
-        sup.replace_with(NavigableString(blank + sup.get_text().strip()))
-        sub.unwrap()
+        write(sup, blank + sup.get_text().strip())
+        write(sub, sub.get_text().strip())
 
 
 def _leave_out_marks(soup: BeautifulSoup, left_out: LeftOut) -> None:
@@ -76,7 +87,7 @@ def _leave_out_marks(soup: BeautifulSoup, left_out: LeftOut) -> None:
     for tag in live(soup.find_all("sup")):
         # A number after the full stop of a sentence can be no power.
         text = tag.get_text().strip()
-        if re.search(r"[^\W\d_][.,;:!?”»\"][”»\"]?\Z", text_before(tag)) and re.fullmatch(
+        if re.search(r"[^\W_][.,;:!?”»\"][”»\"]?\Z", text_before(tag)) and re.fullmatch(
             r"\d{1,3}(?:\s*[,–-]\s*\d{1,3})*", text
         ):
             left_out.drop(tag, "reference marks")

@@ -23,6 +23,7 @@ class _Row(NamedTuple):
     starts: set[int]  # columns in which a cell begins
     cells: int  # cells that cover the row, merged ones counted once
     is_head: bool
+    has_heads: bool  # one at least, such as that of the row
     height: int  # rows down to the end of the highest cell, if some of its cells are merged across
 
 
@@ -44,7 +45,7 @@ def read_table(table: Tag, write_cell: WriteCell) -> Grid:
     while rows and rows[0].cells == 1 and len(columns) > 1 and rows[0].texts.keys() >= set(columns):
         above.append(next(iter(rows.pop(0).texts.values())))
     heads = next((index for index, row in enumerate(rows) if not row.is_head), min(1, len(rows)))
-    if rows and not heads and not table.find("th"):  # the first row is the best guess
+    if rows and not heads and not rows[0].has_heads:  # the first row is the best guess
         heads = min(rows[0].height, len(rows))
     head = [_join([row.texts.get(column, "") for row in rows[:heads]]) for column in columns]
     body = [_values(row, columns) for row in rows[heads:]]
@@ -124,9 +125,10 @@ def _fill(group: list[Tag], is_head: bool, write_cell: WriteCell) -> list[_Row]:
                     covered[covered_column] = (height - 1, repeated, id(cell))
         total += len(texts)
         all_heads = bool(cells) and all(cell.name == "th" or not cell.get_text(strip=True) for cell in cells)
+        has_heads = any(cell.name == "th" for cell in cells)
         is_grouped = any(_span(cell, "colspan") > 1 for cell in cells)
         height = max((_span(cell, "rowspan") for cell in cells), default=1) if is_grouped else 1
-        rows.append(_Row(texts, starts, len(set(owners.values())), is_head or all_heads, height))
+        rows.append(_Row(texts, starts, len(set(owners.values())), is_head or all_heads, has_heads, height))
     return rows
 
 

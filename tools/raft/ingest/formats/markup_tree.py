@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from bs4 import BeautifulSoup, Tag
-from bs4.element import NavigableString
+from bs4.element import NavigableString, PageElement, Script, Stylesheet
 
 from ...text.normalise import UNSPACED
 from .parsed import count_characters
@@ -123,14 +123,15 @@ def count_words(text: str) -> int:
 def text_before(tag: Tag) -> str:
     """Return the text directly before an element in its block, empty if it begins the block."""
     element = tag.previous_element
-    while element is not None:
-        if isinstance(element, NavigableString):
-            if element and type(element) is NavigableString:
-                return element
-        elif isinstance(element, Tag) and element.name in BLOCKS:
+    while isinstance(element, Tag) or type(element) is not NavigableString or not element:
+        if element is None or (isinstance(element, Tag) and element.name in BLOCKS):
             return ""
         element = element.previous_element
-    return ""
+    return str(element) if _block(element) is _block(tag) else ""
+
+
+def _block(element: PageElement) -> Tag | None:
+    return next((parent for parent in element.parents if parent.name in BLOCKS), None)
 
 
 def elements(root: Tag, *names: str) -> list[Tag]:
@@ -139,12 +140,27 @@ def elements(root: Tag, *names: str) -> list[Tag]:
     return [tag for tag in root.find_all(True) if not wanted or tag.name in wanted]
 
 
+def write(tag: Tag, text: str, name: str = "span") -> None:
+    """Turn an element into one that holds this text only, in its place."""
+    tag.clear()
+    tag.name, tag.attrs = name, {}
+    tag.append(NavigableString(text))
+
+
 def live(tags: Iterable[Tag]) -> Iterator[Tag]:
     """Iterate over elements found before, without those that were taken out meanwhile."""
     return (tag for tag in tags if vars(tag).get("parent") is not None)  # decomposed: without attributes
 
 
-def flatten(soup: BeautifulSoup) -> None:
+def parse_tree(markup: str) -> BeautifulSoup:
+    """Parse HTML into a tree of at most MAX_DEPTH levels, in which only code is no text."""
+    containers = {"script": Script, "style": Stylesheet}
+    soup = BeautifulSoup(markup, "lxml", string_containers=containers)
+    _flatten(soup)
+    return soup
+
+
+def _flatten(soup: BeautifulSoup) -> None:
     """Replace the elements below MAX_DEPTH by their text, since later steps recurse into the tree."""
     stack: list[tuple[Tag, int]] = [(soup, 0)]
     while stack:
