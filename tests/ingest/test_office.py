@@ -432,6 +432,19 @@ def test_a_file_is_what_it_holds(tmp_path):
     assert "save it as .docx" in skip_reason(tmp_path, "x.doc", old)
 
 
+def test_other_prefixes_of_the_same_names_do_not_matter(tmp_path):
+    body = paragraph("Head", "berschrift1") + numbered("One.", 0)
+    make_word(tmp_path / "x.docx", body, numbering=numbering(level(0, "%1.")))
+    with zipfile.ZipFile(tmp_path / "x.docx") as good, zipfile.ZipFile(tmp_path / "y.docx", "w") as other:
+        for name in good.namelist():
+            content = good.read(name).decode()
+            if name == "word/document.xml":
+                content = content.replace("<w:", "<ns0:").replace("</w:", "</ns0:").replace(" w:", " ns0:")
+                content = content.replace("xmlns:w=", "xmlns:ns0=")
+            other.writestr(name, content)
+    assert lines_of(read_parsed(tmp_path / "y.docx")) == ["# Head", "1. One."]
+
+
 def test_names_with_backslashes_are_parts_as_well(tmp_path):
     make_docx(tmp_path / "x.docx", paragraph("Some text."))
     with zipfile.ZipFile(tmp_path / "x.docx") as good, zipfile.ZipFile(tmp_path / "y.docx", "w") as other:

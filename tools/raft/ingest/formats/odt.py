@@ -11,7 +11,8 @@ from lxml import etree
 
 from .markup import parse_markup
 from .number_mark import NUMBER_MARK, place_numbers
-from .odt_styles import Counter, OdtStyles, odf
+from .odt_styles import Counter, OdtStyles
+from .odt_xml import count, odf, remove, without_prefixes
 from .ooxml import number
 from .page_numbers import PAGE_NUMBER, without_page_numbers
 from .parsed import Parsed, Unreadable, count_characters, make_parsed
@@ -67,7 +68,7 @@ class _Text:
         if body is None:
             raise Unreadable("broken: an OpenDocument file, but no text")
         self._take_declarations(body)
-        self._seen += _count(body)
+        self._seen += count(body)
         text = self._blocks(body)
         heads, feet = self._margins("header"), self._margins("footer")
         parsed = parse_markup(heads + text + "".join(self._footnotes) + feet)
@@ -95,13 +96,13 @@ class _Text:
                     shown = "☒" if control.get(odf("form:current-state")) == "checked" else "☐"
                 self._forms |= {name: shown for name in ids if name}
         for element in [*body.iter(*map(odf, _DECLARATIONS)), *body.iter(odf("office:forms"))]:
-            _remove(element)
+            remove(element)
         for element in list(body.iter(f"{odf('text:')}*")):
             if element.tag.endswith("-source"):  # of an index: how its lines are to look
-                _remove(element)
+                remove(element)
 
     def _leave_out(self, reason: str, element: Any) -> str:
-        self._left_out[reason] += _count(element)
+        self._left_out[reason] += count(element)
         return ""
 
     # --- blocks ---
@@ -293,14 +294,14 @@ class _Text:
         root = parse_xml(self._parts[name]) if name in self._parts else element
         if (formula := next(root.iter(odf("math:math")), None)) is not None:
             for source in list(formula.iter(odf("math:annotation"))):
-                _remove(source)
-            self._seen += 0 if root is element else _count(formula)
-            return etree.tostring(_without_prefixes(formula), encoding="unicode", with_tail=False)
+                remove(source)
+            self._seen += 0 if root is element else count(formula)
+            return etree.tostring(without_prefixes(formula), encoding="unicode", with_tail=False)
         chart = next(root.iter(odf("chart:chart")), None)
         if chart is None:
             self._notes.append("an embedded object is not read: save it as a file of its own")
             return ""
-        self._seen += _count(chart)
+        self._seen += count(chart)
         title = chart.find(odf("chart:title"))
         table = "".join(map(self._block, chart.iterchildren(odf("table:table"))))
         self._boxes.append(("" if title is None else self._blocks(title)) + table)
@@ -316,7 +317,7 @@ class _Text:
             text = "".join(margin.itertext()).strip()
             if text not in seen and margin.get(odf("style:display")) != "false":
                 seen.add(text)
-                self._seen += _count(margin)
+                self._seen += count(margin)
                 html += self._blocks(margin)
         self._at_margin = False
         return html
@@ -325,32 +326,9 @@ class _Text:
         """Return a paragraph of a header without page numbers and the few words at them."""
         if next(paragraph.iter(*_PAGE_NUMBERS), None) is None:
             return self._inline(paragraph)
-        counted = _count(paragraph)
+        counted = count(paragraph)
         for element in list(paragraph.iter(*_PAGE_NUMBERS, odf("text:tab"))):
             element.text = "\t" if element.tag == odf("text:tab") else PAGE_NUMBER
         text = without_page_numbers("".join(paragraph.itertext()))
         self._left_out["running heads and page numbers"] += counted - count_characters(text)
         return escape(text)
-
-
-def _count(element: Any) -> int:
-    return sum(map(count_characters, element.itertext()))
-
-
-def _remove(element: Any) -> None:
-    """Remove an element, and keep the text after it."""
-    parent, previous = element.getparent(), element.getprevious()
-    if element.tail:
-        if previous is None:
-            parent.text = (parent.text or "") + element.tail
-        else:
-            previous.tail = (previous.tail or "") + element.tail
-    parent.remove(element)
-
-
-def _without_prefixes(formula: Any) -> Any:
-    """Return MathML as HTML has it."""
-    copy = etree.Element(etree.QName(formula).localname, dict(formula.attrib))
-    copy.text, copy.tail = formula.text, formula.tail
-    copy.extend(_without_prefixes(part) for part in formula)
-    return copy

@@ -4,33 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from .odt_xml import odf
 from .ooxml import number
 from .word_numbers import write_number
 
-_NAMESPACES = {
-    "office": "urn:oasis:names:tc:opendocument:xmlns:office:1.0",
-    "text": "urn:oasis:names:tc:opendocument:xmlns:text:1.0",
-    "table": "urn:oasis:names:tc:opendocument:xmlns:table:1.0",
-    "style": "urn:oasis:names:tc:opendocument:xmlns:style:1.0",
-    "draw": "urn:oasis:names:tc:opendocument:xmlns:drawing:1.0",
-    "form": "urn:oasis:names:tc:opendocument:xmlns:form:1.0",
-    "chart": "urn:oasis:names:tc:opendocument:xmlns:chart:1.0",
-    "manifest": "urn:oasis:names:tc:opendocument:xmlns:manifest:1.0",
-    "math": "http://www.w3.org/1998/Math/MathML",
-    "xlink": "http://www.w3.org/1999/xlink",
-    "dc": "http://purl.org/dc/elements/1.1/",
-    "xml": "http://www.w3.org/XML/1998/namespace",
-}
 _MAX_CHAIN = 20  # styles based on one another, which a broken file may tie into a ring
 _TITLES = {"Title": 1, "Subtitle": 2}
 _LEVELS = 10
 _FORMATS = {"1": "decimal", "a": "lowerLetter", "A": "upperLetter", "i": "lowerRoman", "I": "upperRoman"}
-
-
-def odf(name: str) -> str:
-    """Return the full name of an element or attribute, such as "text:p"."""
-    prefix, _, local = name.partition(":")
-    return f"{{{_NAMESPACES[prefix]}}}{local}"
 
 
 class OdtStyles:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from functools import cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -25,6 +26,7 @@ PREFIXES = {
 }
 
 
+@cache
 def tag(name: str) -> str:
     """Return the full name of an element or attribute, such as "w:p"."""
     prefix, _, local = name.partition(":")

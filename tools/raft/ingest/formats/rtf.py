@@ -13,29 +13,10 @@ from .parsed import Parsed, Unreadable, count_characters, make_parsed
 from .rtf_stream import Stream
 from .rtf_tables import CellFormat
 from .rtf_tokens import SYMBOL_CHARSET, Token, codec_of_charset, codec_of_page, read_tokens
+from .rtf_words import CHARACTERS, IN_FORMULAS, KNOWN, MARGINS, NO_TEXT, SYMBOLS
 from .word_symbols import write_in_font
 
 _MAX_DEPTH = 2000
-_CHARACTERS = {
-    "line": "\n", "tab": "\t", "emdash": "—", "endash": "–", "emspace": " ", "enspace": " ", "qmspace": " ",
-    "bullet": "•", "lquote": "‘", "rquote": "’", "ldblquote": "“", "rdblquote": "”", "chpgn": PAGE_NUMBER,
-    "sectnum": "", "zwj": "\u200d", "zwnj": "\u200c", "lbr": "\n", "softline": "\n",
-}  # fmt: skip
-_SYMBOLS = {"~": "\xa0", "_": "‑", "-": "", "\\": "\\", "{": "{", "}": "}", "\t": "\t", "\n": "", "\r": ""}
-# Groups whose text is text of the document, though programs that do not know them skip them.
-_KNOWN = {"shpinst", "shptxt", "moMath", "moMathPara", "mmath", "annotation", "footnote", "dptxbxtext", "do"}
-_NO_TEXT = {
-    "colortbl", "pict", "objdata", "objclass", "objname", "sp", "shprslt", "nonesttables",
-    "nesttableprops", "datafield", "listtable", "listoverridetable", "revtbl", "rsidtbl", "generator",
-    "themedata", "colorschememapping", "xe", "tc", "latentstyles", "datastore", "mmathPict",
-    "bkmkstart", "bkmkend", "fldinst", "pn", "atnid", "atnauthor", "atndate", "filetbl", "ftnsep",
-    "ftnsepc", "ftncn", "aftnsep", "aftnsepc", "aftncn", "formfield", "userprops", "template",
-}  # fmt: skip
-_MARGINS = {
-    "header": "header", "headerl": "header", "headerr": "header", "headerf": "header",
-    "footer": "footer", "footerl": "footer", "footerr": "footer", "footerf": "footer",
-}  # fmt: skip
-_IN_FORMULAS = {"mden": "/", "msup": "^", "msub": "_"}
 
 
 def read_rtf(path: str) -> Parsed:
@@ -145,7 +126,7 @@ class _Reader:
         elif self._to_skip:
             self._to_skip -= 1
         elif token.kind == "symbol":
-            self._emit(_SYMBOLS.get(token.name, ""))
+            self._emit(SYMBOLS.get(token.name, ""))
         else:
             self._take_word(token.name, token.number)
             self._opened = self._starred = False
@@ -220,8 +201,8 @@ class _Reader:
             return
         if word == "u":
             self._take_unicode(number or 0)
-        elif word in _CHARACTERS:
-            self._emit(_CHARACTERS[word])
+        elif word in CHARACTERS:
+            self._emit(CHARACTERS[word])
         elif self._state.name in ("fonttbl", "stylesheet"):
             self._take_definition(word, number)
         else:
@@ -287,8 +268,8 @@ class _Reader:
     def _open(self, word: str) -> bool:
         """Begin the destination that a group is, if it is one."""
         state = self._state
-        if word in _MARGINS:
-            state.stream, state.name = Stream(at_margin=True), _MARGINS[word]
+        if word in MARGINS:
+            state.stream, state.name = Stream(at_margin=True), MARGINS[word]
         elif word == "footnote":
             self._notes.append("")
             state.stream.add(f"[{len(self._notes)}]")
@@ -308,12 +289,12 @@ class _Reader:
             state.skipped = False
         elif word == "fldrslt" and self._shows_page():
             state.reason = "running heads and page numbers"
-        elif word in _IN_FORMULAS:
-            self._emit(_IN_FORMULAS[word])
+        elif word in IN_FORMULAS:
+            self._emit(IN_FORMULAS[word])
         elif (
-            word in _NO_TEXT
+            word in NO_TEXT
             or (word.startswith("m") and word.endswith("Pr"))
-            or (self._starred and word not in _KNOWN)
+            or (self._starred and word not in KNOWN)
         ):
             state.name, state.skipped = "", True
         else:

@@ -182,7 +182,7 @@ def _count(root: Any) -> int:
 
 def _write_formulas(root: Any) -> None:
     """Put runs of TeX in the place of formulas."""
-    formulas = [formula for paragraph in root.iter(tag("a:p")) for formula in paragraph.iter(tag("m:oMath"))]
+    formulas = [formula for formula in root.iter(tag("m:oMath")) if _is_in_text(formula)]
     for formula, tex in zip(formulas, convert_formulas(formulas) if formulas else [], strict=True):
         holder = formula
         while holder.getparent().tag != tag("a:p"):
@@ -191,3 +191,9 @@ def _write_formulas(root: Any) -> None:
         etree.SubElement(run, tag("a:t")).text = tex
         holder.addprevious(run)
         remove(formula)
+
+
+def _is_in_text(formula: Any) -> bool:
+    """Return whether a formula is part of a paragraph, and not of another formula."""
+    inside = {parent.tag for parent in formula.iterancestors()}
+    return tag("a:p") in inside and tag("m:oMath") not in inside

@@ -153,7 +153,8 @@ class _Document:
             element[:] = []
 
     def _remove_hidden(self, paragraph: Any) -> None:
-        hidden = [run for run in paragraph.iter(tag("w:r")) if self._styles.is_hidden(run, paragraph)]
+        style = self._styles.of(paragraph)
+        hidden = [run for run in paragraph.iter(tag("w:r")) if self._styles.is_hidden(run, style)]
         self._leave_out("hidden text", *hidden)
         mark = is_on(paragraph, "w:pPr", "w:rPr", "w:vanish")
         in_cell = paragraph.getparent() is None or paragraph.getparent().tag == tag("w:tc")
@@ -166,18 +167,18 @@ class _Document:
         levels: list[int] = []  # of the bullets that the next one may be in
         previous = None
         for paragraph in root.iter(tag("w:p")):
-            level = self._styles.outline_level(paragraph)
+            style = self._styles.of(paragraph)
+            level = self._styles.heading_level(paragraph, style)
             label = self._numbering.label(paragraph)
-            code = self._styles.is_code(paragraph)
             for run in paragraph.iter(tag("w:r")):
-                self._rewrite_run(run, paragraph)
+                self._rewrite_run(run, style)
             if (properties := child(paragraph, "w:pPr")) is not None:
                 remove(properties)
             shown = any((text.text or "").strip() for text in paragraph.iter(*TEXTS))
             properties = make("pPr")
             if level and shown:
                 properties.append(make("pStyle", val=f"Heading{level}"))
-            elif code:
+            elif self._styles.is_code(style):
                 properties.append(make("pStyle", val="SourceCode"))
             elif label and label[1] != "" and shown:
                 if previous is None or paragraph.getprevious() is not previous:
@@ -190,10 +191,10 @@ class _Document:
                 paragraph.insert(0, make_text(NUMBER_MARK + label[1]))
             paragraph.insert(0, properties)
 
-    def _rewrite_run(self, run: Any, paragraph: Any) -> None:
+    def _rewrite_run(self, run: Any, style: str | None) -> None:
         """Reduce the properties of a run to what changes its meaning: raised, lowered, struck through."""
-        write_symbols(run, self._styles.run_property(run, paragraph, "w:rFonts", _font))
-        align = self._styles.run_property(run, paragraph, "w:vertAlign", value)
+        write_symbols(run, self._styles.run_property(run, style, "w:rFonts", _font))
+        align = self._styles.run_property(run, style, "w:vertAlign", value)
         if align in (None, "baseline"):
             raised = number(value(run, "w:rPr", "w:position"), 0)  # in half points; older files raise so
             align = "superscript" if raised >= 4 else "subscript" if raised <= -4 else None

@@ -33,13 +33,21 @@ def write_archive(document: Any, notes: dict[str, Any]) -> bytes:
         related = {name: f"{name}.xml" for name in parts}
         archive.writestr("word/_rels/document.xml.rels", _relationships(related))
         for name, root in {"document": document, **parts}.items():
-            renamed = etree.Element(root.tag, root.attrib, nsmap=PREFIXES)  # pandoc goes by the prefixes
-            renamed.extend(root)
-            etree.cleanup_namespaces(renamed, keep_ns_prefixes=["w"])
-            archive.writestr(
-                f"word/{name}.xml", etree.tostring(renamed, encoding="utf-8", xml_declaration=True)
-            )
+            xml = etree.tostring(_with_known_prefixes(root), encoding="utf-8", xml_declaration=True)
+            archive.writestr(f"word/{name}.xml", xml)
     return data.getvalue()
+
+
+def _with_known_prefixes(root: Any) -> Any:
+    """Return the root of a part whose elements have the prefixes that pandoc goes by."""
+    if root.prefix == "w" and root.nsmap.get("m", PREFIXES["m"]) == PREFIXES["m"]:
+        return root
+    # A copy, since elements from many sources are slow to move.
+    copy = etree.fromstring(etree.tostring(root))
+    renamed = etree.Element(copy.tag, copy.attrib, nsmap=PREFIXES)
+    renamed.extend(copy)
+    etree.cleanup_namespaces(renamed, keep_ns_prefixes=["w"])
+    return renamed
 
 
 def _relationships(targets: dict[str, str]) -> str:

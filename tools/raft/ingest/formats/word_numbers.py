@@ -52,7 +52,7 @@ class Numbering:
         """Return the level and the id of the numbering of a paragraph, from itself or from its styles."""
         own = child(paragraph, "w:pPr", "w:numPr")
         num_id, level = value(own, "w:numId"), value(own, "w:ilvl")
-        for style in self._styles.of_paragraph(paragraph):
+        for style in self._styles.chain(self._styles.of(paragraph)):
             inherited = child(style, "w:pPr", "w:numPr")
             if num_id is None and (num_id := value(inherited, "w:numId")) is not None and level is None:
                 level = value(inherited, "w:ilvl") or self._level_of_style(num_id, style)

@@ -3,80 +3,94 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 from .ooxml import is_on, number, tag, value
 
+Read = Callable[..., Any]  # child, value, is_on: the element and a path of names
 _MAX_CHAIN = 20  # styles based on one another, which a broken file may tie into a ring
 
 
 class Styles:
-    """What the styles of a document say of its paragraphs and runs."""
+    """What the styles of a document say of its paragraphs and runs; each is looked up once."""
 
     def __init__(self, root: Any) -> None:
         styles = [] if root is None else root.findall(tag("w:style"))
         self._styles = {style.get(tag("w:styleId")): style for style in styles}
-        self._default = next(
-            (
-                style.get(tag("w:styleId"))
-                for style in styles
-                if style.get(tag("w:type")) == "paragraph" and is_default(style)
-            ),
-            None,
+        defaults = (
+            style for style in styles if style.get(tag("w:type")) == "paragraph" and is_default(style)
         )
+        self._default = next((style.get(tag("w:styleId")) for style in defaults), None)
+        self._chains: dict[str | None, list[Any]] = {}
+        self._headings: dict[str | None, int | None] = {}
+        self._properties: dict[tuple[str | None, str, Read], Any] = {}
 
-    def chain(self, style: str | None) -> Iterator[Any]:
-        """Yield a style and those it is based on."""
-        for _ in range(_MAX_CHAIN):
+    def of(self, paragraph: Any) -> str | None:
+        """Return the id of a paragraph's style."""
+        return value(paragraph, "w:pPr", "w:pStyle", default=self._default)
+
+    def chain(self, style: str | None) -> list[Any]:
+        """Return a style and those it is based on."""
+        if style not in self._chains:
+            chain: list[Any] = []
             found = self._styles.get(style)
-            if found is None:
-                return
-            yield found
-            style = value(found, "w:basedOn")
+            while found is not None and len(chain) < _MAX_CHAIN:
+                chain.append(found)
+                found = self._styles.get(value(found, "w:basedOn"))
+            self._chains[style] = chain
+        return self._chains[style]
 
-    def of_paragraph(self, paragraph: Any) -> Iterator[Any]:
-        """Yield the styles of a paragraph, the nearest first."""
-        return self.chain(value(paragraph, "w:pPr", "w:pStyle", default=self._default))
+    def names(self, style: str | None) -> list[str]:
+        """Return the names of a style and those it is based on in lower case; of an unknown one, its id."""
+        names = [(value(found, "w:name") or "").lower() for found in self.chain(style)]
+        return names or [re.sub(r"(?<=heading)(?=[1-9]$)", " ", (style or "").lower())]
 
-    def names(self, paragraph: Any) -> list[str]:
-        """Return the names of a paragraph's styles in lower case; of a style that is not there, its id."""
-        names = [(value(style, "w:name") or "").lower() for style in self.of_paragraph(paragraph)]
-        if not names:
-            named = (value(paragraph, "w:pPr", "w:pStyle") or "").lower()
-            names = [re.sub(r"(?<=heading)(?=[1-9]$)", " ", named)]
-        return names
-
-    def outline_level(self, paragraph: Any) -> int | None:
+    def heading_level(self, paragraph: Any, style: str | None) -> int | None:
         """Return the level of a heading, from 1, or nothing for other paragraphs."""
-        names = self.names(paragraph)
+        if style not in self._headings:
+            self._headings[style] = self._named_level(style)
+        if self._headings[style] is None and (own := value(paragraph, "w:pPr", "w:outlineLvl")) is not None:
+            return _level(own)
+        return self._headings[style]
+
+    def _named_level(self, style: str | None) -> int | None:
+        names = self.names(style)
         if names[:1] in (["title"], ["subtitle"]):
             return 1 if names[0] == "title" else 2
         for name in names:
             if match := re.fullmatch(r"heading ([1-9])", name):
                 return int(match.group(1))
-        for properties in (paragraph, *self.of_paragraph(paragraph)):
-            if level := value(properties, "w:pPr", "w:outlineLvl"):
-                return number(level, 9) + 1 if 0 <= number(level, 9) < 9 else None
-        return None
+        levels = (value(found, "w:pPr", "w:outlineLvl") for found in self.chain(style))
+        return next((_level(level) for level in levels if level is not None), None)
 
-    def is_code(self, paragraph: Any) -> bool:
-        """Return whether a paragraph is in a style for program text."""
-        return any(name in _CODE_STYLES for name in self.names(paragraph))
+    def is_code(self, style: str | None) -> bool:
+        """Return whether a style is one for program text."""
+        return any(name in _CODE_STYLES for name in self.names(style))
 
-    def is_hidden(self, run: Any, paragraph: Any) -> bool:
-        """Return whether a run is hidden, by itself or by a style."""
-        if (web := is_on(run, "w:rPr", "w:webHidden")) is not None and web:
-            return True
-        return bool(self.run_property(run, paragraph, "w:vanish", is_on))
+    def is_hidden(self, run: Any, style: str | None) -> bool:
+        """Return whether a run is hidden, by itself or by a style. style: that of its paragraph."""
+        return bool(is_on(run, "w:rPr", "w:webHidden") or self.run_property(run, style, "w:vanish", is_on))
 
-    def run_property(self, run: Any, paragraph: Any, name: str, read: Any) -> Any:
+    def run_property(self, run: Any, style: str | None, name: str, read: Read) -> Any:
         """Return what the run, its style or its paragraph's style says of a property, the nearest first."""
-        styles = self.chain(value(run, "w:rPr", "w:rStyle"))
-        for properties in (run, *styles, *self.of_paragraph(paragraph)):
-            if (found := read(properties, "w:rPr", name)) is not None:
-                return found
-        return None
+        found = read(run, "w:rPr", name)
+        for named in (value(run, "w:rPr", "w:rStyle"), style):
+            if found is None and named is not None:
+                found = self._property(named, name, read)
+        return found
+
+    def _property(self, style: str, name: str, read: Read) -> Any:
+        key = (style, name, read)
+        if key not in self._properties:
+            found = (read(one, "w:rPr", name) for one in self.chain(style))
+            self._properties[key] = next((one for one in found if one is not None), None)
+        return self._properties[key]
+
+
+def _level(outline: str) -> int | None:
+    level = number(outline, 9)
+    return level + 1 if 0 <= level < 9 else None
 
 
 _CODE_STYLES = ("source code", "html preformatted", "code", "code block", "macro text")
