@@ -10,9 +10,10 @@ from itertools import pairwise
 from .pdf_gutters import Region, Row, find_gutters, find_rows
 from .pdf_lines import Line
 
+_DIGIT = re.compile(r"\d")
 _DOTTED = re.compile(r"\.{4}|(?:\. ){4}|_{6}")
 _MIN_LENGTH = 12  # of a line, in characters
-_MAX_CANDIDATES = 20
+_MAX_CANDIDATES = 60
 _MAX_COLUMNS = 12
 _BOX = 0.4  # of the width of the text: what is narrower may be a box beside it
 
@@ -96,7 +97,7 @@ class _Side:
     def digits(self) -> float:
         """Return the share of digits."""
         pieces = [piece for line in self.lines for piece in line]
-        return sum(sum(map(str.isdigit, piece.text)) for piece in pieces) / max(1, _count(pieces))
+        return sum(len(_DIGIT.findall(piece.text)) for piece in pieces) / max(1, _count(pieces))
 
     @cached_property
     def is_dotted(self) -> bool:
