@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import statistics
 from functools import cached_property
@@ -72,6 +73,11 @@ class _Side:
         self.lines = lines
         self.length = statistics.median(map(_count, lines)) if lines else 0.0  # of a line, in characters
 
+    @classmethod
+    def of(cls, rows: list[Row], left: float, right: float) -> _Side:
+        """Return the lines between two positions."""
+        return cls([line for row in rows if (line := row.between(left, right))])
+
     @cached_property
     def width(self) -> float:
         """Return the width of all lines together."""
@@ -123,14 +129,16 @@ class _Side:
 def _are_columns(rows: list[Row], region: Region) -> bool:
     """Return whether there is running text on both sides of a gutter, or a box beside running text."""
     rows = rows[region.first : region.end]
-    left, right = (
-        _Side([side for row in rows if (side := row.side(region.gutter, right=right))])
-        for right in (False, True)
-    )
-    if min(left.length, right.length) < _MIN_LENGTH / 2 or not (left.is_prose or right.is_prose):
+    left, right = _Side.of(rows, -math.inf, region.gutter), _Side.of(rows, region.gutter, math.inf)
+    if min(left.length, right.length) < _MIN_LENGTH / 2:
         return False
-    if left.is_prose and right.is_prose:
+    # The next column may tell more than all those on one side, whose lines are at different heights.
+    left_prose = left.is_prose or _Side.of(rows, region.left, region.gutter).is_prose
+    right_prose = right.is_prose or _Side.of(rows, region.gutter, region.right).is_prose
+    if left_prose and right_prose:
         return True
+    if not (left.is_prose or right.is_prose):
+        return False
     prose, other = (left, right) if left.is_prose else (right, left)
     lines = len(other.lines)
     begun = lines == 2 and other.lower >= 0.5 and 0.75 < other.width / prose.width < 1.3
@@ -144,8 +152,8 @@ def _read_region(rows: list[Row], region: Region, body: float, depth: int) -> li
     groups: list[list[Line]] = []
     for block in _split_cells(rows[region.first : region.end], region.gutter):
         sides = [
-            [piece for row in block for piece in row.side(region.gutter, right=right)]
-            for right in (False, True)
+            [piece for row in block for piece in row.between(*limits)]
+            for limits in ((-math.inf, region.gutter), (region.gutter, math.inf))
         ]
         sides = [sorted(side, key=lambda piece: piece.order) for side in sides if side]
         letters = sum(len(piece.text) for side in sides for piece in side)
@@ -162,8 +170,8 @@ def _count(side: list[Line]) -> int:
 def _find_box(rows: list[Row], region: Region) -> list[Line]:
     """Return the pieces on one side of a gutter if they are a box or a note beside the running text."""
     left, right = (
-        [piece for row in rows[region.first : region.end] for piece in row.side(region.gutter, right=right)]
-        for right in (False, True)
+        [piece for row in rows[region.first : region.end] for piece in row.between(*limits)]
+        for limits in ((-math.inf, region.gutter), (region.gutter, math.inf))
     )
     small, large = sorted((left, right), key=_count)
     width = max(piece.x1 for piece in left + right) - min(piece.x0 for piece in left + right)
@@ -180,7 +188,7 @@ def _split_cells(rows: list[Row], gutter: float) -> list[list[Row]]:
         if step > 1.4 * pitch:
             blocks.append([])
         blocks[-1].append(row)
-    firsts = [[block[0].side(gutter, right=right) for right in (False, True)] for block in blocks]
+    firsts = [(b[0].between(-math.inf, gutter), b[0].between(gutter, math.inf)) for b in blocks]
     table = len(blocks) > 2 and all(
         left and right and not left[0].text[0].islower() and not right[0].text[0].islower()
         for left, right in firsts
