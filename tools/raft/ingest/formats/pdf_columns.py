@@ -16,6 +16,7 @@ _DOTTED = re.compile(r"\.{4}|(?:\. ){4}|_{6}")
 _MIN_LENGTH = 12  # of a line, in characters
 _MAX_CANDIDATES = 60
 _MAX_COLUMNS = 12
+_MAX_EDGE = 3  # rows of a running head or foot
 _BOX = 0.4  # of the width of the text: what is narrower may be a box beside it
 
 
@@ -60,10 +61,25 @@ def _find_regions(rows: list[Row], body: float) -> list[Region]:
     found: list[Region] = []
     candidates = sorted(find_gutters(rows, body), key=lambda region: region.first - region.end)
     for region in candidates[:_MAX_CANDIDATES]:
+        _trim(rows, region, body)
         apart = all(region.end <= other.first or other.end <= region.first for other in found)
         if apart and _are_columns(rows, region):
             found.append(region)
     return sorted(found, key=lambda region: region.first)
+
+
+def _trim(rows: list[Row], region: Region, body: float) -> None:
+    """Take heads and feet from a region, in place: few rows that are far from the rest."""
+    steps = [
+        above.pieces[0].middle - row.pieces[0].middle
+        for above, row in pairwise(rows[region.first : region.end])
+    ]
+    far = [index for index, step in enumerate(steps, start=1) if step > 2 * body]
+    region.first, region.end = (
+        region.first + max((index for index in far if index <= _MAX_EDGE), default=0),
+        region.first
+        + min((index for index in far if index > len(steps) - _MAX_EDGE), default=len(steps) + 1),
+    )
 
 
 class _Side:
