@@ -213,26 +213,22 @@ def _keys(edge: _Edge, body: float) -> Iterator[tuple[str, int]]:
     line, height = edge.line, round(edge.line.base / 2)
     text = line.text.casefold()
     yield text, height
-    if line.height > 1.05 * body or line.bold:
-        return  # "Rule 3" and "Rule 4" are headlines
     for match in _NUMBER.finditer(text):
         value = _value(match.group())
-        rest = f"{text[: match.start()]}#{text[match.end() :]}"
+        before, after = text[: match.start()], text[match.end() :]
+        rest = f"{before}#{after}"
         if not value or not re.search(r"[^\W\d_]", rest):
             continue
-        words = re.findall(r"[^\W\d_]+", rest)
-        outer = match.start() == 0 or match.end() == len(text)
+        outer = not re.search(r"\w", before) or not re.search(r"\w", after)
         if (
-            line.height < 0.95 * body
-            or (outer and (line.wide or _SEPARATED.search(rest)))
-            or _labelled(text[: match.start()], words)
+            (line.height < 0.95 * body and not line.bold)  # "Rule 3" and "Rule 4" are headlines
+            or (outer and (line.wide or (line.height < 1.15 * body and _SEPARATED.search(rest))))
+            or _is_labelled(before)
         ):
             yield f"{rest} {value - edge.page}", height
 
 
-def _labelled(before: str, words: list[str]) -> bool:
+def _is_labelled(before: str) -> bool:
     """Return whether a word for page stands before a number: "The bat book, page 12"."""
     last = re.findall(r"[^\W\d_]+", before)[-1:]
-    return bool(
-        last and last[0] not in ("of", "von", "de", "di") and len(last[0]) and _LABEL.fullmatch(last[0])
-    )
+    return bool(last and last[0] not in ("of", "von", "de", "di") and _LABEL.fullmatch(last[0]))
