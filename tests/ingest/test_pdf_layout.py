@@ -439,6 +439,13 @@ def test_a_large_initial_belongs_to_its_word(tmp_path, initial, words, begin, pa
     assert "#" not in found
 
 
+def test_a_large_letter_beside_a_word_of_its_own_is_no_part_of_it(tmp_path):
+    code = text(60, 766, "B", size=30) + block(
+        90, 780, ["Bollards stand on every quay, and ships are made", "fast to them."]
+    )
+    assert "B Bollards stand" in read(tmp_path, code + block(60, 700, textwrap.wrap(BOARD, 80)))["text"]
+
+
 @pytest.mark.parametrize(
     "label",
     [

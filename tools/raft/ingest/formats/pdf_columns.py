@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import statistics
+from functools import cached_property
 from itertools import pairwise
-from typing import NamedTuple
 
 from .pdf_gutters import Region, Row, find_gutters, find_rows
 from .pdf_lines import Line
 
+_DOTTED = re.compile(r"\.{4}|(?:\. ){4}|_{6}")
 _MIN_LENGTH = 12  # of a line, in characters
 _MAX_CANDIDATES = 20
 _MAX_COLUMNS = 12
@@ -63,65 +64,77 @@ def _find_regions(rows: list[Row], body: float) -> list[Region]:
     return sorted(found, key=lambda region: region.first)
 
 
-class _Side(NamedTuple):
-    """What tells whether the lines on one side of a gutter are running text; shares are from 0 to 1."""
+class _Side:
+    """The lines on one side of a gutter, each a list of pieces; shares are from 0 to 1."""
 
-    lines: int
-    length: float  # of the median line, in characters
-    width: float
-    full: float  # share of the lines that are about as wide as the widest
-    lower: float  # share of the lines that begin with a small letter, of those in scripts that have them
-    cased: float  # share of the lines in such scripts
-    digits: float  # share of the characters
-    contiguous: bool  # no line is far from the next one
-    dotted: bool  # dots or rules lead to something: contents, forms
+    def __init__(self, lines: list[list[Line]]) -> None:
+        self.lines = lines
+        self.length = statistics.median(map(_count, lines)) if lines else 0.0  # of a line, in characters
 
-    @property
+    @cached_property
+    def width(self) -> float:
+        """Return the width of all lines together."""
+        return max(line[-1].x1 for line in self.lines) - min(line[0].x0 for line in self.lines)
+
+    @cached_property
+    def full(self) -> float:
+        """Return the share of the lines that are about as wide as all together."""
+        return sum(line[-1].x1 - line[0].x0 >= 0.7 * self.width for line in self.lines) / len(self.lines)
+
+    @cached_property
+    def begins(self) -> list[str]:
+        """Return the first letters of the lines, without those of scripts that have no small letters."""
+        letters = (next(filter(str.isalpha, line[0].text), "") for line in self.lines)
+        return [letter for letter in letters if letter.lower() != letter.upper()]
+
+    @cached_property
+    def lower(self) -> float:
+        """Return the share of small letters among the first ones."""
+        return sum(map(str.islower, self.begins)) / max(1, len(self.begins))
+
+    @cached_property
+    def digits(self) -> float:
+        """Return the share of digits."""
+        pieces = [piece for line in self.lines for piece in line]
+        return sum(sum(map(str.isdigit, piece.text)) for piece in pieces) / max(1, _count(pieces))
+
+    @cached_property
+    def is_dotted(self) -> bool:
+        """Return whether dots or rules lead to something: contents, forms."""
+        return any(_DOTTED.search(piece.text) for line in self.lines for piece in line)
+
+    @cached_property
+    def is_contiguous(self) -> bool:
+        """Return whether no line is far from the next one."""
+        steps = (above[0].middle - below[0].middle for above, below in pairwise(self.lines))
+        return all(step < 2.5 * self.lines[0][0].height for step in steps)
+
+    @cached_property
     def is_prose(self) -> bool:
-        """Return whether the lines are full and go on in the next line."""
-        goes_on = self.lower >= 0.2 if self.cased >= 0.5 else self.full >= 0.6
-        words = self.length >= _MIN_LENGTH and self.digits <= 0.2 and not self.dotted
-        return self.lines >= 3 and words and self.full >= 0.55 and goes_on
-
-
-def _measure(rows: list[Row], gutter: float, *, right: bool) -> _Side | None:
-    """Measure one side of a gutter; None if there are too few lines or characters in them."""
-    sides = [side for row in rows if (side := row.side(gutter, right=right))]
-    if len(sides) < 2 or statistics.median(map(_count, sides)) < _MIN_LENGTH / 2:
-        return None
-    texts = [" ".join(piece.text for piece in side) for side in sides]
-    widths = [side[-1].x1 - side[0].x0 for side in sides]
-    width = max(side[-1].x1 for side in sides) - min(side[0].x0 for side in sides)
-    begins = [next(filter(str.isalpha, text), "") for text in texts]
-    cased = [letter for letter in begins if letter.lower() != letter.upper()]
-    text = " ".join(texts)
-    steps = [above[0].middle - below[0].middle for above, below in pairwise(sides)]
-    return _Side(
-        lines=len(sides),
-        length=statistics.median(map(len, texts)),
-        width=width,
-        full=sum(w >= 0.7 * width for w in widths) / len(sides),
-        lower=sum(map(str.islower, cased)) / max(1, len(cased)),
-        cased=len(cased) / len(sides),
-        digits=sum(map(str.isdigit, text)) / len(text),
-        contiguous=all(step < 2.5 * sides[0][0].height for step in steps),
-        dotted=re.search(r"\.{4}|(?:\. ){4}|_{6}", text) is not None,
-    )
+        """Return whether it is running text: full lines of words that go on in the next line."""
+        if len(self.lines) < 3 or self.length < _MIN_LENGTH or self.full < 0.55:
+            return False
+        cased = len(self.begins) >= 0.5 * len(self.lines)
+        goes_on = self.lower >= 0.2 if cased else self.full >= 0.6
+        return goes_on and self.digits <= 0.2 and not self.is_dotted
 
 
 def _are_columns(rows: list[Row], region: Region) -> bool:
     """Return whether there is running text on both sides of a gutter, or a box beside running text."""
     rows = rows[region.first : region.end]
-    left = _measure(rows, region.gutter, right=False)
-    right = _measure(rows, region.gutter, right=True) if left else None
-    if left is None or right is None or not (left.is_prose or right.is_prose):
+    left, right = (
+        _Side([side for row in rows if (side := row.side(region.gutter, right=right))])
+        for right in (False, True)
+    )
+    if min(left.length, right.length) < _MIN_LENGTH / 2 or not (left.is_prose or right.is_prose):
         return False
     if left.is_prose and right.is_prose:
         return True
     prose, other = (left, right) if left.is_prose else (right, left)
-    begun = other.lines == 2 and other.lower >= 0.5 and 0.75 < other.width / prose.width < 1.3
-    certain = prose.lines > 4 and prose.lower >= 0.5 and prose.full >= 0.75
-    box = other.lines > 1 and other.contiguous and other.digits < 0.3 and other.lines <= 0.7 * prose.lines
+    lines = len(other.lines)
+    begun = lines == 2 and other.lower >= 0.5 and 0.75 < other.width / prose.width < 1.3
+    certain = len(prose.lines) > 4 and prose.lower >= 0.5 and prose.full >= 0.75
+    box = other.is_contiguous and other.digits < 0.3 and 1 < lines <= 0.7 * len(prose.lines)
     return certain and (begun or (box and other.width < 0.6 * prose.width))
 
 

@@ -24,15 +24,29 @@ def attach_initials(pieces: list[Line], body: float) -> list[Line]:
         ]
         if not beside:
             continue
-        first = max(beside, key=lambda piece: piece.middle)
+        first = _first_indented(max(beside, key=lambda piece: piece.middle), pieces)
         first.text = initial.text + _blank(initial.text[-1], first.text, pieces) + first.text
         first.joined = False
         pieces = [piece for piece in pieces if piece is not initial]
     return pieces
 
 
+def _first_indented(line: Line, pieces: list[Line]) -> Line:
+    """Return the first of the lines that are indented like one beside an initial: it may stand higher."""
+    indented = [line]
+    while above := [
+        piece
+        for piece in pieces
+        if abs(piece.x0 - line.x0) < 2 and 0.5 * line.height < piece.y - indented[-1].y < 1.7 * line.height
+    ]:
+        indented.append(above[0])
+    return indented[-1] if len(indented) <= 3 else line  # more lines are indented for another reason
+
+
 def _blank(letter: str, after: str, pieces: list[Line]) -> str:
     """Return a blank if the initial is a word of its own: "A heron", by what other words the page has."""
+    if after[:1].isupper() and after[1:2].islower():
+        return " "  # a letter beside the text: B Bollard
     match = re.match(r"[^\W\d_]+", after)
     if match is None or letter.casefold() not in _WORDS_OF_ONE_LETTER:
         return ""
