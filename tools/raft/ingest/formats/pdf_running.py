@@ -61,7 +61,7 @@ def _drop(pages: list[list[Line]], dropped: set[int], reason: str, left_out: Cou
 def _body_height(pages: list[list[Line]]) -> float:
     """Return the height in which most of the text is set."""
     heights = Counter[float]()
-    for line in (line for lines in pages for line in lines if not line.block):
+    for line in (line for lines in pages for line in lines):
         heights[round(line.height, 1)] += len(line.text)
     return max(heights, key=lambda height: heights[height]) if heights else 0.0
 
