@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import statistics
 from functools import cached_property
@@ -10,10 +11,12 @@ from itertools import pairwise
 from .pdf_gutters import Region, Row, find_gutters, find_rows
 from .pdf_lines import Line
 
+_DIGIT = re.compile(r"\d")
 _DOTTED = re.compile(r"\.{4}|(?:\. ){4}|_{6}")
 _MIN_LENGTH = 12  # of a line, in characters
-_MAX_CANDIDATES = 20
+_MAX_CANDIDATES = 60
 _MAX_COLUMNS = 12
+_MAX_EDGE = 3  # rows of a running head or foot
 _BOX = 0.4  # of the width of the text: what is narrower may be a box beside it
 
 
@@ -58,10 +61,25 @@ def _find_regions(rows: list[Row], body: float) -> list[Region]:
     found: list[Region] = []
     candidates = sorted(find_gutters(rows, body), key=lambda region: region.first - region.end)
     for region in candidates[:_MAX_CANDIDATES]:
+        _trim(rows, region, body)
         apart = all(region.end <= other.first or other.end <= region.first for other in found)
         if apart and _are_columns(rows, region):
             found.append(region)
     return sorted(found, key=lambda region: region.first)
+
+
+def _trim(rows: list[Row], region: Region, body: float) -> None:
+    """Take heads and feet from a region, in place: few rows that are far from the rest."""
+    steps = [
+        above.pieces[0].middle - row.pieces[0].middle
+        for above, row in pairwise(rows[region.first : region.end])
+    ]
+    far = [index for index, step in enumerate(steps, start=1) if step > 2 * body]
+    region.first, region.end = (
+        region.first + max((index for index in far if index <= _MAX_EDGE), default=0),
+        region.first
+        + min((index for index in far if index > len(steps) - _MAX_EDGE), default=len(steps) + 1),
+    )
 
 
 class _Side:
@@ -70,6 +88,11 @@ class _Side:
     def __init__(self, lines: list[list[Line]]) -> None:
         self.lines = lines
         self.length = statistics.median(map(_count, lines)) if lines else 0.0  # of a line, in characters
+
+    @classmethod
+    def of(cls, rows: list[Row], left: float, right: float) -> _Side:
+        """Return the lines between two positions."""
+        return cls([line for row in rows if (line := row.between(left, right))])
 
     @cached_property
     def width(self) -> float:
@@ -96,7 +119,7 @@ class _Side:
     def digits(self) -> float:
         """Return the share of digits."""
         pieces = [piece for line in self.lines for piece in line]
-        return sum(sum(map(str.isdigit, piece.text)) for piece in pieces) / max(1, _count(pieces))
+        return sum(len(_DIGIT.findall(piece.text)) for piece in pieces) / max(1, _count(pieces))
 
     @cached_property
     def is_dotted(self) -> bool:
@@ -122,14 +145,16 @@ class _Side:
 def _are_columns(rows: list[Row], region: Region) -> bool:
     """Return whether there is running text on both sides of a gutter, or a box beside running text."""
     rows = rows[region.first : region.end]
-    left, right = (
-        _Side([side for row in rows if (side := row.side(region.gutter, right=right))])
-        for right in (False, True)
-    )
-    if min(left.length, right.length) < _MIN_LENGTH / 2 or not (left.is_prose or right.is_prose):
+    left, right = _Side.of(rows, -math.inf, region.gutter), _Side.of(rows, region.gutter, math.inf)
+    if min(left.length, right.length) < _MIN_LENGTH / 2:
         return False
-    if left.is_prose and right.is_prose:
+    # The next column may tell more than all those on one side, whose lines are at different heights.
+    left_prose = left.is_prose or _Side.of(rows, region.left, region.gutter).is_prose
+    right_prose = right.is_prose or _Side.of(rows, region.gutter, region.right).is_prose
+    if left_prose and right_prose:
         return True
+    if not (left.is_prose or right.is_prose):
+        return False
     prose, other = (left, right) if left.is_prose else (right, left)
     lines = len(other.lines)
     begun = lines == 2 and other.lower >= 0.5 and 0.75 < other.width / prose.width < 1.3
@@ -143,8 +168,8 @@ def _read_region(rows: list[Row], region: Region, body: float, depth: int) -> li
     groups: list[list[Line]] = []
     for block in _split_cells(rows[region.first : region.end], region.gutter):
         sides = [
-            [piece for row in block for piece in row.side(region.gutter, right=right)]
-            for right in (False, True)
+            [piece for row in block for piece in row.between(*limits)]
+            for limits in ((-math.inf, region.gutter), (region.gutter, math.inf))
         ]
         sides = [sorted(side, key=lambda piece: piece.order) for side in sides if side]
         letters = sum(len(piece.text) for side in sides for piece in side)
@@ -161,8 +186,8 @@ def _count(side: list[Line]) -> int:
 def _find_box(rows: list[Row], region: Region) -> list[Line]:
     """Return the pieces on one side of a gutter if they are a box or a note beside the running text."""
     left, right = (
-        [piece for row in rows[region.first : region.end] for piece in row.side(region.gutter, right=right)]
-        for right in (False, True)
+        [piece for row in rows[region.first : region.end] for piece in row.between(*limits)]
+        for limits in ((-math.inf, region.gutter), (region.gutter, math.inf))
     )
     small, large = sorted((left, right), key=_count)
     width = max(piece.x1 for piece in left + right) - min(piece.x0 for piece in left + right)
@@ -179,7 +204,7 @@ def _split_cells(rows: list[Row], gutter: float) -> list[list[Row]]:
         if step > 1.4 * pitch:
             blocks.append([])
         blocks[-1].append(row)
-    firsts = [[block[0].side(gutter, right=right) for right in (False, True)] for block in blocks]
+    firsts = [(b[0].between(-math.inf, gutter), b[0].between(gutter, math.inf)) for b in blocks]
     table = len(blocks) > 2 and all(
         left and right and not left[0].text[0].islower() and not right[0].text[0].islower()
         for left, right in firsts

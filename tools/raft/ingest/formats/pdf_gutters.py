@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -20,17 +21,20 @@ class Row:
     pieces: list[Line]
     bins: int
 
-    def side(self, gutter: float, *, right: bool) -> list[Line]:
-        return [piece for piece in self.pieces if (piece.x0 > gutter) == right]
+    def between(self, left: float, right: float) -> list[Line]:
+        """Return the pieces that begin between two positions."""
+        return [piece for piece in self.pieces if left < piece.x0 <= right]
 
 
 @dataclass
 class Region:
-    """Rows from `first` until before `end`, with columns on both sides of a gutter."""
+    """Rows from `first` until before `end` with a gutter, and the next gutters to its left and right."""
 
     first: int
     end: int
     gutter: float
+    left: float
+    right: float
 
 
 def find_rows(pieces: list[Line], body: float) -> list[Row]:
@@ -66,6 +70,7 @@ def find_gutters(rows: list[Row], body: float) -> Iterator[Region]:
         open_gaps = [gap for gap in _gaps(page & ~row.bins, width) if above & gap[2] or not first]
         free = page
         for end in range(first, len(rows) + 1):
+            before = free
             free = free & ~rows[end].bins if end < len(rows) else 0
             still_open = []
             for gap in open_gaps:
@@ -73,7 +78,15 @@ def find_gutters(rows: list[Row], body: float) -> Iterator[Region]:
                 narrowed = [gap] if unchanged else _gaps(free & gap[2], width)
                 still_open += narrowed[:1]
                 if not narrowed and end - first >= _MIN_ROWS:
-                    yield Region(first, end, left + _BIN * (gap[0] + gap[1] + 1) / 2)
+                    gutters = [left + _BIN * (low + high + 1) / 2 for low, high, _ in _gaps(before, width)]
+                    gutter = left + _BIN * (gap[0] + gap[1] + 1) / 2
+                    yield Region(
+                        first,
+                        end,
+                        gutter,
+                        max((other for other in gutters if other < gutter), default=-math.inf),
+                        min((other for other in gutters if other > gutter), default=math.inf),
+                    )
             open_gaps = still_open
             if not open_gaps:
                 break

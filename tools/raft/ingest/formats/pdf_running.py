@@ -213,7 +213,7 @@ def _keys(edge: _Edge, body: float) -> Iterator[tuple[str, int]]:
     line, height = edge.line, round(edge.line.base / 2)
     text = line.text.casefold()
     yield text, height
-    if line.height > 1.05 * body or line.bold:
+    if line.height > 1.05 * body:
         return  # "Rule 3" and "Rule 4" are headlines
     for match in _NUMBER.finditer(text):
         value = _value(match.group())
@@ -223,7 +223,7 @@ def _keys(edge: _Edge, body: float) -> Iterator[tuple[str, int]]:
         words = re.findall(r"[^\W\d_]+", rest)
         outer = match.start() == 0 or match.end() == len(text)
         if (
-            line.height < 0.95 * body
+            (line.height < 0.95 * body and not line.bold)
             or (outer and (line.wide or _SEPARATED.search(rest)))
             or _labelled(text[: match.start()], words)
         ):
