@@ -309,6 +309,16 @@ def test_names_of_glyphs_that_say_nothing_are_no_text(tmp_path):
     assert "fonts do not say" in refusal(make(tmp_path / "a.pdf", [content], font, font="5"))
 
 
+def test_a_font_whose_codes_are_the_characters_is_read_without_a_map(tmp_path):
+    names = " ".join(f"/c{code}" for code in range(33, 127))
+    font = (
+        f"<< /Type /Font /Subtype /Type1 /BaseFont /AAAAAA+Odd /Encoding << /Differences [33 {names}] >> >>"
+    )
+    content = "".join(words(60, 600 - 13 * row, line, font="F2") for row, line in enumerate(PROSE))
+    result = read(make(tmp_path / "a.pdf", [content], font, font="5"))
+    assert result["text"] == " ".join(PROSE) and not result["notes"] and not result["left_out"]
+
+
 def test_a_few_characters_without_meaning_are_counted_and_the_rest_is_kept(tmp_path):
     items = glyphs(60, 700, "@") + words(75, 700, "A good first item") + glyphs(60, 680, "@")
     items += words(75, 680, "A good second item") + glyphs(400, 820, "Logo") + words(60, 660, "The o")

@@ -49,6 +49,8 @@ def read_pdf(path: str, *, ocr: str = "", on_page: OnPage = lambda done, total: 
     if not reading.readable:
         raise Unreadable(_no_text(reading.unread, len(document)))
     drop_running_lines(reading.pages, reading.left_out)
+    if not any(reading.pages):
+        raise Unreadable(f"no text but {', '.join(filter(reading.left_out.get, reading.left_out))}")
     text, starts = join_pages(reading.pages)
     check_placeholder(document, text)
     notes = [_UNREAD[kind].format(_few(numbers)) for kind, numbers in reading.unread.items()]

@@ -6,6 +6,7 @@ import re
 import statistics
 import unicodedata
 from collections import Counter
+from functools import cached_property
 from itertools import pairwise
 
 from .pdf_lines import Line
@@ -28,8 +29,17 @@ class _Cell:
         self.pieces = pieces
         self.x0 = min(piece.x0 for piece in pieces)
         self.x1 = max(piece.x1 for piece in pieces)
-        self.text = " ".join(piece.text for piece in pieces)
-        self.length = sum(1 + (unicodedata.east_asian_width(char) in "WF") for char in self.text)
+
+    @cached_property
+    def text(self) -> str:
+        return " ".join(piece.text for piece in self.pieces)
+
+    @property
+    def length(self) -> int:
+        """Return the number of characters, of which those of East Asia count twice."""
+        if self.text.isascii():
+            return len(self.text)
+        return sum(1 + (unicodedata.east_asian_width(char) in "WF") for char in self.text)
 
 
 _Row = list[_Cell]

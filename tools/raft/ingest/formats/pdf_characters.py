@@ -22,6 +22,8 @@ _RARE = re.compile("[^\x20-\x7e\t\n\r\x02\ufffe]")  # \x02 and \ufffe: PDFium's 
 _HOLE, _BULLET = "\ufffd", "•"
 _COMMON_LETTERS = "aeinorst"  # half and more of the letters in most languages of the Latin script
 _MAX_PIXELS = 4_000_000  # of a rendered page
+_VOWELS = set("aeiouy")
+_PUNCTUATION = set("\u2010\u2011\u2012\u2013\u2014\u2018\u2019\u201a\u201c\u201d\u201e\u2022\u2026")
 _MIN_ALPHABET = 15  # letters in use; codes and sequences have fewer
 _SHARE_OF_NONSENSE = 0.3  # of a page, from which on nothing that looks odd on it has a meaning
 
@@ -105,16 +107,20 @@ def blank_meaningless(textpage: Any, text: str) -> tuple[str, int, int]:
 
     handle = textpage.raw
     has_error = raw.FPDFText_HasUnicodeMapError
-    bad = {index for index, char in enumerate(text) if char != " " and has_error(handle, index) == 1}
+    bad = {index for index, char in enumerate(text) if char not in " \xa0" and has_error(handle, index) == 1}
+    if bad and _is_plausible("".join(char if index in bad else " " for index, char in enumerate(text))):
+        bad.clear()  # the codes are the characters, though the font does not say so
+    bad -= {index for index in bad if text[index] in _PUNCTUATION}
     bad.update(match.start() for match in _RARE.finditer(text) if _is_odd(match.group()))
+    nonsense = _is_shifted(text) or _is_one_letter(text)
+    if not bad and not nonsense:
+        return text, 0, 0
     visible = bad.union(*(range(*match.span()) for match in _WORD.finditer(text)))
     if len(bad) > _SHARE_OF_NONSENSE * len(visible):
         # Then so are the ornaments to which the names of some glyphs are mapped.
         bad.update(index for index in visible if "\u2701" <= text[index] <= "\u27be")
-    if _is_shifted(text) or _is_one_letter(text):
+    if nonsense:
         bad.update(visible)
-    if not bad:
-        return text, 0, 0
     chars = list(text)
     left_out = 0
     foreign = sum(not text[index].isalnum() for index in bad)
@@ -136,6 +142,31 @@ def blank_meaningless(textpage: Any, text: str) -> tuple[str, int, int]:
     return "".join(chars), left_out, foreign
 
 
+def _is_plausible(text: str) -> bool:
+    """Return whether the codes of a font that does not say what they show read like a language.
+
+    Too few letters for that may be right if they are small ones, or if there are only digits.
+    """
+    letters = [unicodedata.normalize("NFD", char.casefold())[0] for char in text if char.isalpha()]
+    wide = [char for char in text if char > "\u2e7f"]
+    if len(wide) > 0.5 * len(letters) and wide:
+        return any(_encodes("".join(wide), charset) for charset in ("gb2312", "euc_jp", "big5", "euc_kr"))
+    signs = sum(not char.isspace() for char in text)
+    if any(char < " " and not char.isspace() for char in text) or sum(map(str.isalnum, text)) < 0.6 * signs:
+        return False
+    if len(letters) < 40:
+        return 2 * sum(map(str.islower, text)) >= len(letters) and any(map(str.isalnum, text))
+    words = [word for word in re.findall(r"[^\W\d_]{3,}", text) if word.isalpha()]
+    with_vowels = sum(bool(_VOWELS & set(unicodedata.normalize("NFD", word.casefold()))) for word in words)
+    common = sum(letter in _COMMON_LETTERS for letter in letters)
+    return common > 0.45 * len(letters) and with_vowels >= 0.85 * len(words)
+
+
+def _encodes(text: str, charset: str) -> bool:
+    """Return whether nearly all characters are in the character set of a language."""
+    return len(text.encode(charset, "ignore").decode(charset)) >= 0.95 * len(text)
+
+
 def _is_odd(char: str) -> bool:
     """Return whether a code is no character: private, undefined, a control code or a replacement."""
     return char == _HOLE or unicodedata.category(char) in ("Co", "Cn", "Cc")
@@ -143,8 +174,9 @@ def _is_odd(char: str) -> bool:
 
 def _is_one_letter(text: str) -> bool:
     """Return whether most letters are the same: a font's map takes all its glyphs to one character."""
-    letters = Counter(filter(str.isalpha, text))
-    return letters.total() >= 50 and letters.most_common(1)[0][1] > 0.6 * letters.total()
+    letters = {char: count for char, count in Counter(text).items() if char.isalpha()}
+    total = sum(letters.values())
+    return total >= 50 and max(letters.values()) > 0.6 * total
 
 
 def _is_shifted(text: str) -> bool:

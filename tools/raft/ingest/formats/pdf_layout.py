@@ -44,7 +44,8 @@ def page_lines(page: PdfPage, content: PageContent, left_out: Counter[str]) -> t
 
 
 def median_height(lines: list[Line]) -> float:
-    """Compute the height of the body text: the median of the lines, weighted by their length."""
+    """Compute the height of the body text: the median of the lines but tables, weighted by their length."""
+    lines = [line for line in lines if not line.block] or lines
     return statistics.median(line.height for line in lines for _ in range(1 + len(line.text) // 8))
 
 

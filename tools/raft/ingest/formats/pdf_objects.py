@@ -97,14 +97,14 @@ def _rules(path: Any, matrix: Matrix) -> Iterator[Rect]:
     count = raw.FPDFPath_CountSegments(path)
     if count > _MAX_SEGMENTS or not (stroke.value or (fill.value and not _is_white(path))):
         return
-    matrix = _multiply(_matrix(path), matrix)
+    a, b, c, d, e, f = _multiply(_matrix(path), matrix)
     points: list[tuple[float, float]] = []
     lines: list[Rect] = []
+    x, y = c_float(), c_float()
     for index in range(count):
         segment = raw.FPDFPath_GetPathSegment(path, index)
-        x, y = c_float(), c_float()
         raw.FPDFPathSegment_GetPoint(segment, byref(x), byref(y))
-        point = _apply(matrix, (x.value, y.value, x.value, y.value))[:2]
+        point = a * x.value + c * y.value + e, b * x.value + d * y.value + f
         if raw.FPDFPathSegment_GetType(segment) == raw.FPDF_SEGMENT_MOVETO:
             points = [point]
             continue

@@ -91,6 +91,8 @@ def _angle(handle: Any, index: int) -> int:
     import pypdfium2.raw as raw
 
     degrees = -math.degrees(raw.FPDFText_GetCharAngle(handle, index)) % 360  # PDFium counts to the right
+    if not math.isfinite(degrees):
+        return 0
     upright = round(degrees / 90) * 90
     return upright % 360 if abs(degrees - upright) < _ASKEW else round(degrees / 5) * 5 % 360
 

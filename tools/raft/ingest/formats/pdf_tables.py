@@ -40,7 +40,7 @@ class Table:
 
 
 def replace_tables(pieces: list[Line], tables: list[Table]) -> list[Line]:
-    """Return the pieces of a page with one piece, as high as its first row, for each table."""
+    """Return the pieces of a page with one piece, at its first row, for each table."""
     taken = {id(piece) for table in tables for piece in table.pieces}
     rest = [piece for piece in pieces if id(piece) not in taken]
     blocks = [
@@ -49,13 +49,20 @@ def replace_tables(pieces: list[Line], tables: list[Table]) -> list[Line]:
             x0=min(piece.x0 for piece in table.pieces),
             x1=max(piece.x1 for piece in table.pieces),
             y=table.first.y,
-            height=table.first.height,
+            height=_common_height(table.pieces),
             order=min(piece.order for piece in table.pieces),
             block=True,
         )
         for table in tables
     ]
     return sorted([*rest, *blocks], key=lambda piece: piece.order)
+
+
+def _common_height(pieces: list[Line]) -> float:
+    heights = Counter[float]()
+    for piece in pieces:
+        heights[round(piece.height, 1)] += len(piece.text)
+    return max(heights, key=lambda height: heights[height])
 
 
 def write_table(table: Table) -> str:
