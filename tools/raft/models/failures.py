@@ -95,6 +95,8 @@ def describe_body(raw: bytes) -> str:
         return f"{kind}: {_shorten(text)}"
     if message := error_message(value):
         return f"an error: {message}"
+    if isinstance(value, dict) and "choices" in value and not value["choices"]:
+        return "no choices: the model returned nothing"
     return f"no usable reply: {_shorten(text)}"
 
 
