@@ -95,7 +95,7 @@ def _write_readings(soup: BeautifulSoup) -> None:
     """Write the readings of characters in brackets after the word: 東京(とうきょう)."""
     for ruby in live(soup.find_all("ruby")):
         for bracket in ruby.find_all("rp"):
-            bracket.decompose()
+            bracket.unwrap() if characters(bracket) else bracket.decompose()
         readings = "".join(reading.extract().get_text().strip() for reading in elements(ruby, "rt", "rtc"))
         if readings:
             ruby.append(NavigableString(f"({readings})"))
