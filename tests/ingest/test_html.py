@@ -7,7 +7,7 @@ import codecs
 import pytest
 
 from tests.document_files import read_one, skip_reason
-from tools.raft.ingest.formats.html import read_html
+from tools.raft.ingest.formats.html.page import read_html
 from tools.raft.ingest.formats.parsed import Parsed, Unreadable, count_characters
 
 PROSE = "<p>The valve is closed before the cover is lifted, and stays closed until the gauge reads zero.</p>"

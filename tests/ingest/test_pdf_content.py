@@ -10,9 +10,9 @@ import pypdfium2 as pdfium
 import pytest
 
 from tests.document_files import assemble_pdf
-from tools.raft.ingest.formats.ocr import read_picture
 from tools.raft.ingest.formats.parsed import Parsed, Unreadable, count_characters
-from tools.raft.ingest.formats.pdf import read_pdf
+from tools.raft.ingest.formats.pdf.document import read_pdf
+from tools.raft.ingest.formats.pdf.ocr import read_picture
 
 PROSE = (
     "The harbour board of Quillmouth was founded in 1822 by nine captains, who could not agree on the price",

@@ -12,7 +12,7 @@ import pytest
 
 from tests.document_files import assemble_pdf
 from tools.raft.ingest.formats.parsed import Parsed, count_characters
-from tools.raft.ingest.formats.pdf import read_pdf
+from tools.raft.ingest.formats.pdf.document import read_pdf
 
 BOARD = (
     "The harbour board was founded in 1822 by nine captains who could not agree on the price of a berth. Its "

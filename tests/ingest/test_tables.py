@@ -13,8 +13,8 @@ from openpyxl.comments import Comment
 from tests.document_files import read_items, read_one, skip_reason
 from tests.ingest.test_plain import lost
 from tools.raft.errors import UserError
-from tools.raft.ingest.formats.cell_values import show_number
-from tools.raft.ingest.formats.workbook import read_workbook
+from tools.raft.ingest.formats.office.cell_values import show_number
+from tools.raft.ingest.formats.office.workbook import read_workbook
 from tools.raft.ingest.read import ReadOptions, read_files
 
 BERTHS = "| Berth | Price |\n| --- | --- |\n| East | 310,5 |\n| West | 95 |"

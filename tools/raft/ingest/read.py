@@ -18,9 +18,9 @@ from ..text.sanitize import sanitize, sanitize_line, sanitize_name
 from .account import LARGE_SHARE, Account
 from .formats import BY_CONTENT, BY_SUFFIX, SAVE_AS, Format
 from .formats.json_rows import Item
+from .formats.office.unpack import sniff_archive
 from .formats.parsed import OnPage, Parsed, Unreadable, count_characters, make_parsed
 from .formats.plain import sniff
-from .formats.unpack import sniff_archive
 from .sandbox import Parser
 
 

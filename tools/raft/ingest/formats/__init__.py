@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 class Format(NamedTuple):
     """A document format. `reader` is MODULE:FUNCTION in this package, imported on first use.
 
-    The function takes the path of the file if `sandboxed`, else its bytes. It returns a `Parsed` or, if
-    `rows` is set, an iterator of `Item`, each of which becomes a document. It raises `Unreadable`.
+    The function takes the path of the file if it runs in the sandbox, else its bytes. It returns a `Parsed`
+    or, if `rows` is set, an iterator of `Item`, each of which becomes a document. It raises `Unreadable`.
     """
 
     name: str
@@ -19,7 +19,7 @@ class Format(NamedTuple):
     reader: str
     content: tuple[str, ...] = ("", "HTML")  # what `sniff` may return for a file with these suffixes
     sniffed: str | None = None  # what `sniff` returns for a file of this format without a known suffix
-    sandboxed: bool = False  # parsed in a separate process, limited in time and memory
+    sandboxed: bool = True  # parsed in a separate process, limited in time and memory; rows never are
     paged: bool = False  # sandboxed, and the reader takes `ocr` and `on_page` as well
     rows: bool = False
 
@@ -36,31 +36,20 @@ _TEXT = ("", "HTML", "XML")
 FORMATS = {
     format.name: format
     for format in (
-        Format("pdf", ".pdf", "pdf:read_pdf", ("PDF",), "PDF", sandboxed=True, paged=True),
-        Format(
-            "picture",
-            _PICTURES,
-            "ocr:read_picture",
-            ("PNG", "JPEG", "binary", ""),
-            sandboxed=True,
-            paged=True,
-        ),
-        Format(
-            "docx", ".docx .docm .dotx .dotm", "office:read_docx", ("DOCX", "ZIP"), "DOCX", sandboxed=True
-        ),
-        Format("pptx", ".pptx .pptm .ppsx", "slides:read_pptx", ("PPTX", "ZIP"), "PPTX", sandboxed=True),
-        Format(
-            "xlsx", ".xlsx .xlsm .xltx", "workbook:read_workbook", ("XLSX", "ZIP"), "XLSX", sandboxed=True
-        ),
-        Format("odt", ".odt .ott", "odt:read_odt", ("ODT", "ZIP"), "ODT", sandboxed=True),
-        Format("rtf", ".rtf", "rtf:read_rtf", ("RTF",), "RTF", sandboxed=True),
-        Format("epub", ".epub", "epub:read_epub", ("EPUB", "ZIP"), "EPUB", sandboxed=True),
-        Format("html", ".html .htm .xhtml", "html:read_html", _TEXT, "HTML", sandboxed=True),
-        Format("mail", ".eml .mht .mhtml", "mail:read_mail", ("mail", ""), "mail", sandboxed=True),
-        Format("notebook", ".ipynb", "notebook:read_notebook", ("notebook", ""), "notebook", sandboxed=True),
-        Format("markdown", _MARKDOWN, "markdown:read_markdown", _TEXT),
-        Format("text", ".txt .text", "plain:read_text", sniffed=""),
-        Format("rst", ".rst", "plain:read_rst"),
+        Format("pdf", ".pdf", "pdf.document:read_pdf", ("PDF",), "PDF", paged=True),
+        Format("picture", _PICTURES, "pdf.ocr:read_picture", ("PNG", "JPEG", "binary", ""), paged=True),
+        Format("docx", ".docx .docm .dotx .dotm", "office.word.document:read_docx", ("DOCX", "ZIP"), "DOCX"),
+        Format("pptx", ".pptx .pptm .ppsx", "office.slides.document:read_pptx", ("PPTX", "ZIP"), "PPTX"),
+        Format("xlsx", ".xlsx .xlsm .xltx", "office.workbook:read_workbook", ("XLSX", "ZIP"), "XLSX"),
+        Format("odt", ".odt .ott", "office.odt.document:read_odt", ("ODT", "ZIP"), "ODT"),
+        Format("rtf", ".rtf", "office.rtf.document:read_rtf", ("RTF",), "RTF"),
+        Format("epub", ".epub", "office.epub:read_epub", ("EPUB", "ZIP"), "EPUB"),
+        Format("html", ".html .htm .xhtml", "html.page:read_html", _TEXT, "HTML"),
+        Format("mail", ".eml .mht .mhtml", "mail:read_mail", ("mail", ""), "mail"),
+        Format("notebook", ".ipynb", "notebook:read_notebook", ("notebook", ""), "notebook"),
+        Format("markdown", _MARKDOWN, "markdown:read_markdown", _TEXT, sandboxed=False),
+        Format("text", ".txt .text", "plain:read_text", sniffed="", sandboxed=False),
+        Format("rst", ".rst", "plain:read_rst", sandboxed=False),
         Format("table", ".csv .tsv .tab", "tables:read_table", ("",), rows=True),
         Format("json", ".json", "json_rows:read_json_rows", ("",), rows=True),
         Format("jsonl", ".jsonl .ndjson", "json_rows:read_jsonl_rows", ("",), rows=True),

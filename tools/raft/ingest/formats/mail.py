@@ -9,8 +9,8 @@ from collections import Counter
 from email.message import EmailMessage
 from pathlib import Path
 
-from .html import decode_page, web_encoding
-from .markup import parse_markup
+from .html.markup import parse_markup
+from .html.page import decode_page, web_encoding
 from .parsed import Parsed, Unreadable, count_characters, make_parsed
 from .plain import decode
 

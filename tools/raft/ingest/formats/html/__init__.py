@@ -1,0 +1,1 @@
+"""HTML: pages, and the markup that most other formats become, as Markdown."""

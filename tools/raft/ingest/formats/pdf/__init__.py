@@ -1,0 +1,1 @@
+"""PDF: from placed characters to lines, columns, tables and paragraphs."""
