@@ -93,8 +93,8 @@ def test_fields_that_are_not_used_are_counted(tmp_path):
     }
     (tmp_path / "rows.jsonl").write_text(json.dumps(row), encoding="utf-8")
     (file,) = read_files([tmp_path / "rows.jsonl"], ReadOptions())
-    assert file.left_out == {"other fields": len("river" + "wet" + "12")}
-    assert file.kept == len("Ottersswim")
+    assert file.account.left_out == {"other fields": len("river" + "wet" + "12")}
+    assert file.account.kept == len("Ottersswim")
     assert len(file.documents[0]["page_starts"]) == 3
 
 

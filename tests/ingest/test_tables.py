@@ -87,7 +87,7 @@ def test_each_row_with_the_text_field_is_a_document(tmp_path):
     assert [item["source"] for item in file.documents] == ["rows.csv#1", "rows.csv#3"]
     assert file.documents[0]["title"] == "Otters" and len(file.documents[0]["page_starts"]) == 7
     assert [item.source for item in file.skipped] == ["rows.csv#2"]
-    assert file.left_out == {"other fields": 2}
+    assert file.account.left_out == {"other fields": 2}
     (tmp_path / "rows.csv").write_text(text.replace("text;", "body;"), encoding="utf-8")
     assert len(read_items([tmp_path / "rows.csv"], text_field="body")) == 3
     assert len(read_items([tmp_path / "rows.csv"])) == 1  # without the field, a table
@@ -205,7 +205,7 @@ def test_unreadable_workbooks_get_a_reason(tmp_path):
     )
     with zipfile.ZipFile(tmp_path / "z", "w") as archive:
         archive.writestr("notes.txt", "text")
-    assert "no workbook" in skip_reason(tmp_path, "zipped.xlsx", (tmp_path / "z").read_bytes())
+    assert "no XLSX" in skip_reason(tmp_path, "zipped.xlsx", (tmp_path / "z").read_bytes())
     (tmp_path / "very.xls").write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(100))
     with pytest.raises(UserError, match=r"no reader for .xls files: save it as .xlsx"):
         read_items([tmp_path / "very.xls"])

@@ -8,14 +8,13 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from ..parsed import Parsed, Unreadable, count_characters, make_parsed
 from ..tables import MAX_CELLS, is_head, render_table
 from .cell_values import show
+from .unpack import is_xml, read_parts
 
-_MAX_UNPACKED = 500 * 1024**2  # bytes
 # Names of the strict form of the format, which openpyxl does not know.
 _STRICT = re.compile(rb"http://purl\.oclc\.org/ooxml/(\w+)/")
 _HIDDEN = "hidden sheets, rows and columns"
@@ -38,61 +37,61 @@ class _Layout:
 def read_workbook(path: str) -> Parsed:
     """Read a workbook: its visible sheets, with the results of formulas.
 
-    Raises Unreadable if it is no workbook, has no values or unpacks to more than _MAX_UNPACKED.
+    Raises Unreadable if it is broken, encrypted, has no values or unpacks to more than MAX_UNPACKED.
     """
+    parts = read_parts(path, "XLSX", is_xml)
+    if "xl/workbook.xml" not in parts:
+        raise Unreadable("broken: a ZIP file, but no XLSX")
+    try:
+        return _read_parts_of_book(parts)
+    except (Unreadable, MemoryError, RecursionError):
+        raise
+    except Exception as error:  # openpyxl raises whatever a broken part leads to
+        raise Unreadable("broken: its parts cannot be read as a workbook") from error
+
+
+def _read_parts_of_book(parts: dict[str, bytes]) -> Parsed:
     import openpyxl
 
-    with Path(path).open("rb") as file:
-        stream: IO[bytes] = file
-        try:
-            archive = zipfile.ZipFile(stream)
-        except zipfile.BadZipFile:
-            raise Unreadable("broken: not a workbook that can be unpacked") from None
-        if sum(entry.file_size for entry in archive.infolist()) > _MAX_UNPACKED:
-            raise Unreadable(f"unpacks to more than {_MAX_UNPACKED // 1024**2} MiB")
-        if "xl/workbook.xml" not in archive.namelist():
-            raise Unreadable("broken: a ZIP file, but no workbook")
-        if _STRICT.search(archive.read("xl/workbook.xml")):
-            stream = _without_strict_names(archive)
-            archive = zipfile.ZipFile(stream)
-        book = openpyxl.load_workbook(stream, read_only=True, data_only=True)
-        parts: list[str] = []
-        notes: list[str] = []
-        left_out, seen = Counter[str](), 0
-        for sheet in book.worksheets:
-            layout = _read_layout(archive, sheet._worksheet_path)
-            cells, count = _read_cells(sheet)
+    stream = _pack(parts)
+    book = openpyxl.load_workbook(stream, read_only=True, data_only=True)
+    archive = zipfile.ZipFile(stream)
+    texts: list[str] = []
+    notes: list[str] = []
+    left_out, seen = Counter[str](), 0
+    for sheet in book.worksheets:
+        layout = _read_layout(archive, sheet._worksheet_path)
+        cells, count = _read_cells(sheet)
+        seen += count
+        if sheet.sheet_state == "visible":
+            rows, hidden = _visible_rows(cells, layout)
+            left_out[_HIDDEN] += hidden
+            text = "\n\n".join(map(render_table, _tables(rows, layout)))
+            if text:
+                texts.append(f"## {sheet.title}\n\n{text}" if len(book.worksheets) > 1 else text)
+            notes += _missing_results(sheet.title, layout)
+        else:
+            left_out[_HIDDEN] += count
+    notes += [f"chart sheet {sheet.title} is not read" for sheet in book.chartsheets]
+    for name in parts:
+        if name.startswith("xl/drawings/drawing"):  # text boxes
+            texts += [text := _read_texts(archive, name)]
+            seen += count_characters(text)
+        if name.startswith(("xl/comments", "xl/comments/")):
+            left_out["comments"] += (count := count_characters(_read_texts(archive, name)))
             seen += count
-            if sheet.sheet_state == "visible":
-                rows, hidden = _visible_rows(cells, layout)
-                left_out[_HIDDEN] += hidden
-                text = "\n\n".join(map(render_table, _tables(rows, layout)))
-                if text:
-                    parts.append(f"## {sheet.title}\n\n{text}" if len(book.worksheets) > 1 else text)
-                notes += _missing_results(sheet.title, layout)
-            else:
-                left_out[_HIDDEN] += count
-        notes += [f"chart sheet {sheet.title} is not read" for sheet in book.chartsheets]
-        for name in archive.namelist():
-            if name.startswith("xl/drawings/drawing"):  # text boxes
-                parts += [text := _read_texts(archive, name)]
-                seen += count_characters(text)
-            if name.startswith(("xl/comments", "xl/comments/")):
-                left_out["comments"] += (count := count_characters(_read_texts(archive, name)))
-                seen += count
-    text = "\n\n".join(filter(None, parts))
+    text = "\n\n".join(filter(None, texts))
     if not text and notes:
         raise Unreadable(notes[0])
     return make_parsed(text, title=book.properties.title or "", notes=notes, left_out=left_out, seen=seen)
 
 
-def _without_strict_names(archive: zipfile.ZipFile) -> io.BytesIO:
-    """Return a copy of a workbook in memory, with the names that all other workbooks have."""
+def _pack(parts: dict[str, bytes]) -> io.BytesIO:
+    """Return the parts as an archive in memory, with the usual names instead of those of the strict form."""
     stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w") as copy:
-        for name in archive.namelist():
-            part = _STRICT.sub(rb"http://schemas.openxmlformats.org/\1/2006/", archive.read(name))
-            copy.writestr(name, part)
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, part in parts.items():
+            archive.writestr(name, _STRICT.sub(rb"http://schemas.openxmlformats.org/\1/2006/", part))
     return stream
 
 
