@@ -43,8 +43,9 @@ def test_a_source_is_found_however_its_accents_are_stored() -> None:
     chunks = [make_chunk("Otters swim in the river.", source="Mühle.txt")]
     row: GivenQuestion = {
         "question": "Where do otters swim?",
-        "answer": "",
-        "source": "Mu\u0308hle.txt",
+        "answers": [],
+        "answerable": True,
+        "relevant": ["Mu\u0308hle.txt"],
         "chunk_id": "",
     }
     assert Locator(chunks).candidates(row) == chunks
