@@ -47,7 +47,8 @@ def join_pages(pages: list[list[Line]]) -> tuple[str, list[int]]:
             between = _resolve_hyphen(tail, line.text, words, hyphenated) if between == " " else "-" + between
         if starts[page] < 0:
             starts[page] = length + len(between)
-        mark = "#" * levels[_size(line, body)] + " " if line.heading and between != " " else ""
+        begins = not before or "\n" in between
+        mark = "#" * levels[_size(line, body)] + " " if line.heading and begins else ""
         parts += [between, mark, line.text]
         length += len(between) + len(mark) + len(line.text)
         tail = (tail + between + mark + line.text)[-_LONGEST_WORD:]
@@ -131,9 +132,19 @@ def _find_headings(pages: list[list[Line]], body: float) -> None:
                 and not _CODE_FONT.search(line.font)
                 and _stands_alone(lines, index, body)
             )
+        for line, below in reversed(list(pairwise(lines))):
+            if line.heading and not below.heading and _goes_on(line, below, body):
+                line.heading = False
         runs = [list(run) for heading, run in groupby(lines, key=lambda line: line.heading) if heading]
         for line in (line for run in runs if len(run) > 3 for line in run):
             line.heading = False  # emphasis, or a page in large type
+
+
+def _goes_on(line: Line, below: Line, body: float) -> bool:
+    """Return whether a sentence goes on below in the same type, so that its first line is no heading."""
+    alike = line.font == below.font and abs(line.height - below.height) < 0.12 * body
+    near = 0 < line.y - below.y < 2.5 * body
+    return alike and near and line.overlaps(below) and below.text[:1].islower()
 
 
 def _stands_alone(lines: list[Line], index: int, body: float) -> bool:
