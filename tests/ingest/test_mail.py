@@ -93,6 +93,15 @@ def test_attachments_are_named_and_not_learnt(tmp_path):
     assert skipped.reason == "attachments not read: Preise.pdf, list.csv"
 
 
+def test_a_long_name_of_an_attachment_does_not_fill_the_screen(tmp_path):
+    message = make_mail()
+    message.set_content(FEE)
+    message.add_attachment(b"1", maintype="application", subtype="pdf", filename="plan" * 500 + ".pdf")
+    (tmp_path / "a.eml").write_bytes(message.as_bytes())
+    (note,) = (item for item in read_items([tmp_path / "a.eml"]) if isinstance(item, Skipped))
+    assert note.reason.startswith("attachments not read: planplan") and len(note.reason) <= 300
+
+
 def test_a_forwarded_message_is_read_with_its_head(tmp_path):
     inner = make_mail(subject="Inner", **{"from": "ann@example.org"})
     inner.set_content("The otters are back.")

@@ -23,6 +23,8 @@ from .formats.parsed import OnPage, Parsed, Unreadable, count_characters, make_p
 from .formats.plain import sniff
 from .sandbox import Parser
 
+_LONGEST_REASON = 300  # characters
+
 
 @dataclass(frozen=True)
 class ReadOptions:
@@ -76,9 +78,9 @@ def read_files(
 ) -> Iterator[FileResult]:
     """Read files, folders (recursively, without hidden files) and glob patterns, in a fixed order.
 
-    All formats but plain text and JSON are parsed in a separate process, with limits. on_page gets the file
-    and the pages read and in all. Raises UserError immediately if a path does not exist; while reading, if
-    nothing is readable and, with `strict`, at the first item that is unreadable or loses text.
+    All formats but text, Markdown, CSV and JSON are parsed in a separate process, with limits. on_page gets
+    the file and the pages read and in all. Raises UserError immediately if a path does not exist; while
+    reading, if nothing is readable and, with `strict`, at the first item that is unreadable or loses text.
     """
     files = _name_sources(_find(paths))
     if not files:
@@ -184,13 +186,19 @@ def _read_file(file: _File, parser: Parser, options: ReadOptions, on_page: OnPag
         if not parsed["text"].strip():
             raise Unreadable("no text in it")
         result.add(_document(file, parsed), parsed)
-        result.skipped += [Skipped(file.source, sanitize_line(note)) for note in parsed["notes"]]
+        result.skipped += [Skipped(file.source, _shown(note)) for note in parsed["notes"]]
     except Unreadable as error:
-        result.skipped.append(Skipped(file.source, sanitize_line(str(error))))
+        result.skipped.append(Skipped(file.source, _shown(str(error))))
     except OSError as error:
         reason = f"cannot be opened: {error.strerror or type(error).__name__}"
         result.skipped.append(Skipped(file.source, reason))
     return result
+
+
+def _shown(reason: str) -> str:
+    """Return a reason as it is shown: names out of a file may have line ends in them, or no end."""
+    reason = sanitize_line(reason)
+    return reason if len(reason) <= _LONGEST_REASON else reason[: _LONGEST_REASON - 2] + " …"
 
 
 def _open(file: _File, max_bytes: int) -> tuple[Format, bytes]:
@@ -257,7 +265,7 @@ def _read_rows(file: _File, items: Iterator[Item], result: FileResult) -> None:
     skipped: list[Skipped] = []
     for item in items:
         if item.reason:
-            skipped.append(Skipped(f"{file.source}#{item.number}", sanitize_line(item.reason)))
+            skipped.append(Skipped(f"{file.source}#{item.number}", _shown(item.reason)))
             continue
         starts = [0] * (item.page or 0)  # the row starts on this page; the pages before it are empty
         parsed = make_parsed(item.text, title=item.title, page_starts=starts, left_out=item.left_out)
