@@ -84,8 +84,8 @@ def _open_engine(languages: str) -> Any:
         if not re.fullmatch(r"\w+", name) or not (folder / f"{name}.traineddata").is_file():
             models = sorted(file.stem for file in folder.glob("*.traineddata") if file.stem != "osd")
             raise Unreadable(
-                f"--ocr {languages}: no model of {name!r}, only of {', '.join(models)};"
-                f" pip install tessdata-fast-{name}, or put {name}.traineddata into {folder}"
+                f"--ocr {languages}: no model of {name!r}, only of {', '.join(models)}; "
+                f"put {name}.traineddata into {folder}"
             )
     mode = PSM.AUTO_OSD if (folder / "osd.traineddata").is_file() else PSM.AUTO
     return PyTessBaseAPI(path=str(folder), lang=languages, psm=mode)
