@@ -541,3 +541,11 @@ def test_without_recognition_it_is_said_how_to_get_it(tmp_path, monkeypatch):
     for reader, name in ((read_pdf, "scan.pdf"), (read_picture, "scan.png")):
         with pytest.raises(Unreadable, match=r"pip install -r requirements-ocr\.txt"):
             reader(str(tmp_path / name), ocr="deu")
+
+
+def test_text_beside_scans_is_read_without_recognition_too(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tesserocr", None)
+    parsed = read_pdf(make(tmp_path / "a.pdf", [prose(), PICTURE]), ocr="eng")
+    assert "could not agree on the price of a berth" in parsed["text"]
+    scanned, how = parsed["notes"]
+    assert scanned.startswith("no text on page 2") and "pip install -r requirements-ocr.txt" in how

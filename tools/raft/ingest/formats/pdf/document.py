@@ -9,7 +9,7 @@ from ..parsed import OnPage, Parsed, Unreadable, count_characters, make_parsed
 from .content import PageContent, attached_files, check_placeholder
 from .layout import page_lines
 from .lines import Line
-from .ocr import UNSURE, recognise_page
+from .ocr import UNSURE, Recognised, recognise_page
 from .paragraphs import join_pages
 from .running import drop_running_lines
 
@@ -47,13 +47,14 @@ def read_pdf(path: str, *, ocr: str = "", on_page: OnPage = lambda done, total: 
             reading.pages.append([])
         on_page(number, len(document))
     if not reading.readable:
-        raise Unreadable(_no_text(reading.unread, len(document)))
+        raise Unreadable(reading.not_recognised or _no_text(reading.unread, len(document)))
     drop_running_lines(reading.pages, reading.left_out)
     if not any(reading.pages):
         raise Unreadable(f"no text but {', '.join(filter(reading.left_out.get, reading.left_out))}")
     text, starts = join_pages(reading.pages)
     check_placeholder(document, text)
     notes = [_UNREAD[kind].format(_few(numbers)) for kind, numbers in reading.unread.items()]
+    notes += filter(None, [reading.not_recognised])
     if attached := document.count_attachments() + reading.attachments:
         notes.append(f"{attached} attached files are not read{_names(document)}: save them and name them")
     title = document.get_metadata_dict(skip_empty=True).get("Title", "").strip()
@@ -70,17 +71,18 @@ class _Reading:
         self.pages: list[list[Line]] = []
         self.unread: dict[str, list[int]] = defaultdict(list)
         self.readable = False
+        self.not_recognised = ""  # why, if the languages are not installed
         self.attachments = 0
         self.seen = 0
         self.left_out = Counter[str]()
 
     def add(self, page: PdfPage, number: int) -> None:
-        """Read a page. Raises PdfiumError if it is broken, Unreadable if it cannot be recognised."""
+        """Read a page. Raises PdfiumError if it is broken."""
         self._content = content = PageContent(page, self._content)
         lines, seen = page_lines(page, content, content.left_out)
         seen, left_out = seen + content.extra, content.left_out
         kind, readable = content.unread(), content.has_text()
-        if kind and self._ocr and (recognised := recognise_page(page, self._ocr)).lines:
+        if kind and (recognised := self._recognise(page)) and recognised.lines:
             lines, left_out = recognised.lines, Counter()
             seen = sum(count_characters(line.text) for line in lines)
             kind = "unsure" if recognised.confidence < UNSURE else ""
@@ -94,6 +96,16 @@ class _Reading:
         self.attachments += content.attachments
         self.seen += seen
         self.left_out.update(left_out)
+
+    def _recognise(self, page: PdfPage) -> Recognised | None:
+        """Return the text that is recognised; nothing if that was not asked for, or is not installed."""
+        if not self._ocr or self.not_recognised:
+            return None
+        try:
+            return recognise_page(page, self._ocr)
+        except Unreadable as error:
+            self.not_recognised = str(error)
+            return None
 
 
 def _open(path: str) -> PdfDocument:
