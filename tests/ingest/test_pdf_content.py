@@ -545,7 +545,7 @@ def test_without_recognition_it_is_said_how_to_get_it(tmp_path, monkeypatch):
 
 def test_text_beside_scans_is_read_without_recognition_too(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tesserocr", None)
-    parsed = read_pdf(make(tmp_path / "a.pdf", [prose(), PICTURE]), ocr="eng")
+    parsed = read_pdf(make(tmp_path / "a.pdf", [prose(), PICTURE]), ocr="deu+eng")
     assert "could not agree on the price of a berth" in parsed["text"]
     scanned, how = parsed["notes"]
     assert scanned.startswith("no text on page 2") and "pip install -r requirements-ocr.txt" in how
