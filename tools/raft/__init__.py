@@ -11,6 +11,7 @@ from typing import Any
 _NAMES = {
     # documents → chunks
     "collect_chunks": "ingest.corpus",
+    "ReadOptions": "ingest.read",
     "read_chunks": "ingest.chunks",
     # models
     "resolve_endpoint": "models.endpoint",
