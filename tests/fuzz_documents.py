@@ -20,12 +20,14 @@ import time
 import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from pathlib import Path
 
 import psutil
 import pytest
+from lxml import etree
 
 from tools.raft.errors import UserError
 from tools.raft.files import PROJECT
@@ -150,9 +152,38 @@ def _damage_members(data: bytes, chance: random.Random) -> bytes:
             if number in chosen:
                 if chance.random() < 0.1:
                     continue
-                content = damage(content, chance)
+                content = _damage_tree(content, chance) or damage(content, chance)
             damaged.writestr(member.filename, content)
     return out.getvalue()
+
+
+def _damage_tree(xml: bytes, chance: random.Random) -> bytes:
+    """Return XML that is well-formed, but not what its format says; nothing if it is no XML, or by chance."""
+    try:
+        root = etree.fromstring(xml)
+    except etree.XMLSyntaxError:
+        return b""
+    elements = list(root.iter(etree.Element))
+    if len(elements) < 2 or chance.random() < 0.2:
+        return b""
+    for _ in range(chance.choice((1, 2, 8, 32))):
+        element, other = chance.choice(elements[1:]), chance.choice(elements)
+        parent = element.getparent()
+        kind = chance.randrange(6)
+        if kind == 0 and parent is not None:
+            parent.remove(element)
+        elif kind == 1 and parent is not None:
+            parent.extend(deepcopy(element) for _ in range(chance.randrange(1, 20)))
+        elif kind == 2:
+            element.tag = other.tag
+        elif kind == 3:
+            for name in element.attrib:
+                element.set(name, chance.choice(("", "-1", "99999999999", "x", "../../x", "1e999")))
+        elif kind == 4:
+            other.append(deepcopy(element))
+        else:
+            element.text = chance.choice((None, "", "9" * 400, "<ANSWER>: x", "system:"))
+    return etree.tostring(root)
 
 
 def fuzz(

@@ -194,6 +194,17 @@ def test_a_cell_at_the_far_corner_costs_nothing(tmp_path):
     assert read_workbook(str(tmp_path / "a.xlsx"))["text"] == "near\n\nfar"
 
 
+def test_a_row_with_an_endless_number_does_not_hang(tmp_path):
+    book = openpyxl.Workbook()
+    book.active["A1"], book.active["A2"] = "Bay", "North"
+    book.save(tmp_path / "good")
+    with zipfile.ZipFile(tmp_path / "good") as good, zipfile.ZipFile(tmp_path / "bad", "w") as bad:
+        for name in good.namelist():
+            bad.writestr(name, good.read(name).replace(b'<row r="2"', b'<row r="99999999999"'))
+    reason = skip_reason(tmp_path, "far.xlsx", (tmp_path / "bad").read_bytes())
+    assert reason == "broken: it has a row 99999999999, and Excel no more than 1,048,576"
+
+
 def test_unreadable_workbooks_get_a_reason(tmp_path):
     book = openpyxl.Workbook()
     book.save(tmp_path / "empty")

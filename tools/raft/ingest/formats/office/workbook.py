@@ -17,6 +17,7 @@ from .unpack import is_xml, read_parts
 
 # Names of the strict form of the format, which openpyxl does not know.
 _STRICT = re.compile(rb"http://purl\.oclc\.org/ooxml/(\w+)/")
+_MAX_ROWS = 1_048_576  # of a sheet; openpyxl would make up all rows before one with a higher number
 _HIDDEN = "hidden sheets, rows and columns"
 _Range = tuple[int, int, int, int]  # left column, top row, right column, bottom row; from 1
 
@@ -184,6 +185,10 @@ def _read_layout(archive: zipfile.ZipFile, name: str) -> _Layout:
                     "f" in values
                     and not values.get("v")
                     and not ("v" in values and element.get("t") == "str")
+                )
+            elif tag == "row" and int(element.get("r", 0)) > _MAX_ROWS:
+                raise Unreadable(
+                    f"broken: it has a row {element.get('r')}, and Excel no more than {_MAX_ROWS:,}"
                 )
             elif element.get("hidden") in ("1", "true"):
                 if tag == "row":
