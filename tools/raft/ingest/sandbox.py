@@ -135,6 +135,7 @@ class Parser:
             self._process = None
 
 
+_NO_MEMORY = "needs more memory to parse than allowed; --parse-memory raises the limit"
 _CRASHED = "made its parser crash, or need more memory than allowed; --parse-memory raises the limit"
 
 
@@ -194,7 +195,7 @@ def _parse(path: str, kind: str, ocr: str, on_page: OnPage) -> dict[str, Any]:
     except Unreadable as error:
         return {"reason": str(error)}
     except (MemoryError, SystemError):  # either is raised when memory runs out
-        return {"reason": "needs more memory to parse than allowed; --parse-memory raises the limit"}
+        return {"reason": _NO_MEMORY}
     except RecursionError:
         return {"reason": "nested too deeply to parse"}
     except ImportError as error:
@@ -244,7 +245,7 @@ def main() -> None:
         try:
             send(reply)
         except MemoryError:
-            send({"reason": "needs more memory to parse than allowed; --parse-memory raises the limit"})
+            send({"reason": _NO_MEMORY})
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ import ssl
 from collections.abc import Iterator
 from typing import Any
 
+from ..errors import one_line
+
 _PAGE_START = re.compile(r"\s*<(?:!doctype\b|html\b|head\b|body\b|\?xml\b|!--)", re.IGNORECASE)
 _UNSEEN = re.compile(r"<(script|style|template)\b.*?</\1\s*>|<!--.*?-->", re.IGNORECASE | re.DOTALL)
 _TITLE = re.compile(r"<title\b[^>]*>([^<]*)</title\s*>", re.IGNORECASE)
@@ -92,12 +94,12 @@ def describe_body(raw: bytes) -> str:
         value = json.loads(text)
     except ValueError:
         kind = "JSON that breaks off" if text.startswith(("{", "[")) else "text that is not JSON"
-        return f"{kind}: {_shorten(text)}"
+        return f"{kind}: {one_line(text, _SHOWN)}"
     if message := error_message(value):
         return f"an error: {message}"
     if isinstance(value, dict) and "choices" in value and not value["choices"]:
         return "no choices: the model returned nothing"
-    return f"no usable reply: {_shorten(text)}"
+    return f"no usable reply: {one_line(text, _SHOWN)}"
 
 
 def page_text(page: str) -> str:
@@ -106,7 +108,7 @@ def page_text(page: str) -> str:
     title = _TITLE.search(page)
     body = _MARKUP.sub(" ", _UNSEEN.sub(" ", _TITLE.sub(" ", page)))
     parts = (title.group(1) if title else "", body)
-    return _shorten(" – ".join(part for part in (_visible(part) for part in parts) if part))
+    return one_line(" – ".join(filter(None, map(_visible, parts))), _SHOWN)
 
 
 def error_message(value: Any) -> str:
@@ -132,7 +134,3 @@ def error_message(value: Any) -> str:
 
 def _visible(text: str) -> str:
     return " ".join(html.unescape(text).split())
-
-
-def _shorten(text: str) -> str:
-    return " ".join(text.split())[:_SHOWN]

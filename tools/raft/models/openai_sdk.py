@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
-from ..errors import UserError
+from ..errors import UserError, one_line
 from ..prompts import Message
 from .endpoint import Endpoint
 from .failures import UnexpectedBody, describe_body, describe_connection, error_message, page_text
@@ -115,7 +115,7 @@ def clean(text: str, key: str) -> str:
     if len(key) >= 6:
         text = text.replace(key, "[key]")
         text = re.sub(re.escape(key[:5]) + r"[^\s\"',]*|[^\s\"',]*\*{3,}[^\s\"',]*", "[key]", text)
-    return " ".join(text.split())[:200]
+    return one_line(text)
 
 
 def _status_message(error: Any) -> str:

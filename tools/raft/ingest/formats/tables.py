@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from .json_rows import Item, row_item
 from .parsed import Unreadable
 from .plain import decode
+from .write_table import write_table
 
 _DELIMITERS = "\t;|,"  # commas last: they also stand in numbers
 _SAMPLE = 100_000  # characters
@@ -98,8 +99,7 @@ def render_table(rows: Iterable[Sequence[str]]) -> str:
     if not cells:
         return "\n".join(lines).strip()
     head = cells.pop(0) if is_head(cells[0]) else [""] * len(used)
-    lines += [_line(head), "|" + " --- |" * len(used), *map(_line, cells)]
-    return "\n".join(lines)
+    return "\n".join([*lines, write_table([head, *cells])])
 
 
 def is_head(row: Sequence[str]) -> bool:
@@ -108,7 +108,3 @@ def is_head(row: Sequence[str]) -> bool:
     figures = [cell for cell in cells if _NUMBER.fullmatch(cell) or _DATE.fullmatch(cell)]
     years = all(re.fullmatch(r"(?:1[89]|20|21)\d\d", cell) for cell in figures)
     return bool(cells) and (not figures or (years and len(set(figures)) == len(figures) > 1))
-
-
-def _line(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"

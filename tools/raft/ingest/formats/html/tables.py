@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 from bs4 import Tag
 
+from ..write_table import MAX_REPEATED, write_table
 from .tree import attribute
 
 MAX_COLUMNS = 1000  # as in the HTML standard
 MAX_CELLS = 500_000  # of a table with its merged cells repeated
-MAX_REPEATED = 100  # characters of a merged cell that are repeated
 
 _ROWS = ("thead", "tbody", "tfoot", "tr")
 
@@ -60,10 +60,7 @@ def read_table(table: Tag, write_cell: WriteCell) -> Grid:
 
 def to_markdown(grid: Grid) -> str:
     """Return a grid as a Markdown table."""
-    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in grid.rows]
-    if lines:
-        lines.insert(1, "| " + " | ".join(["---"] * len(grid.rows[0])) + " |")
-    return "\n\n".join([*grid.above, *(["\n".join(lines)] if lines else [])])
+    return "\n\n".join([*grid.above, *([write_table(grid.rows)] if grid.rows else [])])
 
 
 def to_line(grid: Grid) -> str:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from .ooxml import child, tag
+from .ooxml import child, tag, text_of
+
+
+def unread_object(kind: str = "") -> str:
+    """Return the note on an embedded object, of a kind such as "Visio.Drawing.15" if that is known."""
+    named = f" ({kind})" if kind else ""
+    return f"an embedded object{named} is not read: save it as a file of its own"
 
 
 def read_diagram(root: Any) -> list[str]:
@@ -29,13 +35,13 @@ def read_diagram(root: Any) -> list[str]:
             ordered[name] = points[name]
             below.get(name, []).sort(key=lambda item: item[0])
             stack += [target for _, target in reversed(below.get(name, []))]
-    texts = ["".join(text.text or "" for text in point.iter(tag("a:t"))) for point in ordered.values()]
+    texts = [text_of(point, tag("a:t")) for point in ordered.values()]
     return [text for text in texts if text.strip()]
 
 
 def read_chart(root: Any) -> tuple[str, list[list[str]]]:
     """Return the title of a chart and a table of its values: a row a category, a column a series."""
-    title = "".join(text.text or "" for part in root.iter(tag("c:title")) for text in part.iter(tag("a:t")))
+    title = "".join(text_of(part, tag("a:t")) for part in root.iter(tag("c:title")))
     series = list(root.iter(tag("c:ser")))
     heads = [" ".join(_points(child(one, "c:tx")).values()) for one in series]
     columns = [_points(_first(child(one, "c:val"), child(one, "c:yVal"))) for one in series]

@@ -7,7 +7,7 @@ from typing import Any
 
 from lxml import html
 
-from .ooxml import make, make_text, tag
+from .ooxml import make, make_text, tag, text_of
 from .pandoc import convert_to_html
 from .word.archive import write_archive
 
@@ -22,7 +22,7 @@ def convert_formulas(formulas: list[Any]) -> list[str]:
     for paragraph in html.fragment_fromstring(markup, create_parent="div").iter("p"):
         index, _, text = paragraph.text_content().partition(":")
         found[index] = f"${text.strip().removeprefix(_OPENING).removesuffix(_CLOSING).strip()}$"
-    plain = ["".join(text.text or "" for text in formula.iter(tag("m:t"))) for formula in formulas]
+    plain = [text_of(formula, tag("m:t")) for formula in formulas]
     return [found.get(str(index), text) for index, text in enumerate(plain)]
 
 

@@ -66,6 +66,11 @@ def child(element: Any, *names: str) -> Any:
     return element
 
 
+def text_of(element: Any, *tags: str) -> str:
+    """Return the text of the elements with these full names within an element."""
+    return "".join(found.text or "" for found in element.iter(*tags))
+
+
 def value(element: Any, *names: str, default: str | None = None) -> str | None:
     """Return the w:val of the element on a path of names, or the default."""
     found = child(element, *names)
@@ -118,6 +123,11 @@ def relations(parts: dict[str, bytes], part: str) -> dict[str, tuple[str, str]]:
             target = posixpath.normpath(posixpath.join("/", folder, target)).lstrip("/")
         found[element.get("Id") or ""] = ((element.get("Type") or "").rpartition("/")[2], target)
     return found
+
+
+def relation_id(element: Any) -> str:
+    """Return the id by which an element names a related part."""
+    return element.get(tag("r:id")) or element.get(tag("r:dm")) or ""
 
 
 def main_part(parts: dict[str, bytes], usual: str) -> str:

@@ -79,6 +79,11 @@ def is_xml(name: str) -> bool:
     return name.lower().endswith((".xml", ".rels"))
 
 
+def with_usual_names(data: bytes) -> bytes:
+    """Return a part of the strict form of Office files with the names that all others have."""
+    return _STRICT.sub(rb"http://schemas.openxmlformats.org/\1/2006/", data)
+
+
 def parse_xml(data: bytes) -> Any:
     """Return the root of an XML part; entities are not resolved, and nothing outside it is read.
 
@@ -90,7 +95,7 @@ def parse_xml(data: bytes) -> Any:
         resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True, remove_pis=True
     )
     try:
-        root = etree.fromstring(_STRICT.sub(rb"http://schemas.openxmlformats.org/\1/2006/", data), parser)
+        root = etree.fromstring(with_usual_names(data), parser)
     except (etree.XMLSyntaxError, ValueError):
         raise Unreadable("broken: one of its parts is no XML that can be read") from None
     if root.getroottree().docinfo.internalDTD is not None and any(

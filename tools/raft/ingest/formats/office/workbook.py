@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
@@ -13,10 +12,9 @@ from typing import Any
 from ..parsed import Parsed, Unreadable, count_characters, make_parsed
 from ..tables import MAX_CELLS, is_head, render_table
 from .cell_values import show
-from .unpack import is_xml, read_parts
+from .ooxml import text_of
+from .unpack import is_xml, read_parts, with_usual_names
 
-# Names of the strict form of the format, which openpyxl does not know.
-_STRICT = re.compile(rb"http://purl\.oclc\.org/ooxml/(\w+)/")
 _MAX_ROWS = 1_048_576  # of a sheet; openpyxl would make up all rows before one with a higher number
 _HIDDEN = "hidden sheets, rows and columns"
 _Range = tuple[int, int, int, int]  # left column, top row, right column, bottom row; from 1
@@ -92,7 +90,7 @@ def _pack(parts: dict[str, bytes]) -> io.BytesIO:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         for name, part in parts.items():
-            archive.writestr(name, _STRICT.sub(rb"http://schemas.openxmlformats.org/\1/2006/", part))
+            archive.writestr(name, with_usual_names(part))
     return stream
 
 
@@ -206,5 +204,5 @@ def _read_texts(archive: zipfile.ZipFile, name: str) -> str:
 
     root = etree.fromstring(archive.read(name), etree.XMLParser(resolve_entities=False, no_network=True))
     paragraphs = root.findall(".//{*}p") or root.findall(".//{*}comment")
-    texts = ("".join(text.text or "" for text in paragraph.iter("{*}t")) for paragraph in paragraphs)
+    texts = (text_of(paragraph, "{*}t") for paragraph in paragraphs)
     return "\n".join(filter(None, texts))

@@ -9,7 +9,7 @@ from collections import Counter
 from functools import cached_property
 from itertools import pairwise
 
-from .lines import Line
+from .lines import Line, group_rows
 from .tables import Table, is_number, join_cell
 
 _MIN_GAP = 0.7  # of the height of a line, between cells
@@ -82,14 +82,8 @@ def _build_contents(rows: list[_Row]) -> Table:
 
 def _find_rows(pieces: list[Line]) -> list[_Row]:
     """Return the rows of a page from the head to the foot, each from left to right."""
-    levels: list[list[Line]] = []
-    for piece in sorted(pieces, key=lambda piece: -piece.middle):
-        if levels and levels[-1][0].middle - piece.middle < 0.4 * max(levels[-1][0].height, piece.height):
-            levels[-1].append(piece)
-        else:
-            levels.append([piece])
     rows = []
-    for level in levels:
+    for level in group_rows(pieces, lambda first, piece: 0.4 * max(first.height, piece.height)):
         row: list[list[Line]] = []
         right = 0.0
         for piece in sorted(level, key=lambda piece: piece.x0):

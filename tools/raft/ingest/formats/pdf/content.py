@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ..parsed import Unreadable, count_characters
@@ -92,6 +93,7 @@ class PageContent:
             self.left_out.update(table.left_out)
         return replace_tables(pieces, tables) if tables else pieces
 
+    @cached_property
     def unread(self) -> str:
         """Return why the page is not read, if most of it is not: "picture", "scan" or "nonsense"."""
         if self._nonsense > 0.2 * (self._letters + self._nonsense):
@@ -107,8 +109,7 @@ class PageContent:
 
     def has_text(self) -> bool:
         """Return whether there is more text than a stamp or the scraps of a page without meaning."""
-        kind = self.unread()
-        return self._letters > 0.5 * self._nonsense if kind in ("", "nonsense") else False
+        return self.unread in ("", "nonsense") and self._letters > 0.5 * self._nonsense
 
     def _is_stamp(self, piece: Line, angle: int) -> bool:
         """Return whether a text may be stamped on a scan: in small type, in the margin or over a picture."""

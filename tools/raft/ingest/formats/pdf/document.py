@@ -81,7 +81,7 @@ class _Reading:
         self._content = content = PageContent(page, self._content)
         lines, seen = page_lines(page, content, content.left_out)
         seen, left_out = seen + content.extra, content.left_out
-        kind, readable = content.unread(), content.has_text()
+        kind, readable = content.unread, content.has_text()
         if kind and (recognised := self._recognise(page)) and recognised.lines:
             lines, left_out = recognised.lines, Counter()
             seen = sum(count_characters(line.text) for line in lines)

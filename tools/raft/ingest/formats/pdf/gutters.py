@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .lines import Line
+from .lines import Line, group_rows
 
 _MAX_ROWS = 400  # of a page; one with more is no running text
 _MIN_ROWS = 3  # beside a gutter
@@ -39,12 +39,7 @@ class Region:
 
 def find_rows(pieces: list[Line], body: float) -> list[Row]:
     """Return the rows of a page from the head to the foot."""
-    rows: list[list[Line]] = []
-    for piece in sorted(pieces, key=lambda piece: -piece.middle):
-        if rows and rows[-1][0].middle - piece.middle < 0.4 * body:
-            rows[-1].append(piece)
-        else:
-            rows.append([piece])
+    rows = group_rows(pieces, lambda first, piece: 0.4 * body)
     left = min(piece.x0 for piece in pieces)
     return [Row(sorted(row, key=lambda piece: piece.x0), _bins(row, left)) for row in rows]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections import Counter
 from itertools import pairwise
@@ -12,6 +11,7 @@ from .columns import split_columns
 from .initials import attach_initials
 from .lines import Line, join_pieces
 from .margins import drop_line_numbers, split_by_direction
+from .objects import turned
 from .pieces import extract_pieces
 
 if TYPE_CHECKING:
@@ -50,11 +50,10 @@ def median_height(lines: list[Line]) -> float:
 
 
 def _set_levels(lines: list[Line], page: PdfPage, rotation: int) -> None:
-    left, bottom, right, top = page.get_bbox()
+    box = page.get_bbox()
     for line in lines:
-        angle = math.radians(line.angle + rotation)
-        heights = [y * math.cos(angle) - x * math.sin(angle) for x in (left, right) for y in (bottom, top)]
-        line.level = (line.middle - min(heights)) / max(1.0, max(heights) - min(heights))
+        _, bottom, _, top = turned(box, line.angle + rotation)
+        line.level = (line.middle - bottom) / max(1.0, top - bottom)
 
 
 def _in_reading_order(lines: list[Line]) -> list[Line]:

@@ -6,6 +6,7 @@ import math
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ..parsed import count_characters
@@ -67,6 +68,11 @@ class Line:
         """Return the height of the middle of the line on the page."""
         return self.y + self.height / 2
 
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        """Return left, bottom, right and top."""
+        return self.x0, self.y, self.x1, self.y + self.height
+
     def beside(self, other: Line) -> bool:
         """Return whether two lines are side by side: they overlap vertically and not horizontally."""
         apart = self.x1 <= other.x0 + 1 or other.x1 <= self.x0 + 1
@@ -94,6 +100,20 @@ def join_pieces(pieces: list[Line], left_out: Counter[str]) -> list[Line]:
         left_out["reference marks"] += count_characters(line.text) - count_characters(text)
         line.text, line.rtl = text, is_rtl(text)
     return [line for line in lines if line.text]
+
+
+def group_rows(pieces: Iterable[Line], tolerance: Callable[[Line, Line], float]) -> list[list[Line]]:
+    """Return the pieces row by row from the head of the page to its foot.
+
+    tolerance: points by which the middle of a piece may lie below that of the first one of its row.
+    """
+    rows: list[list[Line]] = []
+    for piece in sorted(pieces, key=lambda piece: -piece.middle):
+        if rows and rows[-1][0].middle - piece.middle < tolerance(rows[-1][0], piece):
+            rows[-1].append(piece)
+        else:
+            rows.append([piece])
+    return rows
 
 
 def is_rtl(text: str) -> bool:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 
 from ..parsed import count_characters
-from .lines import Line
+from .lines import Line, group_rows
+from .objects import turned
 
 _NUMBER = re.compile(r"\d{1,4}")
 _ALIGNED = 3.0  # points by which the edges of aligned numbers differ at most
@@ -35,10 +35,10 @@ def split_by_direction(pieces: list[Line], rotation: int, left_out: Counter[str]
     for angle in sorted(counts, key=lambda angle: (angle != 0, angle % 90, -counts[angle])):
         group = [piece for piece in pieces if piece.angle == angle]
         if angle in (90, 270) and angle != main and counts[angle] < _MAX_STAMP * counts.total():
-            boxes = [(piece, _turn(piece, angle - main)) for piece in group]
-            stamp = [piece for piece, (x0, x1) in boxes if x1 < left or x0 > right]
+            boxes = [(piece, turned(piece.box, main - angle)) for piece in group]
+            stamp = [piece for piece, (x0, _, x1, _) in boxes if x1 < left or x0 > right]
             left_out["turned text in the margin"] += sum(count_characters(piece.text) for piece in stamp)
-            group = [piece for piece, (x0, x1) in boxes if not (x1 < left or x0 > right)]
+            group = [piece for piece, (x0, _, x1, _) in boxes if not (x1 < left or x0 > right)]
         groups.append(group)
     return [group for group in groups if group]
 
@@ -48,13 +48,6 @@ def _edges(pieces: list[Line]) -> tuple[float, float]:
     lefts, rights = sorted(piece.x0 for piece in pieces), sorted(piece.x1 for piece in pieces)
     few = len(pieces) // 20
     return lefts[few], rights[-1 - few]
-
-
-def _turn(piece: Line, angle: int) -> tuple[float, float]:
-    """Return the left and right edge of a box turned to the left around the origin."""
-    cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
-    xs = [x * cos - y * sin for x in (piece.x0, piece.x1) for y in (piece.y, piece.y + piece.height)]
-    return min(xs), max(xs)
 
 
 def drop_line_numbers(pieces: list[Line], left_out: Counter[str]) -> list[Line]:
@@ -106,15 +99,8 @@ def _rows_beside(lane: list[Line], pieces: list[Line]) -> list[list[Line]]:
     """Return the text between the first and the last number, line by line."""
     own = {piece.order for piece in lane}
     top, foot = lane[0].middle + lane[0].height / 2, lane[-1].middle - lane[-1].height / 2
-    texts = [piece for piece in pieces if piece.order not in own and foot < piece.middle < top]
-    texts.sort(key=lambda piece: -piece.middle)
-    rows: list[list[Line]] = []
-    for piece in texts:
-        if rows and rows[-1][0].middle - piece.middle < 0.5 * piece.height:
-            rows[-1].append(piece)
-        else:
-            rows.append([piece])
-    return rows
+    texts = (piece for piece in pieces if piece.order not in own and foot < piece.middle < top)
+    return group_rows(texts, lambda first, piece: 0.5 * piece.height)
 
 
 def _is_running_text(rows: list[list[Line]]) -> bool:

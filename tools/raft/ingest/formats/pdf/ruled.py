@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain, pairwise
 
+from ..write_table import MAX_REPEATED
 from .aligned import find_aligned_tables
 from .lines import Line
 from .objects import Rect
-from .tables import MAX_REPEATED, Table, is_number, join_cell
+from .tables import Table, is_number, join_cell
 
 _NEAR = 3.0  # points between lines that are taken for one
 _MAX_RULES = 3_000  # of a page; a drawing has more

@@ -6,10 +6,10 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
+from ..write_table import write_table
 from .lines import Line, join_pieces
 
 _LEADER = re.compile(r"\s*(?:\.\s?|…\s?){3,}")
-MAX_REPEATED = 100  # characters of a merged cell that are repeated in the rows and columns that it covers
 
 
 @dataclass
@@ -45,7 +45,7 @@ def replace_tables(pieces: list[Line], tables: list[Table]) -> list[Line]:
     rest = [piece for piece in pieces if id(piece) not in taken]
     blocks = [
         Line(
-            text=write_table(table),
+            text=_write(table),
             x0=min(piece.x0 for piece in table.pieces),
             x1=max(piece.x1 for piece in table.pieces),
             y=table.first.y,
@@ -65,14 +65,12 @@ def _common_height(pieces: list[Line]) -> float:
     return max(heights, key=lambda height: heights[height])
 
 
-def write_table(table: Table) -> str:
+def _write(table: Table) -> str:
     """Return a table in Markdown; its first row is the head."""
     if table.contents:
         return "\n".join(_LEADER.sub(" … ", " ".join(filter(None, row))) for row in table.rows)
-    lines = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in table.rows]
-    lines.insert(1, "|" + " --- |" * len(table.rows[0]))
     title = f"{table.title}\n\n" if table.title else ""
-    return title + "\n".join(lines)
+    return title + write_table(table.rows)
 
 
 def continue_table(table: Table, before: Table | None) -> None:

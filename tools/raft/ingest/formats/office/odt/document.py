@@ -11,6 +11,7 @@ from lxml import etree
 
 from ...html.markup import parse_markup
 from ...parsed import Parsed, Unreadable, count_characters, make_parsed
+from ..drawings import unread_object
 from ..number_mark import NUMBER_MARK, place_numbers
 from ..ooxml import number
 from ..page_numbers import PAGE_NUMBER, without_page_numbers
@@ -277,7 +278,7 @@ class _Text:
             if part.tag == odf("draw:object"):
                 inline += self._object(part)
             elif part.tag == odf("draw:object-ole"):
-                self._notes.append("an embedded object is not read: save it as a file of its own")
+                self._notes.append(unread_object())
             elif part.tag.endswith(("}title", "}desc")):
                 self._leave_out("descriptions of pictures", part)
             elif part.tag.startswith(odf("draw:")) and part.tag != odf("draw:text-box"):
@@ -299,7 +300,7 @@ class _Text:
             return etree.tostring(without_prefixes(formula), encoding="unicode", with_tail=False)
         chart = next(root.iter(odf("chart:chart")), None)
         if chart is None:
-            self._notes.append("an embedded object is not read: save it as a file of its own")
+            self._notes.append(unread_object())
             return ""
         self._seen += count(chart)
         title = chart.find(odf("chart:title"))

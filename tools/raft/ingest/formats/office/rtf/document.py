@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ...html.markup import parse_markup
 from ...parsed import Parsed, Unreadable, count_characters, make_parsed
+from ..drawings import unread_object
 from ..number_mark import place_numbers
 from ..page_numbers import PAGE_NUMBER, without_page_numbers
 from ..word.symbols import write_in_font
@@ -263,7 +264,7 @@ class _Reader:
             case "mac" | "pc" | "pca":
                 self._ansi = {"mac": "mac_roman", "pc": "cp437", "pca": "cp850"}[word]
             case "objemb" | "objlink":
-                self._reports.append("an embedded object is not read: save it as a file of its own")
+                self._reports.append(unread_object())
 
     def _open(self, word: str) -> bool:
         """Begin the destination that a group is, if it is one."""

@@ -11,10 +11,20 @@ from lxml import etree
 
 from ...html.markup import parse_markup
 from ...parsed import Parsed, Unreadable, count_characters, make_parsed
-from ..drawings import read_chart, read_diagram
+from ..drawings import read_chart, read_diagram, unread_object
 from ..formulas import convert_formulas
 from ..number_mark import place_numbers
-from ..ooxml import child, choose_alternatives, core_title, main_part, relations, remove, tag
+from ..ooxml import (
+    child,
+    choose_alternatives,
+    core_title,
+    main_part,
+    relation_id,
+    relations,
+    remove,
+    tag,
+    text_of,
+)
 from ..unpack import is_xml, parse_xml, read_parts
 from ..write_html import write_table
 from .order import LEAVES, SHAPES, is_hidden, placeholder, reading_order
@@ -134,7 +144,7 @@ class _Presentation:
 
     def _write_running(self, shape: Any, kind: str | None) -> str:
         """Keep a footer the first time it comes; leave out dates, slide numbers and repetitions."""
-        text = "".join(node.text or "" for node in shape.iter(tag("a:t"))).strip()
+        text = text_of(shape, tag("a:t")).strip()
         if kind in ("ftr", "hdr") and text not in self._footers:
             self._footers.add(text)
             return f"<p>{escape(text)}</p>"
@@ -149,11 +159,9 @@ class _Presentation:
         for element in () if data is None else data.iter(tag("c:chart"), tag("dgm:relIds"), tag("p:oleObj")):
             if element.tag == tag("p:oleObj"):
                 kind = element.get("progId") or "of no kind"
-                self._notes.append(f"an embedded object ({kind}) is not read: save it as a file of its own")
+                self._notes.append(unread_object(kind))
                 continue
-            part = self._parts.get(
-                self._related.get(element.get(tag("r:id")) or element.get(tag("r:dm")) or "", ("", ""))[1]
-            )
+            part = self._parts.get(self._related.get(relation_id(element), ("", ""))[1])
             if part and element.tag == tag("c:chart"):
                 title, rows = read_chart(parse_xml(part))
                 self._seen += sum(map(count_characters, (title, *chain(*rows))))
@@ -177,7 +185,7 @@ _TEXTS = (tag("a:t"), tag("m:t"), tag("p:text"))
 
 
 def _count(root: Any) -> int:
-    return sum(count_characters(text.text or "") for text in root.iter(*_TEXTS))
+    return count_characters(text_of(root, *_TEXTS))
 
 
 def _write_formulas(root: Any) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 from ...html.markup import parse_markup
 from ...parsed import count_characters
-from ..drawings import read_chart, read_diagram
-from ..ooxml import make, make_paragraph, remove, tag
+from ..drawings import read_chart, read_diagram, unread_object
+from ..ooxml import make, make_paragraph, relation_id, remove, tag, text_of
 from ..unpack import parse_xml
 
 Relations = dict[str, tuple[str, str]]  # id → type and name of the part
@@ -21,7 +21,7 @@ def place_objects(root: Any, related: Relations, parts: dict[str, bytes]) -> tup
     count = 0
     notes: list[str] = []
     for chunk in list(root.iter(tag("w:altChunk"))):
-        blocks = _read_file(related.get(_relation_id(chunk), ("", ""))[1], parts, notes)
+        blocks = _read_file(related.get(relation_id(chunk), ("", ""))[1], parts, notes)
         count += _place(blocks, chunk)
         remove(chunk)
     # Paragraphs of a box, with boxes of their own, are in the list as well.
@@ -37,7 +37,7 @@ def place_objects(root: Any, related: Relations, parts: dict[str, bytes]) -> tup
                 notes.append(_describe(kind))
                 blocks = []
             else:
-                part = parts.get(related.get(_relation_id(element), ("", ""))[1])
+                part = parts.get(related.get(relation_id(element), ("", ""))[1])
                 write = _write_chart if element.tag == tag("c:chart") else _write_diagram
                 blocks = write(parse_xml(part)) if part else []
                 count += _place(blocks, place)
@@ -48,14 +48,14 @@ def place_objects(root: Any, related: Relations, parts: dict[str, bytes]) -> tup
 def _describe(kind: str) -> str:
     if kind.startswith("Equation"):
         return f"formulas of an older kind ({kind}) are not read: convert them in Word"
-    return f"an embedded object ({kind}) is not read: save it as a file of its own"
+    return unread_object(kind)
 
 
 def _place(blocks: list[Any], place: Any) -> int:
     """Put blocks after an element; return how many characters they have."""
     for block in reversed(blocks):
         place.addnext(block)
-    return sum(count_characters(text.text or "") for block in blocks for text in block.iter(tag("w:t")))
+    return sum(count_characters(text_of(block, tag("w:t"))) for block in blocks)
 
 
 _OBJECTS = tuple(map(tag, ("w:txbxContent", "c:chart", "dgm:relIds", "o:OLEObject")))
@@ -63,10 +63,6 @@ _OBJECTS = tuple(map(tag, ("w:txbxContent", "c:chart", "dgm:relIds", "o:OLEObjec
 
 def _paragraph_of(element: Any) -> Any:
     return next(element.iterancestors(tag("w:p")), None)
-
-
-def _relation_id(element: Any) -> str:
-    return element.get(tag("r:id")) or element.get(tag("r:dm")) or ""
 
 
 def _read_file(name: str, parts: dict[str, bytes], notes: list[str]) -> list[Any]:

@@ -21,6 +21,7 @@ from ..ooxml import (
     relations,
     remove,
     tag,
+    text_of,
     unwrap,
     value,
 )
@@ -227,7 +228,7 @@ class _Document:
 
     def _page_header(self, name: str, seen: set[str]) -> Iterator[Any]:
         root = self._root(name)
-        text = "".join(text.text or "" for text in root.iter(*TEXTS))
+        text = text_of(root, *TEXTS)
         if text not in seen:
             seen.add(text)
             self._clean(root, name, of_page=True)
@@ -256,7 +257,7 @@ _TRANSPARENT = tuple(
 
 
 def _count(root: Any) -> int:
-    return sum(count_characters(text.text or "") for text in root.iter(*TEXTS))
+    return count_characters(text_of(root, *TEXTS))
 
 
 def _font(run: Any, *names: str) -> str | None:

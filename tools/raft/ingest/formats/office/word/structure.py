@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..ooxml import child, make, number, remove, tag, value
+from ..ooxml import child, make, number, remove, tag, text_of, value
 
 TEXTS = tuple(map(tag, ("w:t", "w:delText", "m:t")))
 
@@ -26,7 +26,7 @@ def write_readings(root: Any) -> None:
     """Write the readings of characters in brackets after the word: 東京(とうきょう)."""
     for ruby in list(root.iter(tag("w:ruby"))):
         word, reading = (
-            "".join(text.text or "" for part in ruby.findall(tag(name)) for text in part.iter(tag("w:t")))
+            "".join(text_of(part, tag("w:t")) for part in ruby.findall(tag(name)))
             for name in ("w:rubyBase", "w:rt")
         )
         written = make("t")
