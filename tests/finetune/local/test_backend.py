@@ -15,7 +15,8 @@ from tests.tiny import WordTokenizer, save_tiny_model
 from tools.raft.errors import UserError
 from tools.raft.finetune.backend import FineTuneSpec
 from tools.raft.finetune.job import run_job
-from tools.raft.finetune.local.backend import PARTS, LocalBackend, make_packs, to_example
+from tools.raft.finetune.local.backend import LocalBackend
+from tools.raft.finetune.local.rows import PARTS, make_packs, to_example
 
 COLOURS = ("red", "green", "blue", "white", "black", "brown", "grey", "pink", "amber", "teal", "rose", "gold")
 
