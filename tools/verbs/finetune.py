@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,6 +18,7 @@ from tools.raft.files import json_line
 if TYPE_CHECKING:
     from tools.raft.finetune.backend import Backend, FineTuneSpec, Status
     from tools.raft.finetune.job import JobRecord
+    from tools.raft.finetune.lengths import Lengths
 
 POLLED = "metrics.jsonl"  # the metrics of each poll of a job
 
@@ -45,6 +47,9 @@ def finetune(
         Form, typer.Option(help="Which files of the dataset to use; dsf has no documents.")
     ] = "chat",
     seed: Annotated[int, typer.Option(help="Seed of the training.")] = 42,
+    skip_long: Annotated[
+        bool, typer.Option("--skip-long", help="Leave out rows longer than the model takes.")
+    ] = False,
     suffix: Annotated[str, typer.Option(help="Suffix of the tuned model's name.")] = "raft",
     deploy: Annotated[
         bool, typer.Option("--deploy", help="azure-ml: deploy to an endpoint, billed hourly.")
@@ -74,7 +79,8 @@ def finetune(
 
     from tools.connections import lookup
     from tools.raft.finetune.backend import FineTuneSpec
-    from tools.raft.finetune.job import open_backend, run_job, sweep_folders
+    from tools.raft.finetune.job import check_spec, open_backend, run_job, sweep_folders
+    from tools.verbs import show_lengths
 
     console = Console(highlight=False, soft_wrap=True)
     rates: list[float | None] = [*(learning_rate or [])] or [None]
@@ -103,13 +109,20 @@ def finetune(
     if backend == "local" and not wait:
         raise UserError("--no-wait: a local training ends with this command; leave the option out")
     if cancel:
-        _cancel(jobs, console)
+        _cancel(jobs, console, skip_long=skip_long)
         return
-    for service, spec in jobs.values():
-        service.check(spec)
-        if not dry_run:
-            service.sign_in()  # fail before asking for confirmation, not after it
-    _confirm(jobs, console, yes=yes, dry_run=dry_run, paid=backend != "local")
+    skipped: dict[Path, Lengths] = {}
+    with TemporaryDirectory() as scratch:  # a dry run leaves nothing in --out
+        for folder, (service, spec) in jobs.items():
+            target = Path(scratch) if dry_run else folder
+            checked, lengths = check_spec(service, spec, target, skip_long=skip_long)
+            jobs[folder] = service, checked
+            show_lengths.longest(lengths)
+            if lengths.long and not dry_run:
+                skipped[folder] = lengths
+            if not dry_run:
+                service.sign_in()  # fail before asking for confirmation, not after it
+        _confirm(jobs, console, yes=yes, dry_run=dry_run, paid=backend != "local")
     if dry_run:
         return
     records: dict[Path, JobRecord] = {}
@@ -132,6 +145,8 @@ def finetune(
         print(message, file=sys.stderr)
         raise typer.Exit(130) from None
     _plot(folders, out, console)
+    for folder, lengths in skipped.items():
+        show_lengths.skipped(lengths, folder)
     _finish(jobs, records, console)
 
 
@@ -203,12 +218,15 @@ def _following(jobs: Mapping[Path, tuple[Backend, FineTuneSpec]]) -> Iterator[An
         yield show
 
 
-def _cancel(jobs: Mapping[Path, tuple[Backend, FineTuneSpec]], console: Any) -> None:
+def _cancel(jobs: Mapping[Path, tuple[Backend, FineTuneSpec]], console: Any, *, skip_long: bool) -> None:
     """Cancel each recorded job that has not ended."""
     from tools.raft.finetune.backend import ENDED
     from tools.raft.finetune.job import read_record, run_job
+    from tools.raft.finetune.lengths import shortened_spec
 
     for folder, (service, spec) in jobs.items():
+        if skip_long:
+            spec = shortened_spec(spec, folder)
         record = read_record(folder)
         job = (record["job"] if record else "") or (service.find(spec) or "" if record else "")
         if record is None or not job:

@@ -28,7 +28,9 @@ from tools.verbs.options import (
 )
 
 if TYPE_CHECKING:
+    from tools.raft.dataset.student import Student
     from tools.raft.generate.pipeline import DatasetSettings
+    from tools.raft.ingest.corpus import Corpus
     from tools.raft.ingest.read import ReadOptions
     from tools.raft.models.endpoint import Endpoint
 
@@ -43,6 +45,14 @@ def generate(
     model: Model = "",
     base_url: BaseUrl = "",
     api: ApiKind = None,
+    student: Annotated[
+        str,
+        typer.Option(
+            "--for",
+            help="Model to be tuned, as `finetune --model` takes it: its context limits the rows.",
+            metavar="MODEL",
+        ),
+    ] = "",
     questions: Annotated[int, typer.Option(min=1, max=50, help="Questions per chunk.")] = 5,
     distractors: Annotated[int, typer.Option(min=0, max=50, help="Distractors per question.")] = 3,
     p: Annotated[
@@ -124,6 +134,7 @@ def generate(
         workers=workers,
         timeout=timeout,
         prices=prices,
+        student=student,
         reading=read_options(strict, ocr, max_file_mb, parse_seconds, parse_memory),
         dry_run=dry_run,
     )
@@ -140,11 +151,13 @@ def produce(
     workers: int = 32,
     timeout: float = 120.0,
     prices: Path | None = None,
+    student: str = "",
     reading: ReadOptions | None = None,
     dry_run: bool = False,
 ) -> None:
     """Generate a dataset with its progress shown; exit with status 3 if rows are missing."""
     from tools.raft.dataset.export import check_formats
+    from tools.raft.dataset.student import open_student
     from tools.raft.generate.draft import choose_teacher
     from tools.raft.generate.given_questions import read_given_questions
     from tools.raft.generate.pipeline import build_dataset, summarise
@@ -157,6 +170,7 @@ def produce(
     check_formats(settings.formats)
     choose_teacher(endpoint)
     table = load_prices(prices)
+    tuned = open_student(student, table) if student else None
     given = read_given_questions(questions_file) if questions_file else []
     with progress.reading() as on_page:
         corpus = collect_chunks(
@@ -168,6 +182,8 @@ def produce(
             on_page=on_page,
         )
     show.corpus(corpus, endpoint, given)
+    # What the embedded teacher writes is trained on here, unless another student is named.
+    _check_lengths(corpus, tuned, settings, implied="embedded" if endpoint.constrained else "")
     if dry_run:
         show.estimate(corpus, endpoint, settings, given=len(given), prices=table)
         return
@@ -182,7 +198,23 @@ def produce(
             timeout=timeout,
             on_progress=on_progress,
         )
-    manifest = summarise(result, corpus, live, out, settings, prices=table)
+    manifest = summarise(result, corpus, live, out, settings, prices=table, student=tuned)
     show.dataset(result, manifest, out)
     if result.counts.missing:
         raise typer.Exit(INCOMPLETE)
+
+
+def _check_lengths(
+    corpus: Corpus, student: Student | None, settings: DatasetSettings, *, implied: str
+) -> None:
+    """Warn of rows that the student cannot be trained on, before they are paid for; refuse if most are."""
+    from tools.raft.dataset.student import open_student
+    from tools.raft.generate.row_lengths import forecast_rows, surely_fit
+    from tools.verbs import show
+
+    if student is None and implied:
+        student = open_student(implied)
+        if student.context and surely_fit(corpus.chunks, student.context, distractors=settings.distractors):
+            return  # without loading the tokenizer, which takes seconds
+    if student and (forecast := forecast_rows(corpus.chunks, student, distractors=settings.distractors)):
+        show.forecast(forecast)

@@ -14,6 +14,7 @@ from rich.table import Table
 from tools.raft.errors import UserError
 from tools.raft.generate.estimate import estimate_generation, prompt_overhead
 from tools.raft.generate.pipeline import BuildResult, DatasetSettings
+from tools.raft.generate.row_lengths import Forecast
 from tools.raft.ingest.account import LARGE_SHARE, describe_reasons, total_account
 from tools.raft.ingest.corpus import Corpus
 from tools.raft.models.endpoint import Endpoint
@@ -105,6 +106,14 @@ def estimate(
     table.add_row("tokens out, estimated", f"{result.completion_tokens:,}")
     table.add_row("cost, estimated", show_dollars(result.dollars, endpoint.model))
     console.print(table)
+
+
+def forecast(forecast: Forecast) -> None:
+    """Print the longest row to come, or a warning if some will be too long."""
+    if warning := forecast.check():
+        console.print(f"[yellow]note[/yellow] {escape(warning)}", soft_wrap=True)
+    else:
+        console.print(f"Lengths: {escape(forecast.describe())}", soft_wrap=True)
 
 
 def dataset(result: BuildResult, manifest: Mapping[str, Any], out: Path) -> None:

@@ -36,13 +36,15 @@ def write_manifest(
     files: Mapping[str, Mapping[str, Any]],
     notes: Sequence[str] = (),
     times: Mapping[str, Any] | None = None,
+    longest_row: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write manifest.json, what is needed to repeat a run and its results, and return the manifest.
 
     `documents` is the account of the characters of each file; `models` names the model of each role
     (teacher, embeddings); `cost` is in dollars, None if no price is known; `files` is what
-    `write_datasets` returns, plus any other files; `notes` are lines shown to the user. Two runs that are
-    otherwise the same differ only in `times`. Never put a key (a secret) into `settings`.
+    `write_datasets` returns, plus any other files; `notes` are lines shown to the user; `longest_row` is
+    the length of the longest row in tokens, and whose tokens. Two runs that are otherwise the same differ
+    only in `times`. Never put a key (a secret) into `settings`.
     """
     manifest = {
         "version": MANIFEST_VERSION,
@@ -53,6 +55,7 @@ def write_manifest(
         "counts": dict(counts),
         "documents": list(documents),
         "rejected_by_reason": dict(sorted(rejected_by_reason.items(), key=lambda item: (-item[1], item[0]))),
+        "longest_row": dict(longest_row or {}),
         "tokens": dict(tokens),
         "cost_dollars": cost,
         "notes": list(notes),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..records import content_id
 
+PER_MESSAGE = 4  # tokens that a chat template adds to a message, roughly
 _DOCUMENT = re.compile(r"(?<=</DOCUMENT>\n)")
 
 

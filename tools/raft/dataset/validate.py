@@ -12,7 +12,7 @@ from ..files import BOM
 from ..models.pricing import context_of, load_prices
 from ..raft_format import parse_answer
 from ..records import DRILLS, SPLITS, content_id
-from .count_tokens import count_by_document, load_counter
+from .count_tokens import PER_MESSAGE, count_by_document, load_counter
 from .validate_chats import validate_chat, validate_pair
 from .validate_records import (
     Report,
@@ -26,7 +26,6 @@ from .validate_records import (
 
 FEWEST_ROWS = 10  # the minimum that OpenAI and Azure OpenAI accept for training
 _NEAR = 0.9  # share of the context from which an estimated length gets a warning
-_PER_MESSAGE = 4  # tokens that a chat template adds to a message, roughly
 
 
 @dataclass(frozen=True)
@@ -172,7 +171,7 @@ class _LengthChecker:
 
     def check(self, texts: list[str], file: str, line: int) -> None:
         """Measure a row, and report it if it does not fit the context."""
-        tokens = sum(self._count(text) + _PER_MESSAGE for text in texts)
+        tokens = sum(self._count(text) + PER_MESSAGE for text in texts)
         self._rows, self._total = self._rows + 1, self._total + tokens
         self._longest = max(self._longest, (tokens, line))
         if self._context and tokens > self._context:

@@ -45,7 +45,7 @@ def validate_chat(row: Row, file: str, line: int, report: Report, *, hosted: boo
         return error(rule, ", ".join(map(str, roles)))
     if all(message.get("weight") == 0 for message in messages if message["role"] == "assistant"):
         return error("nothing to learn", 'the "weight" of every answer is 0')
-    return [*tool_texts(row), *(message["content"] for message in messages)]
+    return row_texts(row)
 
 
 def validate_pair(row: Row, file: str, line: int, report: Report, *, hosted: bool = False) -> list[str]:
@@ -63,6 +63,13 @@ def validate_pair(row: Row, file: str, line: int, report: Report, *, hosted: boo
 def tool_texts(row: Mapping[str, Any]) -> list[str]:
     """Return the definitions of tools in a chat row, which a model reads like the messages."""
     return [json.dumps(row[key], ensure_ascii=False) for key in ("tools", "functions") if row.get(key)]
+
+
+def row_texts(row: Mapping[str, Any]) -> list[str]:
+    """Return all that a model reads or learns of a valid row, a chat or a pair."""
+    if "messages" in row:
+        return [*tool_texts(row), *(message["content"] for message in row["messages"])]
+    return [row["prompt"], row["completion"]]
 
 
 def _key_problem(row: Row, needed: Collection[str], own: Collection[str], hosted: bool) -> str:

@@ -7,12 +7,16 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol, TypedDict
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypedDict
 
 from ..choices import Form
 from ..errors import UserError
 from ..files import hash_file
+from ..models.weights import ADAPTER_CONFIG
 from ..records import DRILLS, content_id
+
+if TYPE_CHECKING:
+    from .lengths import Lengths
 
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 
@@ -86,8 +90,11 @@ class Backend(Protocol):
     def name(self) -> str:
         """Return the name used on the command line."""
 
-    def check(self, spec: FineTuneSpec) -> None:
-        """Raise UserError if the spec cannot be trained here; nothing is uploaded."""
+    def check(self, spec: FineTuneSpec, *, skip_long: bool = False) -> Lengths:
+        """Raise UserError if the spec cannot be trained here; nothing is uploaded. Return the rows' lengths.
+
+        Rows longer than the model takes are an error unless they are skipped.
+        """
 
     def estimate(self, spec: FineTuneSpec) -> Estimate:
         """Estimate tokens and cost."""
@@ -111,4 +118,4 @@ class Backend(Protocol):
         """Return the result of a successful job; its files go into `out`."""
 
 
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"  # the file names PEFT uses
+CONFIG, WEIGHTS = ADAPTER_CONFIG, "adapter_model.safetensors"  # the file names PEFT uses

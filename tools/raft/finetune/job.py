@@ -15,6 +15,7 @@ from ..errors import UserError
 from ..files import write_json
 from ..models.endpoint import Lookup, resolve_endpoint
 from .backend import ENDED, Backend, FineTuneSpec, Status, Unreachable
+from .lengths import Lengths, leave_out_long
 
 RECORD = "job.json"
 PATIENCE = 10  # consecutive polls that may fail before run_job gives up
@@ -79,6 +80,22 @@ def run_job(
         connection = str(result["connection"]) if result["connection"] else None
         _save(out, record, result={**result, "connection": connection})
     return record
+
+
+def check_spec(
+    backend: Backend, spec: FineTuneSpec, out: Path, *, skip_long: bool = False
+) -> tuple[FineTuneSpec, Lengths]:
+    """Check a spec; return the one to submit and the lengths of the rows that were found.
+
+    With skip_long, rows longer than the model takes are left out: the spec to submit is then that of a copy
+    of the dataset in `out`, which gets checked as well. Raises UserError for what cannot be trained on.
+    """
+    lengths = backend.check(spec, skip_long=skip_long)
+    if not lengths.long:
+        return spec, lengths
+    shortened = leave_out_long(spec, lengths, out)
+    backend.check(shortened)
+    return shortened, lengths
 
 
 def read_record(out: Path) -> JobRecord | None:

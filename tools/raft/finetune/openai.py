@@ -15,8 +15,9 @@ from ..errors import UserError
 from ..files import hash_file, read_log, write_jsonl
 from ..models.endpoint import CONNECTIONS, Endpoint
 from ..models.openai_sdk import ApiError, classify_error, clean, open_sdk
-from ..models.pricing import PER, find_price, load_prices
+from ..models.pricing import PER, context_of, find_price, load_prices
 from .backend import Estimate, FineTuneSpec, Result, State, Status, Unreachable
+from .lengths import Lengths, estimate_lengths, refuse_long
 from .training_files import check_files, count_tokens, has_rows, without_bom
 
 EVENTS = "events.jsonl"
@@ -58,7 +59,7 @@ class OpenAIBackend:
         """Return whether this is Azure OpenAI, whose dated API has neither `method` nor `metadata`."""
         return self.endpoint.kind == "azure_openai"
 
-    def check(self, spec: FineTuneSpec) -> None:
+    def check(self, spec: FineTuneSpec, *, skip_long: bool = False) -> Lengths:
         """Raise UserError for what the service would refuse, before anything is uploaded."""
         if spec.rank is not None:
             raise UserError("--rank is for the backend local: OpenAI chooses the rank itself")
@@ -69,7 +70,11 @@ class OpenAIBackend:
                 f"--learning-rate {spec.learning_rate:g}: OpenAI takes a multiplier of its own rate, "
                 "learning_rate_multiplier (0.5, 1, 2 …), not the rate itself"
             )
-        check_files(spec, model=spec.model, hosted=True)
+        check_files(spec, hosted=True)
+        lengths = estimate_lengths(spec, model=spec.model, context=context_of(spec.model, load_prices()))
+        if not skip_long:
+            refuse_long(lengths)
+        return lengths
 
     def estimate(self, spec: FineTuneSpec) -> Estimate:
         """Estimate the tokens, and their cost from the price list."""

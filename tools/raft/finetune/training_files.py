@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 from ..dataset.count_tokens import count_by_document, load_counter
 from ..dataset.validate import validate_files
-from ..dataset.validate_chats import tool_texts
+from ..dataset.validate_chats import row_texts
 from ..errors import UserError
 from ..files import read_jsonl
 from .backend import FineTuneSpec
@@ -21,11 +21,11 @@ def has_rows(path: Path) -> bool:
     return path.is_file() and path.stat().st_size > 0
 
 
-def check_files(spec: FineTuneSpec, *, model: str, hosted: bool) -> None:
-    """Raise UserError if the dataset must not be trained on, naming its first error."""
+def check_files(spec: FineTuneSpec, *, hosted: bool) -> None:
+    """Raise UserError if the dataset must not be trained on, naming its first error; lengths are apart."""
     if not spec.file("train").is_file():
         raise UserError(f"{spec.file('train')} is missing: run generate with --format {spec.api}")
-    findings = validate_files(spec.dataset, model=model, hosted=hosted)
+    findings = validate_files(spec.dataset, hosted=hosted)
     errors = [finding for finding in findings if finding.severity == "error"]
     if errors:
         more = f", and {len(errors) - 1} more errors" if len(errors) > 1 else ""
@@ -52,6 +52,5 @@ def count_tokens(spec: FineTuneSpec, *, parts: Sequence[str] = ("train",)) -> in
     total = 0
     for path in filter(has_rows, (spec.file(part) for part in parts)):
         for _, row in read_jsonl(path):
-            contents = [message["content"] for message in row.get("messages", ())] or row.values()
-            total += sum(map(count, [*tool_texts(row), *contents]))
+            total += sum(map(count, row_texts(row)))
     return round(total * spec.epochs)

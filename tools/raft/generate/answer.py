@@ -8,7 +8,7 @@ from ..records import Chunk, Draft, Kind
 from .ask import reject_failed
 
 PROMPTS: dict[Kind, str] = {"text": "answer_question.jinja2", "api": "answer_task.jinja2"}
-_ANSWER_TOKENS = 768  # room for reasoning, quotes and the final answer
+ANSWER_TOKENS = 768  # room for reasoning, quotes and the final answer
 
 
 async def answer_question(draft: Draft, chunk: Chunk, client: Client, *, seed: int, attempt: int = 0) -> None:
@@ -19,7 +19,7 @@ async def answer_question(draft: Draft, chunk: Chunk, client: Client, *, seed: i
     try:
         reply = await client.ask(
             render(PROMPTS[chunk["kind"]], chunk=chunk["text"], question=draft["question"]),
-            max_tokens=_ANSWER_TOKENS,
+            max_tokens=ANSWER_TOKENS,
             temperature=RETRY_TEMPERATURE if attempt else 0.0,
             seed=seed if attempt else None,  # see ask.py
             attempt=attempt,

@@ -17,6 +17,7 @@ from ..choices import Chunking, Negatives, NoOracle
 from ..dataset.card import write_card, write_manifest
 from ..dataset.export import PROMPT as RAFT_PROMPT, make_datasets
 from ..dataset.splits import assign_splits
+from ..dataset.student import Student
 from ..errors import UserError
 from ..files import describe_file, replacing, write_jsonl
 from ..ingest.corpus import Corpus
@@ -29,6 +30,7 @@ from ..records import DRILLS, Chunk, Draft
 from .distractors import Distractors
 from .draft import choose_teacher, draft_given, draft_rows
 from .given_questions import GivenQuestion, Locator
+from .row_lengths import measure_longest
 from .rows import Counts, Task, check_replies, generate_records
 from .small_model.drills import make_drills
 
@@ -175,19 +177,33 @@ def summarise(
     settings: DatasetSettings,
     *,
     prices: Mapping[str, Price],
+    student: Student | None = None,
 ) -> dict[str, Any]:
-    """Write manifest.json and the dataset card beside the dataset, and return the manifest."""
+    """Write manifest.json and the dataset card beside the dataset, and return the manifest.
+
+    student: the model that the longest row is measured for; without one, its length is an estimate.
+    """
     usage = result.usage
     paid = dollars(endpoint.model, usage.prompt_tokens, usage.completion_tokens, prices)
     cached = dollars(endpoint.model, usage.cached_prompt_tokens, usage.cached_completion_tokens, prices)
     teacher = choose_teacher(endpoint)
     prompts = {name for kind in {chunk["kind"] for chunk in corpus.chunks} for name in teacher.prompts(kind)}
+    longest = measure_longest(out / "raft.jsonl", student or Student("", None))
+    if student and student.context and longest["tokens"] > student.context:
+        result.notes.append(
+            f"the longest row has {longest['tokens']:,} tokens, {student.name} takes {student.context:,}: "
+            "`finetune --skip-long` leaves such rows out"
+        )
     others = ("chunks.jsonl", "raft.jsonl", "rejected.jsonl")
     manifest = write_manifest(
         out / "manifest.json",
         settings=asdict(settings),
         seed=settings.seed,
-        models={"teacher": endpoint.model, "revision": endpoint.revision},
+        models={
+            "teacher": endpoint.model,
+            "revision": endpoint.revision,
+            **({"student": student.name} if student else {}),
+        },
         prompt_hashes={name: prompt_hash(name) for name in {*prompts, RAFT_PROMPT}},
         counts={
             "documents": corpus.documents,
@@ -201,6 +217,7 @@ def summarise(
         },
         documents=[account.to_dict() for account in corpus.accounts],
         rejected_by_reason=result.rejected,
+        longest_row=longest,
         tokens=usage.to_dict(),
         cost=None if paid is None or cached is None else paid + cached,
         files={**result.files, **{name: describe_file(out / name) for name in others}},

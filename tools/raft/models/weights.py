@@ -1,4 +1,4 @@
-"""Find the weights of the embedded model and the adapter of the embedded teacher."""
+"""Find the weights of a model on this machine: the embedded one, a file, a folder, the base of an adapter."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import importlib.util
 from pathlib import Path
 
 from ..errors import UserError
-from ..files import PROJECT
+from ..files import PROJECT, read_object
+
+ADAPTER_CONFIG = "adapter_config.json"  # PEFT's name; a folder with it holds an adapter
 
 
 def default_model() -> Path:
@@ -21,6 +23,34 @@ def default_model() -> Path:
 def teacher_adapter() -> Path:
     """Return the adapter, shipped with the project, that makes the embedded model a teacher."""
     return PROJECT / "data" / "teacher" / "teacher.gguf"
+
+
+def find_base(model: str) -> Path:
+    """Return the GGUF file or the transformers folder that a name stands for.
+
+    model: `embedded`, a path, or a folder that `finetune` wrote, which stands for the model it adapts. Raises
+    UserError if there is none.
+    """
+    if model in ("", "embedded"):
+        return default_model()
+    path = Path(model)
+    if not path.exists():
+        raise UserError(f"there is no model {model}: use embedded, a GGUF file or a model folder")
+    if (path / ADAPTER_CONFIG).is_file():
+        earlier = read_object(path / "order.json")
+        if "model" not in earlier:
+            raise UserError(
+                f"{path} does not name its adapter's base model: use a folder written by finetune"
+            )
+        return find_base(str(earlier["model"]))
+    return path
+
+
+def pretrained_source(base: Path) -> dict[str, str]:
+    """Return how transformers' `from_pretrained` is to load a GGUF file or a model folder."""
+    if base.suffix == ".gguf":
+        return {"pretrained_model_name_or_path": str(base.parent), "gguf_file": base.name}
+    return {"pretrained_model_name_or_path": str(base)}
 
 
 def check_gguf(path: Path) -> None:

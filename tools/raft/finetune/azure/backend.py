@@ -14,8 +14,9 @@ from typing import Any
 from ...errors import UserError
 from ...files import hash_file
 from ...models.endpoint import CONNECTIONS
-from ...models.pricing import Price, find_price, load_prices
+from ...models.pricing import Price, context_of, find_price, load_prices
 from ..backend import ENDED, Estimate, FineTuneSpec, Result, State, Status
+from ..lengths import Lengths, estimate_lengths, refuse_long
 from ..training_files import check_files, count_tokens, has_rows, without_bom
 from .deploy import deploy_serverless, subscribe, write_connection
 from .job_spec import endpoint_name, job_fields, job_name, read_model, write_job
@@ -60,7 +61,7 @@ class AzureMLBackend:
         """Sign in on first use: checks and estimates do not need Azure."""
         return open_workspace(self.env)
 
-    def check(self, spec: FineTuneSpec) -> None:
+    def check(self, spec: FineTuneSpec, *, skip_long: bool = False) -> Lengths:
         """Raise UserError if the spec cannot be trained here; nothing is uploaded."""
         model = read_model(spec.model)
         if spec.rank is not None:
@@ -70,7 +71,11 @@ class AzureMLBackend:
                 raise UserError(f"{model.name} of Azure OpenAI is tuned on chats: use --api chat")
             if spec.epochs != int(spec.epochs):
                 raise UserError(f"--epochs {spec.epochs:g}: Azure OpenAI takes whole epochs only")
-        check_files(spec, model=model.name, hosted=model.provider == "azure_open_ai")
+        check_files(spec, hosted=model.provider == "azure_open_ai")
+        lengths = estimate_lengths(spec, model=model.name, context=context_of(model.name, load_prices()))
+        if not skip_long:
+            refuse_long(lengths)
+        return lengths
 
     def estimate(self, spec: FineTuneSpec) -> Estimate:
         """Estimate the tokens, and their cost if the price list has a price for an hour of training."""

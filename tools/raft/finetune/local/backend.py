@@ -11,17 +11,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ...child import exit_with_parent, start_child
+from ...dataset.student import open_student
 from ...errors import UserError, one_line
 from ...files import read_log, read_object, write_json
-from ...models.weights import default_model
+from ...models.weights import find_base, pretrained_source
 from ..backend import CONFIG, WEIGHTS, Estimate, FineTuneSpec, Result, State, Status
+from ..lengths import Lengths, refuse_long
 from ..training_files import check_files, count_tokens
-from .rows import PARTS, make_packs
+from .rows import PARTS, make_packs, measure_rows
 from .train import LOG, Step, TrainingConfig, TrainingResult, train_adapter
 
 CANCELLED = "cancelled"  # the error in the trained.json of a cancelled job
@@ -37,10 +39,14 @@ class LocalBackend:
         self._folder = folder
         self._worker: subprocess.Popen[str] | None = None
 
-    def check(self, spec: FineTuneSpec) -> None:
+    def check(self, spec: FineTuneSpec, *, skip_long: bool = False) -> Lengths:
         """Raise UserError if the model is missing or the dataset must not be trained on."""
         _resolve_base(spec)
-        check_files(spec, model="", hosted=False)
+        check_files(spec, hosted=False)
+        lengths = measure_rows(spec, open_student(spec.model))
+        if not skip_long:
+            refuse_long(lengths)
+        return lengths
 
     def estimate(self, spec: FineTuneSpec) -> Estimate:
         """Estimate the tokens; the cost is zero."""
@@ -122,13 +128,14 @@ def train_from_spec(
     """Train the adapter of a spec into `folder`, and export it to folder/adapter.gguf if possible.
 
     If the spec's model is the folder of an earlier job, training continues from that job's adapter. Defaults:
-    learning rate 5e-4, rank 16 or the earlier adapter's, 4 rows per step. Raises UserError naming a row that
-    is longer than the context.
+    learning rate 5e-4, rank 16 or the earlier adapter's, 4 rows per step. Raises UserError, as the check of
+    the spec does, naming rows that are longer than the model's context.
     """
     from .attention import use_matrix_products
     from .export_gguf import can_export, export_adapter
 
     base, start, rank = _resolve_base(spec)
+    refuse_long(measure_rows(spec, open_student(spec.model)))
     model, tokenizer = load_model(base)
     if next(model.parameters()).device.type == "cpu":
         use_matrix_products(model)
@@ -154,9 +161,7 @@ def load_model(base: Path) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    source: dict[str, Any] = {"pretrained_model_name_or_path": str(base)}
-    if base.suffix == ".gguf":
-        source = {"pretrained_model_name_or_path": str(base.parent), "gguf_file": base.name}
+    source = pretrained_source(base)
     try:
         tokenizer = AutoTokenizer.from_pretrained(**source)
         model: Any = AutoModelForCausalLM.from_pretrained(**source, dtype=_faster_dtype(device))
@@ -186,25 +191,13 @@ def _resolve_base(spec: FineTuneSpec) -> tuple[Path, Path | None, int]:
 
     Raises UserError if either is missing, or if the spec's rank differs from the adapter's.
     """
-    folder = Path(spec.model)
+    base, folder = find_base(spec.model), Path(spec.model)
     if not (folder / CONFIG).is_file():
-        return _find_model(spec.model), None, spec.rank or TrainingConfig.rank
-    earlier, rank = read_object(folder / "order.json"), int(read_object(folder / CONFIG).get("r", 0))
-    if "model" not in earlier:
-        raise UserError(f"{folder} does not name its adapter's base model: use a folder written by finetune")
+        return base, None, spec.rank or TrainingConfig.rank
+    rank = int(read_object(folder / CONFIG).get("r", 0))
     if spec.rank not in (None, rank):
         raise UserError(f"{folder} holds an adapter of rank {rank}, which cannot be changed: omit --rank")
-    base, _, _ = _resolve_base(replace(spec, model=str(earlier["model"]), rank=None))
     return base, folder, rank
-
-
-def _find_model(model: str) -> Path:
-    if model in ("", "embedded"):
-        return default_model()
-    path = Path(model)
-    if not path.exists():
-        raise UserError(f"there is no model {model}: use embedded, a GGUF file or a model folder")
-    return path
 
 
 def _last_step(log: Path) -> dict[str, Any]:
