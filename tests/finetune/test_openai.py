@@ -227,7 +227,7 @@ def test_reports_an_unreachable_service(service: FineTuning, spec: FineTuneSpec)
         ),
         (
             lambda rows: [*rows[:6], {"messages": [{"role": "user", "content": "word " * 70_000}, rows[6]["messages"][1]]}, *rows[7:]],
-            r"train.chat.jsonl:7: error: longer than the model's context",
+            r"1 of 13 rows is longer than the 65,536 tokens that gpt-4o-mini takes: .*train.chat.jsonl, line 7 has about 7",
         ),
         (lambda rows: [*rows, chat_row(20)], r"valid.chat.jsonl:1: error: the same prompt again: as in train.chat.jsonl:13"),
     ],

@@ -473,7 +473,7 @@ def first_line(text: str) -> str:
         (lambda text: text + '{"messages": []}\n', "train.chat.jsonl:13: error"),
         (
             lambda text: text + first_line(text).replace("How many", "otters " * 70_000 + "How many"),
-            "train.chat.jsonl:13: error: longer than the model's context",
+            "train.chat.jsonl, line 13 has about",
         ),
     ],
 )

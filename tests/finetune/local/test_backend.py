@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.tiny import WordTokenizer, save_tiny_model
+from tests.tiny import save_tiny_model
 from tools.raft.errors import UserError
 from tools.raft.finetune.backend import FineTuneSpec
 from tools.raft.finetune.job import run_job
 from tools.raft.finetune.local.backend import LocalBackend
-from tools.raft.finetune.local.rows import PARTS, make_packs, to_example
 
 COLOURS = ("red", "green", "blue", "white", "black", "brown", "grey", "pink", "amber", "teal", "rose", "gold")
 
@@ -110,19 +108,6 @@ def test_a_second_training_continues_from_the_first(spec: FineTuneSpec, tmp_path
         LocalBackend(tmp_path / "third").check(third)
 
 
-def test_names_a_row_that_is_too_long(spec: FineTuneSpec, tmp_path: Path) -> None:
-    train = spec.dataset / "train.chat.jsonl"
-    rows = [json.loads(line) for line in train.read_text(encoding="utf-8").splitlines()]
-    rows[4]["messages"][1]["content"] += " door" * 3000
-    train.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    record = run_job(LocalBackend(tmp_path / "tuned"), spec, tmp_path / "tuned", poll=0.1)
-    assert record["state"] == "failed"
-    assert re.search(
-        r"train\.chat\.jsonl, line 5 has 15,\d{3} tokens, more than 2,048: .*smaller --chunk-size",
-        record["message"],
-    )
-
-
 def test_cancels_a_training(spec: FineTuneSpec, tmp_path: Path) -> None:
     backend = LocalBackend(tmp_path / "tuned")
     job = backend.submit(spec, lambda step: None)
@@ -141,33 +126,3 @@ def test_reports_a_missing_model_or_dataset_before_anything_starts(
     with pytest.raises(UserError, match=r"train\.chat\.jsonl is missing: run generate"):
         backend.check(spec)
     assert not (tmp_path / "tuned").exists()
-
-
-def test_copied_quote_tokens_have_a_lower_weight() -> None:
-    quote = "The gap between the bars of the gate is 15 centimetres."
-    row = {"prompt": "Q?", "completion": f"##begin_quote##{quote}##end_quote##\n<ANSWER>: 15"}
-    tokenizer = WordTokenizer()
-    example = to_example(row, tokenizer)
-    assert 1.0 in example.weights and 0.3 in example.weights
-    assert example.weights[-1] == 1.0, "the answer and the end of the turn have full weight"
-    drill = to_example(row, tokenizer, drill=True)
-    quoted = tokenizer(row["completion"].partition("\n")[0]).input_ids
-    assert drill.prompt == example.prompt and drill.reply == quoted, (
-        "the rule-made answer of a drill is not learnt"
-    )
-
-
-def test_drills_are_trained_on_with_the_train_rows(spec: FineTuneSpec) -> None:
-    backend = LocalBackend(spec.dataset)
-    before, key, tokens = (
-        list(make_packs(spec, PARTS, WordTokenizer(), 4)),
-        spec.key,
-        backend.estimate(spec).tokens,
-    )
-    train, drills = (spec.dataset / f"{part}.chat.jsonl" for part in PARTS)
-    row = train.read_text(encoding="utf-8").splitlines()[0].replace("Which colour", "What colour")
-    drills.write_text(row + "\n", encoding="utf-8")
-    after = list(make_packs(spec, PARTS, WordTokenizer(), 4))
-    assert sum(pack.examples for pack in after) == sum(pack.examples for pack in before) + 1
-    assert spec.key != key, "the drills are part of the spec"
-    assert backend.estimate(spec).tokens > tokens
