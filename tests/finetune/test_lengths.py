@@ -153,14 +153,15 @@ def run(*arguments: object, **env: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_dry_run_refuses_what_the_real_run_refuses(dataset: Path, tmp_path: Path, tiny: str) -> None:
-    options = ("--dataset", dataset, "--out", tmp_path / "out", "--backend", "local", "--model", tiny)
+def test_a_dry_run_refuses_what_the_real_run_refuses(dataset: Path, tmp_path: Path) -> None:
+    options = ("--dataset", dataset, "--out", tmp_path / "out", "--backend", "openai", "--model", MODEL,
+               "--base-url", "http://127.0.0.1:9/v1")  # fmt: skip
     dry, real = run(*options, "--dry-run"), run(*options)
     assert dry.returncode == real.returncode == 1
-    assert dry.stderr == real.stderr and "3 of 16 rows are longer than the 2,048 tokens" in dry.stderr
+    assert dry.stderr == real.stderr and "3 of 16 rows are longer than the 8,192 tokens" in dry.stderr
     skipping = run(*options, "--dry-run", "--skip-long")
     assert skipping.returncode == 0, skipping.stderr
-    assert f"left out: {dataset / 'valid.chat.jsonl'}, line 2, 47," in skipping.stdout
+    assert f"left out: {dataset / 'valid.chat.jsonl'}, line 2, about " in skipping.stdout
     assert "tokens trained" in skipping.stdout
     assert not (tmp_path / "out").exists(), "a dry run leaves nothing behind"
 
