@@ -270,3 +270,25 @@ def test_answer_reports_its_count_and_pays_for_no_reply_twice(tmp_path: Path) ->
     missing = run("answer", "--questions", tmp_path / "none", "--index", ROOT / "index", "--out", out)
     assert missing.returncode == 1
     assert len(missing.stderr.strip().splitlines()) == 1
+
+
+def test_finetune_exports_to_another_trainer_and_asks_where_to_train(tmp_path: Path) -> None:
+    command = [
+        "finetune",
+        "--dataset",
+        ROOT / "flows" / "finetune" / "dataset",
+        "--out",
+        tmp_path,
+        "--model",
+        "a/b",
+    ]
+    done = run(*command, "--export", "axolotl")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == f"cd {tmp_path} && axolotl train axolotl.yaml"
+    assert len(rows(tmp_path / "data" / "train.jsonl")) == 14
+    nowhere = run(*command)
+    assert nowhere.returncode == 1
+    assert nowhere.stderr.strip().splitlines() == [
+        "error: no --backend: name the place to train (local, trl, azure-ml, openai), or --export TOOL"
+    ]
+    assert not (tmp_path / "job.json").exists()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tools.raft.choices import BackendName, Form
+from tools.raft.choices import ON_THIS_MACHINE, BackendName, Form, Quantization, Trainer
 from tools.raft.errors import UserError
 from tools.raft.files import json_line
 
@@ -25,11 +25,15 @@ POLLED = "metrics.jsonl"  # the metrics of each poll of a job
 
 def finetune(
     dataset: Annotated[Path, typer.Option(help="Folder that `generate` wrote.", metavar="DIR")],
-    backend: Annotated[BackendName, typer.Option(help="Where the training runs.")],
     model: Annotated[
         str, typer.Option(help="Base model as the backend names it; local: or an earlier --out, to continue.")
     ],
     out: Annotated[Path, typer.Option(help="Folder for the job record and the results.")],
+    backend: Annotated[BackendName | None, typer.Option(help="Where the training runs.")] = None,
+    export: Annotated[
+        Trainer | None,
+        typer.Option(help="Instead of training: write dataset and configuration for this tool into --out."),
+    ] = None,
     connection: Annotated[str, typer.Option(help="openai: the connection; `openai` by default.")] = "",
     base_url: Annotated[
         str, typer.Option(help="openai: URL instead of a connection; key in RAFT_API_KEY.")
@@ -42,7 +46,14 @@ def finetune(
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Rows per step; by default the backend's.")
     ] = None,
-    rank: Annotated[int | None, typer.Option(min=1, help="local: rank of the LoRA adapter.")] = None,
+    rank: Annotated[int | None, typer.Option(min=1, help="local, trl: rank of the LoRA adapter.")] = None,
+    quantize: Annotated[
+        Quantization, typer.Option(help="trl: load the base model in 4 or 8 bits (4bit: QLoRA).")
+    ] = "none",
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="trl, --export: a setting of the tool; repeatable.", metavar="KEY=VALUE"),
+    ] = None,
     format: Annotated[
         Form, typer.Option(help="Which files of the dataset to use; dsf has no documents.")
     ] = "chat",
@@ -69,6 +80,8 @@ def finetune(
       python -m tools finetune --dataset out --out tuned --backend openai --model gpt-4o-mini --dry-run
       python -m tools finetune --dataset out --out tuned --backend local --model embedded
       python -m tools finetune --dataset more --out tuned-on --backend local --model tuned
+      python -m tools finetune --dataset out --out tuned --backend trl --model Qwen/Qwen3-8B --quantize 4bit
+      python -m tools finetune --dataset out --out elsewhere --export axolotl --model Qwen/Qwen3-8B
       python -m tools finetune --dataset out --out sweep --backend openai --model gpt-4o-mini
       --learning-rate 0.5 --learning-rate 2 --yes
 
@@ -90,10 +103,19 @@ def finetune(
     specs = {
         folder: FineTuneSpec(
             dataset=dataset, model=model, api=format, epochs=epochs, learning_rate=rate,
-            batch_size=batch_size, rank=rank, seed=seed, suffix=suffix,
+            batch_size=batch_size, rank=rank, seed=seed, suffix=suffix, quantize=quantize,
+            overrides=tuple(overrides or ()),
         )
         for rate, folder in folders.items()
     }  # fmt: skip
+    if export:
+        _export(export, specs, console)
+        return
+    if backend is None:
+        raise UserError(
+            "no --backend: name the place to train (local, trl, azure-ml, openai), or --export TOOL"
+        )
+    here = backend in ON_THIS_MACHINE
     jobs: dict[Path, tuple[Backend, FineTuneSpec]] = {}
     for folder, spec in specs.items():
         service = open_backend(
@@ -106,7 +128,7 @@ def finetune(
             lookup=lookup,
         )
         jobs[folder] = service, spec
-    if backend == "local" and not wait:
+    if here and not wait:
         raise UserError("--no-wait: a local training ends with this command; leave the option out")
     if cancel:
         _cancel(jobs, console, skip_long=skip_long)
@@ -122,14 +144,14 @@ def finetune(
                 skipped[folder] = lengths
             if not dry_run:
                 service.sign_in()  # fail before asking for confirmation, not after it
-        _confirm(jobs, console, yes=yes, dry_run=dry_run, paid=backend != "local")
+        _confirm(jobs, console, yes=yes, dry_run=dry_run, paid=not here)
     if dry_run:
         return
     records: dict[Path, JobRecord] = {}
     try:
         with _following(jobs) as show:
             # All jobs of a sweep are submitted before any is followed; local ones run one after another.
-            for only_submit in [True, False] if wait and backend != "local" else [not wait]:
+            for only_submit in [True, False] if wait and not here else [not wait]:
                 for folder, (service, spec) in jobs.items():
                     if folder in records and records[folder]["state"] in ("failed", "cancelled"):
                         continue  # run_job would submit it again
@@ -137,7 +159,7 @@ def finetune(
                         service, spec, folder, wait=not only_submit, poll=poll, on_status=show(folder)
                     )
     except KeyboardInterrupt:
-        if backend == "local":
+        if here:
             raise
         message = (
             "stopped waiting, the jobs go on: run the same command again to follow, with --cancel to stop"
@@ -148,6 +170,16 @@ def finetune(
     for folder, lengths in skipped.items():
         show_lengths.skipped(lengths, folder)
     _finish(jobs, records, console)
+
+
+def _export(tool: Trainer, specs: Mapping[Path, FineTuneSpec], console: Any) -> None:
+    """Write dataset and configuration of each job for another tool; print the commands that train."""
+    from tools.raft.finetune.export import export_training
+
+    commands = [export_training(tool, spec, folder) for folder, spec in specs.items()]
+    console.print(f"Written for {tool}, nothing trained. On the machine that trains:", markup=False)
+    for command in commands:
+        console.print(command, markup=False)
 
 
 def _confirm(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypedDict
 
-from ..choices import Form
+from ..choices import Form, Quantization
 from ..errors import UserError
 from ..files import hash_file
 from ..models.weights import ADAPTER_CONFIG
@@ -37,9 +37,11 @@ class FineTuneSpec:
     epochs: float = 3
     learning_rate: float | None = None
     batch_size: int | None = None
-    rank: int | None = None  # of the LoRA adapter; local only
+    rank: int | None = None  # of the LoRA adapter; local and trl
     seed: int = 42
     suffix: str = "raft"  # part of the tuned model's name
+    quantize: Quantization = "none"  # of the base model; trl only
+    overrides: tuple[str, ...] = ()  # settings of TRL, KEY=VALUE; trl only
 
     def file(self, part: str) -> Path:
         """Return the path of a part of the dataset (a split or the drills) in the form trained on."""
@@ -49,6 +51,10 @@ class FineTuneSpec:
     def key(self) -> str:
         """Derive an id from the settings and the content of the files, independent of their location."""
         settings = {**dataclasses.asdict(self), "dataset": ""}
+        # A job that does not use these has the key that earlier versions gave it.
+        for name, unused in (("quantize", self.quantize == "none"), ("overrides", not self.overrides)):
+            if unused:
+                del settings[name]
         paths = [self.file("train"), self.file("valid")]
         # Local training only: the drills, and the adapter that training continues from.
         paths += filter(Path.is_file, (self.file(DRILLS), Path(self.model) / WEIGHTS))

@@ -117,7 +117,7 @@ def read_record(out: Path) -> JobRecord | None:
 
 def spec_fields(spec: FineTuneSpec) -> dict[str, Any]:
     """Return a spec as plain values, as a record stores it."""
-    return {**dataclasses.asdict(spec), "dataset": str(spec.dataset)}
+    return {**dataclasses.asdict(spec), "dataset": str(spec.dataset), "overrides": list(spec.overrides)}
 
 
 def sweep_folders(out: Path, rates: list[float]) -> dict[float, Path]:
@@ -193,8 +193,12 @@ def open_backend(
         from .azure.backend import AzureMLBackend
 
         return AzureMLBackend(deploy=deploy)
+    if name == "trl":
+        from .trl.backend import TrlBackend
+
+        return TrlBackend(folder)
     if name != "local":
-        raise UserError(f"there is no backend {name!r}: use local, azure-ml or openai")
+        raise UserError(f"there is no backend {name!r}: use local, trl, azure-ml or openai")
     from .local.backend import LocalBackend
 
     return LocalBackend(folder)
