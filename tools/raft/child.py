@@ -26,6 +26,11 @@ def start_child(module: str, *arguments: str, **options: Any) -> subprocess.Pope
     )
 
 
+def processors() -> int:
+    """Return the number of processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def exit_with_parent() -> None:
     """Exit this process, from a background thread, as soon as its parent is gone."""
 

@@ -112,7 +112,7 @@ def produce(
         async with client:
             with bar("answering", len(rows)) as on_answer:
                 answers = await answer_questions(
-                    rows, index, client, on_answer=lambda: on_answer(1), **options
+                    rows, index, client, on_answer=lambda row: on_answer(1), **options
                 )
         return answers, client.usage
 

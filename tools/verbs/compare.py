@@ -28,11 +28,17 @@ def compare(
     raft: Annotated[
         str, typer.Option(help="Model fine-tuned on RAFT rows: CONNECTION[:MODEL] or URL:MODEL.")
     ] = "",
+    student: Annotated[
+        str,
+        typer.Option(help="Model fine-tuned on RAFT rows of other documents: data/student/student.gguf."),
+    ] = "",
     dsf: Annotated[str, typer.Option(help="Model fine-tuned without documents.")] = "",
     judge: Annotated[str, typer.Option(help="Judge model, scores 1 to 5; no judge if omitted.")] = "",
     arms: Annotated[
         str,
-        typer.Option(help="Of closed_book, few_shot, rag, dsf, dsf_rag, raft; the first is the baseline."),
+        typer.Option(
+            help="Of closed_book, few_shot, rag, student, dsf, dsf_rag, raft; the first is the baseline."
+        ),
     ] = "rag,raft",
     k: Annotated[int, typer.Option(min=1, max=16, help="Documents retrieved per question.")] = 4,
     mode: Annotated[Mode, typer.Option(help="Retrieval mode.")] = "fused",
@@ -86,7 +92,9 @@ def compare(
     from tools.verbs.progress import bar
     from tools.verbs.show_comparison import show_comparison
 
-    models: dict[Role, str] = {"baseline": baseline, "dsf": dsf, "raft": raft}
+    models: dict[Role, str] = {
+        "baseline": baseline, "student": student, "dsf": dsf, "raft": raft,
+    }  # fmt: skip
     chosen = choose_arms([name.strip() for name in arms.split(",") if name.strip()],
                          [role for role, model in models.items() if model])  # fmt: skip
     roles = sorted({arm.role for arm in chosen})
@@ -97,7 +105,9 @@ def compare(
         judge=resolve_endpoint(judge, lookup=lookup) if judge else None,
         k=k, mode=mode, distractor_questions=distractor_questions, without_oracle=without_oracle,
         similarity=similarity, dataset=dataset, training_cost=training_cost,
-        price_names={"baseline": baseline_price, "raft": raft_price, "dsf": raft_price},
+        price_names={
+            "baseline": baseline_price, "student": raft_price, "dsf": raft_price, "raft": raft_price,
+        },
         workers=workers, timeout=timeout, seed=seed,
     )  # fmt: skip
     result = run_comparison(plan, lookup=lookup, progress=bar)

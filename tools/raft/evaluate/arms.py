@@ -20,7 +20,7 @@ from .score import Gold, from_oracle
 if TYPE_CHECKING:
     from ..rag.index import Hit, Index
 
-Role = Literal["baseline", "dsf", "raft"]
+Role = Literal["baseline", "student", "dsf", "raft"]
 _BATCH = 64  # questions per search
 
 
@@ -34,13 +34,15 @@ class Arm:
     with_documents: bool
 
 
-# As in the RAFT paper (Zhang et al. 2024, arXiv 2403.10131, section 3), and the few-shot prompt.
+# As in the RAFT paper (Zhang et al. 2024, arXiv 2403.10131, section 3), and two more: the few-shot prompt, and a
+# student tuned on RAFT rows of other documents, which shows what tuning on these documents adds.
 ARMS = {
     arm.name: arm
     for arm in (
         Arm("closed_book", "baseline", "closed_book", False),
         Arm("few_shot", "baseline", "few_shot", True),
         Arm("rag", "baseline", "chain_of_thought", True),
+        Arm("student", "student", "chain_of_thought", True),
         Arm("dsf", "dsf", "closed_book", False),
         Arm("dsf_rag", "dsf", "chain_of_thought", True),
         Arm("raft", "raft", "chain_of_thought", True),
@@ -104,7 +106,7 @@ async def ask_arm(
     client: Client,
     *,
     before: Mapping[str, Row] | None = None,
-    on_answer: Callable[[], None] | None = None,
+    on_answer: Callable[[Row], None] = lambda row: None,
 ) -> list[Row]:
     """Ask one arm all the questions; return a row for each, in order, with an `error` if the call failed.
 

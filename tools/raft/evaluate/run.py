@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -117,11 +118,16 @@ def no_progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 def run_comparison(
-    plan: ComparisonPlan, *, lookup: Lookup | None = None, progress: Progress = no_progress
+    plan: ComparisonPlan,
+    *,
+    lookup: Lookup | None = None,
+    progress: Progress = no_progress,
+    on_answer: Callable[[str, Row], None] = lambda arm, row: None,
 ) -> ComparisonResult:
     """Ask, score, summarise and report; answers, scores, comparison.json and the report go to `plan.out`.
 
-    `progress(what, total)` opens a progress bar and yields a function that takes the number of steps done.
+    `progress(what, total)` opens a progress bar and yields a function that takes the number of steps done;
+    `on_answer` is called with the name of an arm and each answer as it comes.
     Earlier replies come from the cache, so an interrupted run resumes. Raises UserError.
     """
     if plan.similarity:
@@ -140,7 +146,8 @@ def run_comparison(
     for role, endpoint in plan.endpoints.items():
         arms = [arm for arm in plan.arms if arm.role == role]
         with serving(endpoint) as live:
-            asyncio.run(_ask_arms(arms, inputs, _client(plan, live), plan.out, answers, progress))
+            client = _client(plan, live)
+            asyncio.run(_ask_arms(arms, inputs, client, plan.out, answers, progress, on_answer))
     answers.answers = {arm.name: answers.answers[arm.name] for arm in plan.arms}
     scores = _score(answers, inputs, plan.similarity)
     if plan.judge is not None:
@@ -167,15 +174,23 @@ def _client(plan: ComparisonPlan, endpoint: Endpoint) -> Client:
 
 
 async def _ask_arms(
-    arms: Sequence[Arm], inputs: Inputs, client: Client, out: Path, answers: ArmAnswers, progress: Progress
+    arms: Sequence[Arm],
+    inputs: Inputs,
+    client: Client,
+    out: Path,
+    answers: ArmAnswers,
+    progress: Progress,
+    on_answer: Callable[[str, Row], None],
 ) -> None:
     """Ask one model for its arms; those with documents also run the sweep and without the oracle."""
     async with client:
         for arm in arms:
             path = out / "answers" / f"{arm.name}.jsonl"
             documents = dict(enumerate(inputs.documents))
-            with progress(f"asking {arm.name}", len(documents)) as on_answer:
-                rows = await _ask(arm, inputs, documents, client, on_answer, read_log(path))
+            with progress(f"asking {arm.name}", len(documents)) as advance:
+                rows = await _ask(
+                    arm, inputs, documents, client, advance, read_log(path), partial(on_answer, arm.name)
+                )
             answers.answers[arm.name] = rows
             write_jsonl(path, rows)
             if arm.with_documents and inputs.sweep:
@@ -195,10 +210,10 @@ async def _sweep(arm: Arm, inputs: Inputs, client: Client, progress: Progress) -
     }
     usable = [position for position in inputs.sweep if documents_by_count[position]]
     answers = {}
-    with progress(f"asking {arm.name} with distractors", len(usable) * len(SWEEP)) as on_answer:
+    with progress(f"asking {arm.name} with distractors", len(usable) * len(SWEEP)) as advance:
         for step, count in enumerate(SWEEP):
             documents = {position: documents_by_count[position][step] for position in usable}
-            answers[count] = await _ask(arm, inputs, documents, client, on_answer)
+            answers[count] = await _ask(arm, inputs, documents, client, advance)
     return answers
 
 
@@ -211,8 +226,8 @@ async def _ask_without_oracle(
         for position, (hits, gold) in enumerate(zip(inputs.hits, inputs.golds, strict=True))
     }
     documents = {position: hits for position, hits in documents.items() if hits}
-    with progress(f"asking {arm.name} without the oracle", len(documents)) as on_answer:
-        return await _ask(arm, inputs, documents, client, on_answer, before)
+    with progress(f"asking {arm.name} without the oracle", len(documents)) as advance:
+        return await _ask(arm, inputs, documents, client, advance, before)
 
 
 async def _ask(
@@ -220,10 +235,16 @@ async def _ask(
     inputs: Inputs,
     documents: Mapping[int, Sequence[Hit]],
     client: Client,
-    on_answer: Callable[[int], None],
+    advance: Callable[[int], None],
     before: Sequence[Row] = (),
+    on_answer: Callable[[Row], None] = lambda row: None,
 ) -> list[Row]:
     """Ask an arm the questions at these positions; `before` holds the rows of an earlier run."""
+
+    def answered(row: Row) -> None:
+        advance(1)
+        on_answer(row)
+
     return await ask_arm(
         arm,
         [inputs.questions[position] for position in documents],
@@ -231,7 +252,7 @@ async def _ask(
         list(documents.values()),
         client,
         before={row["id"]: row for row in before if "id" in row},
-        on_answer=lambda: on_answer(1),
+        on_answer=answered,
     )
 
 
@@ -294,7 +315,11 @@ def _summarise(
         "costs": costs,
         "break_even": {
             arm.name: break_even(
-                costs[baseline], costs[arm.name], dataset=trained_on.dollars, training=plan.training_cost
+                costs[baseline],
+                costs[arm.name],
+                # A student of other documents costs nothing here.
+                dataset=None if arm.role == "student" else trained_on.dollars,
+                training=None if arm.role == "student" else plan.training_cost,
             )
             for arm in plan.arms
             if arm.role != "baseline"

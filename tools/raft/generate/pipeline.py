@@ -31,7 +31,7 @@ from .distractors import Distractors
 from .draft import choose_teacher, draft_given, draft_rows
 from .given_questions import GivenQuestion, Locator
 from .row_lengths import measure_longest
-from .rows import Counts, Task, check_replies, generate_records
+from .rows import Counts, OnRows, Task, check_replies, generate_records
 from .small_model.drills import make_drills
 
 
@@ -75,12 +75,14 @@ def build_dataset(
     workers: int = 32,
     timeout: float = 120.0,
     on_progress: Callable[[int, int, Counts], None] = lambda done, total, counts: None,
+    on_rows: OnRows = lambda records, rejected: None,
 ) -> BuildResult:
     """Build a dataset from the chunks of a corpus in the folder `out`.
 
     Writes chunks.jsonl, raft.jsonl, rejected.jsonl and the split files in every format. All files except
     the response cache are written anew: replies that are paid for come from the cache, and nothing else
-    is reused from an earlier run. Raises UserError if the corpus is too small or no row passes
+    is reused from an earlier run. `on_rows` is called with the accepted and the rejected rows of each task.
+    Raises UserError if the corpus is too small or no row passes
     verification, CallsFailed if not one call brought a usable reply.
     """
     started = time.monotonic()
@@ -119,6 +121,7 @@ def build_dataset(
                 no_oracle=settings.no_oracle,
                 window=4 * workers,
                 on_done=lambda counts: on_progress(next(done), total, counts),
+                on_rows=on_rows,
             )
             return counts, client.usage
 

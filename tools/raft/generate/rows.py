@@ -17,6 +17,7 @@ from .assemble import assemble_records
 from .distractors import Distractors
 
 Task = Callable[[], Awaitable[list[Draft]]]  # drafts the questions of a chunk, or one given question
+OnRows = Callable[[Sequence[Record], Sequence[Draft]], None]  # the accepted and the rejected rows of a task
 
 # Missing rows after which the endpoint counts as unreachable, if there are no others yet.
 MAX_INITIAL_FAILURES = 12
@@ -52,6 +53,7 @@ async def generate_records(
     no_oracle: NoOracle = "keep",
     window: int = 64,
     on_done: Callable[[Counts], None] = lambda counts: None,
+    on_rows: OnRows = lambda records, rejected: None,
 ) -> Counts:
     """Run the tasks, assemble the verified drafts, and write records and rejections in task order.
 
@@ -63,7 +65,7 @@ async def generate_records(
     seen: set[str] = set()
     with raft_path.open("w", encoding="utf-8") as raft, rejected_path.open("a", encoding="utf-8") as rejected:
         async for drafts in _in_order(tasks, window):
-            accepted = []
+            accepted, refused = [], []
             for draft in drafts:
                 key = normalise(draft["question"])
                 if not draft["reason"] and key in seen:
@@ -75,16 +77,19 @@ async def generate_records(
                         counts.missing += count
                         counts.failure = draft["reason"]
                     rejected.write(json_line(reject(draft, chunks.get(draft["chunk_id"]))))
+                    refused.append(draft)
                 else:
                     seen.add(key)
                     accepted.append(draft)
-            for record in _assemble(accepted, chunks, distractors, k=k, p=p, seed=seed, no_oracle=no_oracle):
+            records = _assemble(accepted, chunks, distractors, k=k, p=p, seed=seed, no_oracle=no_oracle)
+            for record in records:
                 raft.write(json_line(record))
                 counts.accepted[part_of(record)] += 1
                 counts.origins[record["origin"]] += 1
                 counts.with_oracle += record["has_oracle"]
             if counts.missing >= MAX_INITIAL_FAILURES:
                 check_replies(counts)
+            on_rows(records, refused)
             on_done(counts)
     return counts
 

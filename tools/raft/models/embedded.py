@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from ..child import start_child
+from ..child import processors, start_child
 from ..errors import UserError, one_line
 from .endpoint import Endpoint
 from .merge_lora import merged_model
@@ -91,7 +91,7 @@ def _running_server(
         "lora": str(lora.resolve()) if lora else "",
         "port": port,
         "slots": slots,
-        "threads": threads or _processors(),
+        "threads": threads or processors(),
         "alias": alias or model.stem,
     }
     process = start_child(
@@ -143,10 +143,6 @@ def _check_free(port: int) -> None:
             probe.bind((HOST, port))
         except OSError:
             raise UserError(f"port {port} is taken; choose another with --port") from None
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _run(model: str, lora: str, port: int, slots: int, threads: int, alias: str) -> None:

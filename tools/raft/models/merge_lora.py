@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from ..child import processors
 from ..errors import UserError
 from ..files import hash_file, replacing
 from .weights import check_gguf, default_model
@@ -61,20 +63,25 @@ def merge_adapter(base: Path, lora: Path, out: Path) -> None:
         shapes[name] != (len(b), a.shape[1]) for name, (a, b) in pairs.items()
     ):
         raise UserError(f"{lora} was trained for another model than {base.name}: serve it with that model")
+
+    def merge(tensor: Any) -> tuple[Any, Any]:
+        if tensor.name not in pairs:
+            return tensor.data, tensor.tensor_type
+        a, b = pairs[tensor.name]
+        weights = dequantize(tensor.data, tensor.tensor_type)
+        weights += (np.float32(scale / len(a)) * b) @ a
+        return quantize(weights, GGMLQuantizationType.Q8_0), GGMLQuantizationType.Q8_0
+
     with replacing(out, shared=True) as staging:
         writer = GGUFWriter(staging, str(model.fields["general.architecture"].contents()))
         for name, field in model.fields.items():
             if not name.startswith("GGUF.") and name != "general.architecture":
                 item_type = field.types[-1] if field.types[0] == GGUFValueType.ARRAY else None
                 writer.add_key_value(name, field.contents(), field.types[0], item_type)
-        q8 = GGMLQuantizationType.Q8_0
-        for tensor in model.tensors:
-            if tensor.name not in pairs:
-                writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
-                continue
-            a, b = pairs[tensor.name]
-            weights = dequantize(tensor.data, tensor.tensor_type) + (scale / len(a)) * (b @ a)
-            writer.add_tensor(tensor.name, quantize(weights.astype(np.float32), q8), raw_dtype=q8)
+        # NumPy works outside the interpreter's lock, so threads halve the time on two processors.
+        with ThreadPoolExecutor(processors()) as pool:
+            for tensor, (data, dtype) in zip(model.tensors, pool.map(merge, model.tensors), strict=True):
+                writer.add_tensor(tensor.name, data, raw_dtype=dtype)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()

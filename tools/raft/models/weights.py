@@ -25,6 +25,11 @@ def teacher_adapter() -> Path:
     return PROJECT / "data" / "teacher" / "teacher.gguf"
 
 
+def student_adapter() -> Path:
+    """Return the adapter, shipped with the project, that makes the embedded model a general RAFT student."""
+    return PROJECT / "data" / "student" / "student.gguf"
+
+
 def find_base(model: str) -> Path:
     """Return the GGUF file or the transformers folder that a name stands for.
 

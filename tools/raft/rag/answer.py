@@ -70,14 +70,14 @@ async def answer_questions(
     mode: Mode = "fused",
     prompt: Prompt = "chain_of_thought",
     documents: Sequence[Sequence[Hit]] | None = None,
-    on_answer: Callable[[], None] | None = None,
+    on_answer: Callable[[Row], None] = lambda row: None,
 ) -> Answers:
     """Answer many questions: retrieve in batches, with as many calls at a time as the client allows.
 
     A question is a mapping with `question` and optionally `chat_history`; the whole mapping is kept in
     `asked`. Without an index the model is given no documents; `documents`, retrieved before, replace the
-    search. The row of a failed call has the reason and an empty answer. Raises EndpointRefused if no
-    call can succeed.
+    search. The row of a failed call has the reason and an empty answer. `on_answer` is called with each row
+    as it is answered. Raises EndpointRefused if no call can succeed.
     """
     chat_messages([], "", prompt)
 
@@ -93,12 +93,10 @@ async def answer_questions(
             seconds[number] = reply.seconds
         except CallFailed as failure:
             error = failure.reason
-        if on_answer:
-            on_answer()
         answer = read_reply(text, hits)
         if finish == "length":
             answer["note"] = (FormatError.TRUNCATED if text else FormatError.THOUGHT_ONLY).value
-        return {
+        answered = {
             "question": row["question"],
             **answer,
             "documents": list(hits),
@@ -108,6 +106,8 @@ async def answer_questions(
             "error": error,
             "asked": dict(row),
         }
+        on_answer(answered)
+        return answered
 
     seconds: list[float | None] = [None] * len(questions)
     tasks: list[asyncio.Task[Row]] = []
