@@ -1,4 +1,4 @@
-"""demo: the whole pipeline on the project's own documents, with the embedded model."""
+"""demo: the pipeline on the project's own documents, with the embedded model: a tour, or the whole story."""
 
 from __future__ import annotations
 
@@ -24,16 +24,33 @@ QUESTIONS = (
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for the output of the demo.", metavar="DIR")] = Path(
-        "demo"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the output: demo, or demo-full with --full.", metavar="DIR"),
+    ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="The whole story on all documents, without a limit on its time.")
+    ] = False,
 ) -> None:
-    """Build a RAFT dataset from data/, fine-tune on it, answer, compare: no key, no network, 15 minutes.
+    """Build a RAFT dataset from data/, fine-tune on it, answer, compare: no key, no network, 5 minutes.
 
-    [bold]Example[/bold]
+    [bold]Examples[/bold]
 
       python -m tools demo
+      python -m tools demo --full
+
+    Interrupt it at any time and run it again: it goes on where it was.
     """
+    if full:
+        whole_story(out or Path("demo-full"))
+    else:
+        from tools.verbs.tour import tour
+
+        tour(out or Path("demo"))
+
+
+def whole_story(out: Path) -> None:
+    """Run every step on all sample documents and all held-out questions."""
     from tools.raft.generate.pipeline import DatasetSettings
     from tools.raft.models.endpoint import TEACHER_MODEL, resolve_endpoint
     from tools.verbs.generate import produce

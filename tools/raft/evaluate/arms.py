@@ -34,8 +34,8 @@ class Arm:
     with_documents: bool
 
 
-# As in the RAFT paper (Zhang et al. 2024, arXiv 2403.10131, section 3), and two more: the few-shot prompt, and a
-# student tuned on RAFT rows of other documents, which shows what tuning on these documents adds.
+# As in the RAFT paper (Zhang et al. 2024, arXiv 2403.10131, section 3), and two more: the few-shot prompt,
+# and a student tuned on RAFT rows of other documents, which shows what tuning on these documents adds.
 ARMS = {
     arm.name: arm
     for arm in (

@@ -81,9 +81,9 @@ def build_dataset(
 
     Writes chunks.jsonl, raft.jsonl, rejected.jsonl and the split files in every format. All files except
     the response cache are written anew: replies that are paid for come from the cache, and nothing else
-    is reused from an earlier run. `on_rows` is called with the accepted and the rejected rows of each task.
-    Raises UserError if the corpus is too small or no row passes
-    verification, CallsFailed if not one call brought a usable reply.
+    is reused from an earlier run. `on_rows` is called with the accepted and the rejected rows of each task,
+    in order. Raises UserError if the corpus is too small or no row passes verification, CallsFailed if not
+    one call brought a usable reply.
     """
     started = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
