@@ -8,20 +8,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 SILENCE = 10.0  # seconds without a line after which the current activity is named again
-_WIDTH = 110  # of output that is not a terminal
+_WIDTH = 100  # of output that is not a terminal
+_MARGIN = 7  # columns for the time
 
 
 class Transcript:
-    """Print lines, each with the time since the start; several threads may share one."""
+    """Print lines, each beside the time since the start; several threads may share one."""
 
     def __init__(self, console: Console | None = None, *, silence: float = SILENCE) -> None:
         self._console = console or Console(highlight=False)
-        if not self._console.is_terminal:
-            self._console.width = max(self._console.width, _WIDTH)
+        self._width = (self._console.width if self._console.is_terminal else _WIDTH) - _MARGIN
         self._silence = silence
         self._started = self._last = time.monotonic()
 
@@ -29,11 +28,13 @@ class Transcript:
         """Print a text beside the time, and the details below it."""
         self._last = time.monotonic()
         minutes, seconds = divmod(int(self._last - self._started), 60)
-        grid = Table.grid(padding=(0, 2, 0, 0))
-        grid.add_row(Text(f"{minutes}:{seconds:02}", "dim"), Text(text, style))
-        for detail in details:
-            grid.add_row("", Text(detail))
-        self._console.print(grid)
+        margin = f"{minutes:2}:{seconds:02}"
+        for paragraph in (Text(text, style), *map(Text, details)):
+            for part in paragraph.wrap(self._console, self._width):
+                part.rstrip()
+                line = Text().append(margin.ljust(_MARGIN), "dim").append_text(part)
+                self._console.print(line, soft_wrap=True)
+                margin = ""
 
     @contextmanager
     def during(self, activity: str) -> Iterator[None]:
