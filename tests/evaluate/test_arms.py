@@ -27,12 +27,15 @@ from tools.raft.models.endpoint import Endpoint
 
 
 def test_the_arms_are_those_of_the_paper() -> None:
-    assert [ARMS[name].prompt for name in ("rag", "dsf_rag", "raft")] == ["chain_of_thought"] * 3
+    assert [ARMS[name].prompt for name in ("rag", "student", "dsf_rag", "raft")] == [
+        "chain_of_thought"
+    ] * 4
     assert [name for name, arm in ARMS.items() if not arm.with_documents] == ["closed_book", "dsf"]
     assert [arm.name for arm in choose_arms(["rag", "raft"], ["baseline", "raft"])] == ["rag", "raft"]
     for names, roles, message in (
         (["rag", "best"], ["baseline"], "unknown arm 'best'"),
         (["rag", "dsf"], ["baseline"], "needs a model: pass --dsf"),
+        (["rag", "student"], ["baseline", "raft"], "needs a model: pass --student"),
         (["rag"], ["baseline"], "at least two arms"),
     ):
         with pytest.raises(UserError, match=message):

@@ -99,3 +99,17 @@ def test_an_error_is_one_line(tmp_path: Path, arguments: list[str], message: str
     assert (done.returncode, done.stdout.strip()) == (1, "")
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_student_of_other_documents_is_compared_but_not_charged_for_this_training(tmp_path: Path) -> None:
+    with scripted_endpoint() as endpoint:
+        done = compare(
+            tmp_path, "--baseline", f"{endpoint.url}:gpt-4o", "--student", f"{endpoint.url}:gpt-4o-mini",
+            "--raft", f"{endpoint.url}:ft:gpt-4o-mini", "--arms", "rag,student,raft",
+            "--distractor-questions", 0, "--training-cost", 2,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    comparison = json.loads((tmp_path / "comparison.json").read_text(encoding="utf-8"))
+    assert list(comparison["arms"]) == ["rag", "student", "raft"]
+    spent = {arm: result["training"] for arm, result in comparison["break_even"].items()}
+    assert spent == {"student": None, "raft": 2}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,7 +92,11 @@ def generate(out: Path, transcript: Transcript) -> None:
             transcript.line(f"rejected: {draft['question'] or '(none)'} ({draft['reason']})", style="dim")
 
     teacher = resolve_endpoint("embedded", model=TEACHER_MODEL)
-    with transcript.during("generating"), serving(teacher) as live:
+    with ExitStack() as stack:
+        with transcript.during("starting the teacher, merged from model and adapter on first use"):
+            live = stack.enter_context(serving(teacher))
+        transcript.line("The teacher is ready.")
+        stack.enter_context(transcript.during("generating"))
         result = build_dataset(
             corpus, live, out, settings, given=given, workers=GENERATED_AT_ONCE, on_rows=on_rows
         )
