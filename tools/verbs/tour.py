@@ -38,10 +38,10 @@ def tour(out: Path) -> None:
     transcript = Transcript()
     transcript.line(
         "RAFT in five minutes: documents → rows → a tuned model → a comparison, all on this machine.",
-        "Shipped with the project: the sample documents, the human-written questions, and two adapters of",
-        "SmolLM2-135M, trained earlier on XQuAD: a teacher that writes rows, a student that answers.",
+        "Shipped: sample documents, questions that people wrote, and two adapters of SmolLM2-135M that were "
+        "trained on XQuAD, a teacher that writes rows and a student that answers.",
         "Made now: the rows, the index, the student tuned on these documents, all answers, the report.",
-        "Less of everything than in the whole story (python -m tools demo --full), and a very small model.",
+        "The whole story, with more of everything: python -m tools demo --full",
     )
     generate(out, transcript)
     adapter = train_and_index(out, transcript)
@@ -125,21 +125,23 @@ def train_and_index(out: Path, transcript: Transcript) -> Path:
         seed=SEED,
     )
 
-    def on_status(status: Status) -> None:
-        nonlocal step
-        if (status["step"] or 0) > step:
-            step = status["step"] or 0
-            loss = status["metrics"].get("train_loss")
-            transcript.line(
-                f"training: step {step} of {status['steps']}"
-                + (f", loss {loss:.2f}" if loss is not None else "")
-            )
-
     transcript.line(
         "Training starts from the shipped student and sees each row once. Meanwhile the passages are indexed."
     )
     # The training process takes some seconds to load torch and the model: time for the index.
-    with transcript.during("training"), ThreadPoolExecutor(1) as pool:
+    with transcript.during("loading the model to train") as rename, ThreadPoolExecutor(1) as pool:
+
+        def on_status(status: Status) -> None:
+            nonlocal step
+            if (status["step"] or 0) > step:
+                step = status["step"] or 0
+                rename("training")
+                loss = status["metrics"].get("train_loss")
+                transcript.line(
+                    f"training: step {step} of {status['steps']}"
+                    + (f", loss {loss:.2f}" if loss is not None else "")
+                )
+
         indexing = pool.submit(index, out, transcript)
         record = run_job(LocalBackend(folder), spec, folder, poll=1.0, on_status=on_status)
         indexing.result()
@@ -188,7 +190,7 @@ def compare(out: Path, adapter: Path, transcript: Transcript) -> None:
             sides = [f"{name + ':':9}{by_name[name]}" for name in by_name]
             transcript.line(row["question"], *sides, style="green")
 
-    with transcript.during("comparing"):
+    with transcript.during("comparing, one model after another"):
         result = run_comparison(
             ComparisonPlan(
                 out / "held_out.jsonl",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -37,9 +37,13 @@ class Transcript:
                 margin = ""
 
     @contextmanager
-    def during(self, activity: str) -> Iterator[None]:
-        """Name an activity again whenever the block has been silent for long."""
+    def during(self, activity: str) -> Iterator[Callable[[str], None]]:
+        """Name an activity whenever the block has been silent for long; yield a function that renames it."""
         started, done = time.monotonic(), threading.Event()
+
+        def rename(name: str) -> None:
+            nonlocal activity
+            activity = name
 
         def remind() -> None:
             while not done.wait(self._silence / 10):
@@ -49,7 +53,7 @@ class Transcript:
         reminder = threading.Thread(target=remind, daemon=True)
         reminder.start()
         try:
-            yield
+            yield rename
         finally:
             done.set()
             reminder.join()
