@@ -1,6 +1,6 @@
 """The tour: all steps of the pipeline in about five minutes, as a transcript.
 
-It does less of everything than the full demo (three documents, a brief training, ten questions), and starts
+It does less of everything than the full demo (three documents, a brief training, eight questions), and starts
 from two adapters that the repository ships. Interrupted at any step, it goes on when it is run again.
 """
 
@@ -29,7 +29,7 @@ GENERATED_AT_ONCE = 4  # with more, the first rows would come later
 ANSWERED_AT_ONCE = 2
 EPOCHS = 1
 LEARNING_RATE = 2e-4  # less than usual: the shipped student has been trained already
-QUESTIONS = 10  # of those held out
+QUESTIONS = 8  # of those held out
 SEED = 42
 
 
@@ -125,23 +125,21 @@ def train_and_index(out: Path, transcript: Transcript) -> Path:
         seed=SEED,
     )
 
+    def on_status(status: Status) -> None:
+        nonlocal step
+        if (status["step"] or 0) > step:
+            step = status["step"] or 0
+            loss = status["metrics"].get("train_loss")
+            transcript.line(
+                f"training: step {step} of {status['steps']}"
+                + (f", loss {loss:.2f}" if loss is not None else "")
+            )
+
     transcript.line(
         "Training starts from the shipped student and sees each row once. Meanwhile the passages are indexed."
     )
     # The training process takes some seconds to load torch and the model: time for the index.
-    with transcript.during("loading the model to train") as rename, ThreadPoolExecutor(1) as pool:
-
-        def on_status(status: Status) -> None:
-            nonlocal step
-            if (status["step"] or 0) > step:
-                step = status["step"] or 0
-                rename("training")
-                loss = status["metrics"].get("train_loss")
-                transcript.line(
-                    f"training: step {step} of {status['steps']}"
-                    + (f", loss {loss:.2f}" if loss is not None else "")
-                )
-
+    with transcript.during("training, which begins with loading the model"), ThreadPoolExecutor(1) as pool:
         indexing = pool.submit(index, out, transcript)
         record = run_job(LocalBackend(folder), spec, folder, poll=1.0, on_status=on_status)
         indexing.result()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -37,13 +37,9 @@ class Transcript:
                 margin = ""
 
     @contextmanager
-    def during(self, activity: str) -> Iterator[Callable[[str], None]]:
-        """Name an activity whenever the block has been silent for long; yield a function that renames it."""
+    def during(self, activity: str) -> Iterator[None]:
+        """Name an activity again whenever the block has been silent for long."""
         started, done = time.monotonic(), threading.Event()
-
-        def rename(name: str) -> None:
-            nonlocal activity
-            activity = name
 
         def remind() -> None:
             while not done.wait(self._silence / 10):
@@ -53,7 +49,7 @@ class Transcript:
         reminder = threading.Thread(target=remind, daemon=True)
         reminder.start()
         try:
-            yield rename
+            yield
         finally:
             done.set()
             reminder.join()
