@@ -27,9 +27,7 @@ from tools.raft.models.endpoint import Endpoint
 
 
 def test_the_arms_are_those_of_the_paper() -> None:
-    assert [ARMS[name].prompt for name in ("rag", "student", "dsf_rag", "raft")] == [
-        "chain_of_thought"
-    ] * 4
+    assert [ARMS[name].prompt for name in ("rag", "student", "dsf_rag", "raft")] == ["chain_of_thought"] * 4
     assert [name for name, arm in ARMS.items() if not arm.with_documents] == ["closed_book", "dsf"]
     assert [arm.name for arm in choose_arms(["rag", "raft"], ["baseline", "raft"])] == ["rag", "raft"]
     for names, roles, message in (

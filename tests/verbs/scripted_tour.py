@@ -47,7 +47,11 @@ class ScriptedTraining:
             with log.open("a", encoding="utf-8") as file:
                 file.write(f"{done + 1}\n")
             return interface.Status(
-                state="running", message="", step=done + 1, steps=STEPS, metrics={"train_loss": 1 / (done + 1)}
+                state="running",
+                message="",
+                step=done + 1,
+                steps=STEPS,
+                metrics={"train_loss": 1 / (done + 1)},
             )
         return interface.Status(state="succeeded", message="", step=STEPS, steps=STEPS, metrics={})
 
