@@ -178,4 +178,4 @@ def test_the_last_lines_count_what_was_left_out(dataset: Path, tmp_path: Path) -
         f"3 of 16 rows left out, longer than the 8,192 tokens that {MODEL} takes: see {out / 'skipped.jsonl'}"
         in (done.stdout.splitlines()[-2])
     )
-    assert done.stdout.splitlines()[-1].startswith("Model: ft:gpt-4o-mini")
+    assert done.stdout.splitlines()[-1].startswith(f"Model: ft:{MODEL}")
