@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -126,6 +127,8 @@ def promptflow_endpoint(connection: Any, model: str = "") -> Endpoint:
 
 def lookup(name: str, model: str) -> Endpoint | None:
     """Look up a connection stored in promptflow, for `resolve_endpoint`; return None if there is none."""
+    if importlib.util.find_spec("promptflow") is None:  # requirements-core.txt
+        return None
     from promptflow._sdk._errors import ConnectionNotFoundError
     from promptflow.client import PFClient
 

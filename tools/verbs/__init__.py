@@ -31,12 +31,21 @@ for verb in (generate, finetune, index, answer, compare, judge_check, serve, con
 
 
 def main() -> None:
-    """Run the command line; a UserError is printed in one line and exits with its status."""
+    """Run the command line; a UserError, or a missing package, is one line and a non-zero exit status."""
     try:
         app()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.status)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("", "tools"):
+            raise
+        print(
+            f"error: this needs the package {package}, which is not installed: pip install -r requirements.txt",
+            file=sys.stderr,
+        )
+        sys.exit(UserError.status)
     except KeyboardInterrupt:
         print("interrupted: paid replies are kept; run the same command again to resume", file=sys.stderr)
         sys.exit(130)

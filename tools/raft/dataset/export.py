@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,12 +38,17 @@ Row = dict[str, Any]
 
 
 def check_formats(formats: Sequence[str]) -> list[str]:
-    """Return the formats without repeats. Raises UserError if one is unknown or there are none."""
+    """Return the formats without repeats.
+
+    Raises UserError if one is unknown, if there are none, or if Parquet is asked for without its package.
+    """
     if not formats:
         raise UserError(f"no format given; choose from {', '.join(FORMATS)}")
     for name in formats:
         if name not in FORMATS:
             raise UserError(f"unknown format {name!r}; choose from {', '.join(FORMATS)}")
+    if "parquet" in formats and importlib.util.find_spec("pyarrow") is None:
+        raise UserError("the format parquet needs pyarrow: pip install -r requirements.txt")
     return list(dict.fromkeys(formats))
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..choices import Chunking
 from ..errors import UserError
-from ..models.embed import INSTALL, default_folder
+from ..models.weights import default_tokenizer
 from ..records import Chunk, Document, content_id
 from ..text.sanitize import sanitize
 from .split_units import HEADING, ITEM, MUST, NEVER, Unit, cut_units
@@ -36,13 +36,11 @@ def load_tokenizer(location: str | Path | None = None) -> Tokenizer:
     """
     from tokenizers import Tokenizer as TokenizerClass
 
-    path = Path(location).expanduser() if location else default_folder()
+    path = Path(location).expanduser() if location else default_tokenizer()
     if path.is_dir():
         path = path / "tokenizer.json"
     if not path.is_file():
-        raise UserError(
-            f"{path}: no tokenizer; pass a tokenizer.json or its folder, or install the default: {INSTALL}"
-        )
+        raise UserError(f"{path}: no tokenizer; pass a tokenizer.json or its folder")
     try:
         tokenizer = TokenizerClass.from_file(str(path))
     except Exception:  # the library raises nothing narrower

