@@ -3,8 +3,7 @@
     python install.py          what `make demo` needs
     python install.py --dev    also what `make test` and `make lint` need
 
-Only the standard library is used, so that any Python 3.10 to 3.13 can run it. Interrupted, it goes on where it was when
-it is run again, since downloads are cached.
+It needs nothing but Python 3.10 to 3.13. Run it again after an interruption to resume: downloads are cached.
 """
 
 from __future__ import annotations
@@ -27,7 +26,11 @@ OLDEST, NEWEST = (3, 10), (3, 13)
 _LOG_EVERY = 15.0  # seconds between two lines where there is no terminal
 
 # Settings of pip that say where packages come from, or how to get there. uv does not read them.
-_SOURCES = re.compile(r"\.(index-url|extra-index-url|find-links|no-index|proxy|cert|client-cert|trusted-host)=")
+_SOURCES = re.compile(
+    r"\.(index-url|extra-index-url|find-links|no-index|proxy|cert|client-cert|trusted-host)="
+)
+# Whoever sets these has a uv that knows where to find torch; otherwise uv takes it from PyTorch's own index.
+_UV_SOURCES = ("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_OFFLINE")
 _ACTIVITY = re.compile(
     r"\s*(Collecting|Downloading|Processing|Using cached|Building|Resolved|Prepared|Installing) (\S+)(.*)"
 )
@@ -40,12 +43,12 @@ class InstallError(Exception):
 def main() -> int:
     """Install what the options ask for; return the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--dev", action="store_true", help="install the tools of the tests and of `make lint`, too")
+    parser.add_argument("--dev", action="store_true", help="also install what the tests and `make lint` need")
     parser.add_argument(
         "--with",
         dest="installer",
         choices=("uv", "pip"),
-        help="uv (fetched if it is not there) or pip; by default uv, but pip if pip is configured with sources of its own",
+        help="by default uv (installed if missing), but pip if that has package sources of its own",
     )
     options = parser.parse_args()
     started = time.monotonic()
@@ -59,7 +62,9 @@ def main() -> int:
     except KeyboardInterrupt:
         print("\ninterrupted: run it again to go on; what was downloaded is kept", file=sys.stderr)
         return 130
-    print(f"Installed in {_clock(time.monotonic() - started)}. Next: {python.relative_to(ROOT)} -m tools demo")
+    print(
+        f"Installed in {_clock(time.monotonic() - started)}. Next: {python.relative_to(ROOT)} -m tools demo"
+    )
     return 0
 
 
@@ -78,7 +83,9 @@ def create_environment() -> Path:
     if python.exists() and _output([str(python), "-m", "pip", "--version"]):
         return python
     print(f"Creating .venv with Python {sys.version.split()[0]} ...", flush=True)
-    created = subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], stdout=subprocess.PIPE, text=True)
+    created = subprocess.run(
+        [sys.executable, "-m", "venv", "--clear", str(VENV)], stdout=subprocess.PIPE, text=True
+    )
     if created.returncode:
         shutil.rmtree(VENV, ignore_errors=True)
         raise InstallError(f"{sys.executable} cannot create .venv: {' '.join(created.stdout.split())}")
@@ -117,7 +124,7 @@ def choose_installers(python: Path, requested: str | None) -> list[str]:
 
 
 def _announce(name: str) -> str:
-    size = "about 0.7 GB to download, 2.2 GB on disk"
+    size = "about 0.7 GB to download, 2.1 GB on disk"
     cuda = "3.2 GB and 7 GB"
     if name == "uv":
         more = f" ({cuda} with an NVIDIA GPU)" if sys.platform == "linux" else ""
@@ -141,7 +148,9 @@ def _command(name: str, python: Path) -> list[str]:
 
 def _run(command: list[str], total: int, python: Path) -> None:
     """Run an installer and show its progress. Raises InstallError with the end of its output if it fails."""
-    environment = {"UV_TORCH_BACKEND": "auto", "PYTHONUNBUFFERED": "1", **os.environ}
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    if not any(name in os.environ for name in _UV_SOURCES):
+        environment.setdefault("UV_TORCH_BACKEND", "auto")
     process = subprocess.Popen(
         command,
         cwd=ROOT,
@@ -190,7 +199,11 @@ def _watch(reader: threading.Thread, output: list[str], total: int, python: Path
             shown = now
             line = f"  {_clock(now - started)}  {describe(output, _installed(python), total)}"
             width = shutil.get_terminal_size().columns - 1
-            print("\r" + line[:width].ljust(width) if terminal else line, end="" if terminal else "\n", flush=True)
+            print(
+                "\r" + line[:width].ljust(width) if terminal else line,
+                end="" if terminal else "\n",
+                flush=True,
+            )
     if terminal:
         print("\r" + " " * (shutil.get_terminal_size().columns - 1), end="\r", flush=True)
 

@@ -41,10 +41,7 @@ def main() -> None:
         package = (error.name or "").partition(".")[0]
         if package in ("", "tools"):
             raise
-        print(
-            f"error: this needs the package {package}, which is not installed: pip install -r requirements.txt",
-            file=sys.stderr,
-        )
+        print(f"error: this needs the package {package}: pip install -r requirements.txt", file=sys.stderr)
         sys.exit(UserError.status)
     except KeyboardInterrupt:
         print("interrupted: paid replies are kept; run the same command again to resume", file=sys.stderr)
