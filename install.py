@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -23,6 +24,26 @@ VENV = ROOT / ".venv"
 LOG = VENV / "install.log"
 UV = "uv==0.13.9"
 OLDEST, NEWEST = (3, 10), (3, 13)
+# What the project imports, in two processes side by side.
+_USED = (
+    ("torch", "sentence_transformers", "transformers.models.llama.modeling_llama"),
+    (
+        "promptflow.client",
+        "azure.ai.ml",
+        "openai",
+        "faiss",
+        "bm25s",
+        "pyarrow.parquet",
+        "matplotlib.figure",
+        "bs4",
+    ),
+)
+_IMPORT = """
+import importlib, importlib.util, sys
+for name in sys.argv[1:]:
+    if importlib.util.find_spec(name.partition(".")[0]):
+        importlib.import_module(name)
+"""
 _LOG_EVERY = 15.0  # seconds between two lines where there is no terminal
 
 # Settings of pip that say where packages come from, or how to get there. uv does not read them.
@@ -30,7 +51,14 @@ _SOURCES = re.compile(
     r"\.(index-url|extra-index-url|find-links|no-index|proxy|cert|client-cert|trusted-host)="
 )
 # Whoever sets these has a uv that knows where to find torch; otherwise uv takes it from PyTorch's own index.
-_UV_SOURCES = ("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_OFFLINE")
+_UV_SOURCES = (
+    "UV_DEFAULT_INDEX",
+    "UV_INDEX",
+    "UV_INDEX_URL",
+    "UV_EXTRA_INDEX_URL",
+    "UV_FIND_LINKS",
+    "UV_OFFLINE",
+)
 _ACTIVITY = re.compile(
     r"\s*(Collecting|Downloading|Processing|Using cached|Building|Resolved|Prepared|Installing) (\S+)(.*)"
 )
@@ -106,10 +134,39 @@ def install(python: Path, requirements: str, requested: str | None = None) -> No
             command = _command(name, python)
             _run([*command, "-r", requirements], total, python)
             _run([*command, "--no-deps", "-r", "requirements-embedded.txt"], total, python)
-            return
+            break
         except InstallError as error:
             print(f"{name} failed:\n{error}", file=sys.stderr, flush=True)
-    raise InstallError(f"the installation failed; the whole output is in {LOG.relative_to(ROOT)}")
+    else:
+        raise InstallError(f"the installation failed; the whole output is in {LOG.relative_to(ROOT)}")
+    compile_what_is_used(python)
+
+
+def compile_what_is_used(python: Path) -> None:
+    """Import what the project imports, so that its bytecode is written now, not when a user waits.
+
+    Compiling every file would take four times as long and as much space. Raises InstallError if something
+    was installed but cannot be imported, for want of a system library, say.
+    """
+    print("Compiling what is used ...", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {**os.environ, "PF_HOME_DIRECTORY": folder, "HF_HUB_OFFLINE": "1"}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        started = [
+            subprocess.Popen(
+                [str(python), "-c", _IMPORT, *names],
+                cwd=ROOT,
+                env=environment,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for names in _USED
+        ]
+        for process in started:
+            _, errors = process.communicate()
+            if process.returncode:
+                raise InstallError(f"installed, but not usable: {errors.strip().splitlines()[-1]}")
 
 
 def choose_installers(python: Path, requested: str | None) -> list[str]:
