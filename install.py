@@ -198,7 +198,7 @@ def _command(name: str, python: Path) -> list[str]:
         return [str(python), "-m", "pip", "install", *options]
     uv = shutil.which("uv") or shutil.which("uv", path=str(python.parent))
     if uv is None:
-        _run([*_command("pip", python), UV], 1, python)
+        _run([*_command("pip", python), UV], 0, python)
         uv = str(python.parent / "uv")
     return [uv, "pip", "install", "--python", str(python)]
 
@@ -267,7 +267,7 @@ def _watch(reader: threading.Thread, output: list[str], total: int, python: Path
 
 def describe(output: list[str], installed: int, total: int) -> str:
     """Describe in one line how far an installer is, from its output so far and the packages in place."""
-    collected = sum(line.lstrip().startswith("Collecting ") for line in output)
+    collected = sum(line.startswith(("Collecting ", "Processing ")) for line in output)
     activity = ""
     for line in reversed(output):
         match = _ACTIVITY.match(line)
@@ -281,7 +281,8 @@ def describe(output: list[str], installed: int, total: int) -> str:
         activity = "unpacking"
     elif collected:
         activity = f"{collected} collected, {activity}"
-    return f"{installed} of about {total} packages installed" + (f"; {activity}" if activity else "")
+    count = f"{installed} of about {total} packages installed" if total else ""
+    return "; ".join(part for part in (count, activity) if part)
 
 
 def _installed(python: Path) -> int:

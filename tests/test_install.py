@@ -110,6 +110,7 @@ def test_progress_names_what_is_being_done_and_how_much_is_left() -> None:
         "; downloading torch (182.9MiB)"
     )
     assert install.describe([], 0, 200) == "0 of about 200 packages installed"
+    assert install.describe(["Collecting uv==0.13.9"], 2, 0) == "1 collected, collecting uv==0.13.9"
 
 
 # --- the whole of it ---------------------------------------------------------------------------------
