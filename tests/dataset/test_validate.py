@@ -291,6 +291,11 @@ def test_lengths_are_estimates_without_the_tokenizer_of_the_model(folder: Path) 
     assert load_counter()("Bats eat moths.") == 4
     note = str(validate_files(folder)[0])
     assert ", about " in note and " tokens, the longest row " in note
+    longest = int(note.split("longest row ")[1].split()[0])
+    found = validate_files(folder, context=longest)
+    assert {finding.severity for finding in found} == {"warning", "note"}, (
+        "near the limit: a warning, not an error"
+    )
 
 
 def test_many_findings_of_one_kind_are_counted_instead_of_listed(folder: Path) -> None:
