@@ -62,12 +62,14 @@ def answer(
     from tools.raft.models.embedded import serving
     from tools.raft.rag.answer import read_chat_questions
     from tools.raft.rag.index import open_index
+    from tools.verbs.progress import bar
 
     endpoint = named_endpoint(connection, model, base_url, api)
     rows = read_chat_questions(questions)
-    opened = open_index(index, lookup=lookup)
+    with bar("opening the index", 0):
+        opened = open_index(index, lookup=lookup)
     started = time.monotonic()
-    with serving(endpoint) as live:
+    with serving(endpoint, bar) as live:
         answers, usage = produce(
             rows, opened, live, cache_directory(out.parent), k=k, mode=mode, prompt=prompt,
             workers=workers, timeout=timeout,

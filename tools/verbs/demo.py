@@ -101,7 +101,7 @@ def answer_from(out: Path, adapter: Path) -> None:
     rows = [{"question": question} for question in QUESTIONS]
     index, rows_by_model = open_index(folder), []
     for model in ("embedded", str(adapter)):
-        with serving(resolve_endpoint(model)) as live:
+        with serving(resolve_endpoint(model), progress.bar) as live:
             answers, _ = answer(rows, index, live, out / ".cache", workers=4, timeout=120.0)
         rows_by_model.append(answers.rows)
     show.answers(*rows_by_model)

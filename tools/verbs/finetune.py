@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
@@ -71,7 +71,9 @@ def finetune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and estimate; send nothing.")] = False,
     wait: Annotated[bool, typer.Option(help="Follow the jobs until they end.")] = True,
     cancel: Annotated[bool, typer.Option("--cancel", help="Cancel the jobs recorded in --out.")] = False,
-    poll: Annotated[float, typer.Option(min=0.01, help="Seconds between polls of a job.")] = 30.0,
+    poll: Annotated[
+        float | None, typer.Option(min=0.01, help="Seconds between polls of a job; 30, local 1.")
+    ] = None,
 ) -> None:
     """Fine-tune a model on a dataset and follow the job until it ends.
 
@@ -94,8 +96,10 @@ def finetune(
     from tools.raft.finetune.backend import FineTuneSpec
     from tools.raft.finetune.job import check_spec, open_backend, run_job, sweep_folders
     from tools.verbs import show_lengths
+    from tools.verbs.progress import training
 
     console = Console(highlight=False, soft_wrap=True)
+    poll = poll or (1.0 if backend == "local" else 30.0)
     rates: list[float | None] = [*(learning_rate or [])] or [None]
     if len(set(rates)) < len(rates):
         raise UserError("--learning-rate: the same rate is given twice")
@@ -149,14 +153,16 @@ def finetune(
         return
     records: dict[Path, JobRecord] = {}
     try:
-        with _following(jobs) as show:
-            # All jobs of a sweep are submitted before any is followed; local ones run one after another.
-            for only_submit in [True, False] if wait and not here else [not wait]:
-                for folder, (service, spec) in jobs.items():
-                    if folder in records and records[folder]["state"] in ("failed", "cancelled"):
-                        continue  # run_job would submit it again
+        # All jobs of a sweep are submitted before any is followed; those that run here, one after another.
+        for only_submit in [True, False] if wait and not here else [not wait]:
+            for folder, (service, spec) in jobs.items():
+                if folder in records and records[folder]["state"] in ("failed", "cancelled"):
+                    continue  # run_job would submit it again
+                with training(folder.name if len(jobs) > 1 else "training") as show:
+                    # A training that runs here keeps a log itself.
+                    on_status = show if here else partial(_record_status, folder, show)
                     records[folder] = run_job(
-                        service, spec, folder, wait=not only_submit, poll=poll, on_status=show(folder)
+                        service, spec, folder, wait=not only_submit, poll=poll, on_status=on_status
                     )
     except KeyboardInterrupt:
         if here:
@@ -217,37 +223,12 @@ def _confirm(
         raise UserError("not confirmed: nothing was submitted")
 
 
-@contextmanager
-def _following(jobs: Mapping[Path, tuple[Backend, FineTuneSpec]]) -> Iterator[Any]:
-    """Show a progress bar per job; append the metrics of each poll to a file in its folder."""
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, transient=True, refresh_per_second=4) as bar:
-        tasks = {folder: bar.add_task(folder.name, total=None) for folder in jobs}
-
-        def show(folder: Path) -> Any:
-            def on_status(status: Status) -> None:
-                losses = " ".join(f"{name} {value:.3f}" for name, value in status["metrics"].items())
-                parts = (folder.name, status["state"], losses, status["message"])
-                bar.update(
-                    tasks[folder],
-                    description=" · ".join(filter(None, parts)),
-                    completed=status["step"] or 0,
-                    total=status["steps"],
-                )
-                if status["step"] is not None and status["metrics"]:
-                    with (folder / POLLED).open("a", encoding="utf-8") as file:
-                        file.write(json_line({"step": status["step"], **status["metrics"]}))
-
-            return on_status
-
-        yield show
+def _record_status(folder: Path, show: Callable[[Status], None], status: Status) -> None:
+    """Show the status of a job, and append its metrics to a file in the job's folder."""
+    show(status)
+    if status["step"] is not None and status["metrics"]:
+        with (folder / POLLED).open("a", encoding="utf-8") as file:
+            file.write(json_line({"step": status["step"], **status["metrics"]}))
 
 
 def _cancel(jobs: Mapping[Path, tuple[Backend, FineTuneSpec]], console: Any, *, skip_long: bool) -> None:

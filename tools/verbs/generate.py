@@ -187,7 +187,7 @@ def produce(
     if dry_run:
         show.estimate(corpus, endpoint, settings, given=len(given), prices=table)
         return
-    with serving(endpoint) as live, progress.generating() as on_progress:
+    with serving(endpoint, progress.bar) as live, progress.generating() as on_progress:
         result = build_dataset(
             corpus,
             live,

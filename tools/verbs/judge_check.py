@@ -38,6 +38,7 @@ def judge_check(
     from tools.raft.models.client import Client
     from tools.raft.models.embedded import fitting_concurrency, serving
     from tools.raft.models.endpoint import Endpoint, resolve_endpoint
+    from tools.verbs.progress import bar
 
     endpoint = resolve_endpoint(judge, lookup=lookup)
     labelled = read_pairs(pairs or PAIRS)
@@ -47,9 +48,11 @@ def judge_check(
         async with Client(
             live, cache_dir=cache_directory(out), concurrency=concurrency, timeout=timeout
         ) as client:
-            return await judge_pairs(labelled, client)
+            # Every judgement of every answer, and groundedness once more.
+            with bar("judging", len(labelled) * (len(JUDGEMENTS) + 1)) as on_verdict:
+                return await judge_pairs(labelled, client, on_verdict=lambda: on_verdict(1))
 
-    with serving(endpoint) as live:
+    with serving(endpoint, bar) as live:
         verdicts, reversed_verdicts = asyncio.run(run(live))
     agreement = measure_agreement(labelled, verdicts, reversed_verdicts)
     agreement |= {

@@ -34,10 +34,12 @@ def serve(
     from tools.raft.models.endpoint import TEACHER_MODEL
     from tools.raft.models.merge_lora import merged_model
     from tools.raft.models.weights import teacher_adapter
+    from tools.verbs.progress import bar
 
     if teacher and (model or lora):
         raise UserError("--teacher cannot be combined with --model or --lora: leave them out")
     if teacher:
-        run(model=merged_model(teacher_adapter())[0], port=port, slots=slots, alias=TEACHER_MODEL)
+        merged, _ = merged_model(teacher_adapter(), bar)
+        run(model=merged, port=port, slots=slots, alias=TEACHER_MODEL, progress=bar)
     else:
-        run(model=model, lora=lora, port=port, slots=slots)
+        run(model=model, lora=lora, port=port, slots=slots, progress=bar)

@@ -45,18 +45,22 @@ def squad(
 
     from tools.raft.generate.from_squad import records_from_squad, write_squad_records
     from tools.raft.ingest.squad import read_paragraphs
+    from tools.verbs.progress import bar
 
     paragraphs, left_out = read_paragraphs(qa)
-    result = records_from_squad(
-        paragraphs,
-        distractors=distractors,
-        p=p,
-        valid=valid,
-        rounds=rounds,
-        drills=drills,
-        seed=seed,
-    )
-    files = write_squad_records(result, out, formats=format, p=p)
+    with bar("building rows", len(paragraphs)) as on_paragraph:
+        result = records_from_squad(
+            paragraphs,
+            distractors=distractors,
+            p=p,
+            valid=valid,
+            rounds=rounds,
+            drills=drills,
+            seed=seed,
+            on_paragraph=lambda: on_paragraph(1),
+        )
+    with bar("writing the dataset", 0):
+        files = write_squad_records(result, out, formats=format, p=p)
     console = Console(highlight=False, soft_wrap=True)
     for reason, count in (left_out + result.left_out).most_common():
         console.print(f"{count} question{'s' * (count > 1)} left out: {reason}")

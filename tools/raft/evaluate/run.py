@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ from ..models.embed import Embedder, default_folder
 from ..models.embedded import fitting_concurrency, serving
 from ..models.endpoint import Endpoint, Lookup
 from ..models.pricing import Price
+from ..progress import Progress, no_progress
 from ..rag.answer import read_chat_questions
 from ..rag.index import Hit, open_index
 from .arms import (
@@ -43,7 +43,6 @@ SWEEP = (0, 1, 2, 4, 6, 8, 10)  # distractors beside the oracle
 _DEPTH = 32  # hits retrieved, so that there are enough distractors among them
 
 Row = dict[str, Any]
-Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
 
 @dataclass(frozen=True)
@@ -111,12 +110,6 @@ class ComparisonResult:
     complete: bool
 
 
-@contextmanager
-def no_progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show nothing."""
-    yield lambda count: None
-
-
 def run_comparison(
     plan: ComparisonPlan,
     *,
@@ -126,7 +119,6 @@ def run_comparison(
 ) -> ComparisonResult:
     """Ask, score, summarise and report; answers, scores, comparison.json and the report go to `plan.out`.
 
-    `progress(what, total)` opens a progress bar and yields a function that takes the number of steps done;
     `on_answer` is called with the name of an arm and each answer as it comes.
     Earlier replies come from the cache, so an interrupted run resumes. Raises UserError.
     """
@@ -134,7 +126,8 @@ def run_comparison(
         default_folder()  # raise now, not after the last answer, if the model is missing
     trained_on = read_trained_on(plan.dataset)
     questions = read_chat_questions(plan.questions)
-    index = open_index(plan.index, lookup=lookup)
+    with progress("opening the index", 0):
+        index = open_index(plan.index, lookup=lookup)
     ids, golds = question_ids(questions), [read_gold(row) for row in questions]
     with progress("looking up documents", len(questions)) as on_found:
         hits = find_documents(questions, index, max(plan.k, _DEPTH), plan.mode, on_found)
@@ -145,15 +138,17 @@ def run_comparison(
     answers = ArmAnswers()
     for role, endpoint in plan.endpoints.items():
         arms = [arm for arm in plan.arms if arm.role == role]
-        with serving(endpoint) as live:
+        with serving(endpoint, progress) as live:
             client = _client(plan, live)
             asyncio.run(_ask_arms(arms, inputs, client, plan.out, answers, progress, on_answer))
     answers.answers = {arm.name: answers.answers[arm.name] for arm in plan.arms}
-    scores = _score(answers, inputs, plan.similarity)
+    with progress("scoring", 0):
+        scores = _score(answers, inputs, plan.similarity)
     if plan.judge is not None:
-        with serving(plan.judge) as live:
+        with serving(plan.judge, progress) as live:
             asyncio.run(_judge_arms(answers.answers, scores, inputs, _client(plan, live), plan.out, progress))
-    comparison = _summarise(plan, inputs, answers, scores, trained_on)
+    with progress("comparing", 0):
+        comparison = _summarise(plan, inputs, answers, scores, trained_on)
     comparison["settings"] |= {
         "index": {"model": index.manifest["model"], "chunks": index.manifest["chunks"]},
         "seen_in_training": trained_on.count(questions),
@@ -163,7 +158,8 @@ def run_comparison(
             f"{seen} of the {len(questions)} questions stand in the training rows: "
             "keep them out of one of the two"
         )
-    report = _write(plan.out, comparison, inputs, answers, scores)
+    with progress("writing the report", 0):
+        report = _write(plan.out, comparison, inputs, answers, scores)
     return ComparisonResult(comparison, report, answers.complete)
 
 

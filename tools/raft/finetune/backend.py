@@ -70,7 +70,14 @@ class Estimate(NamedTuple):
     basis: str  # how the amount was derived
 
 
-class Status(TypedDict):
+class Pace(TypedDict, total=False):
+    """How fast a job goes, where that is known."""
+
+    tokens_per_second: float
+    seconds_left: float
+
+
+class Status(Pace):
     """The state of a job and its latest metrics."""
 
     state: State

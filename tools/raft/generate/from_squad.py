@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ def records_from_squad(
     rounds: int = 1,
     drills: int = 0,
     seed: int = 42,
+    on_paragraph: Callable[[], None] = lambda: None,
 ) -> SquadRecords:
     """Build a record of each question: its paragraph is the oracle, the sentence with the answer its quote.
 
@@ -97,6 +98,7 @@ def records_from_squad(
             result.records.extend(
                 assemble_records(drafts, chunk, drawn, p=p, seed=seed, split=split, round=i)
             )
+        on_paragraph()
     return result
 
 

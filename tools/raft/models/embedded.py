@@ -20,6 +20,7 @@ from pathlib import Path
 
 from ..child import processors, start_child
 from ..errors import UserError, one_line
+from ..progress import Progress, no_progress
 from .endpoint import Endpoint
 from .merge_lora import merged_model
 from .weights import check_gguf, default_model, teacher_adapter
@@ -30,7 +31,7 @@ CONTEXT = 4096  # tokens per slot: a question with ten distractors, and the repl
 
 
 @contextmanager
-def serving(endpoint: Endpoint) -> Iterator[Endpoint]:
+def serving(endpoint: Endpoint, progress: Progress = no_progress) -> Iterator[Endpoint]:
     """Serve the embedded model while the block runs; yield any other endpoint unchanged.
 
     The model is served with the endpoint's adapter, with the teacher's if the endpoint names the teacher, or
@@ -42,8 +43,8 @@ def serving(endpoint: Endpoint) -> Iterator[Endpoint]:
     adapter = Path(endpoint.adapter) if endpoint.adapter else None
     if endpoint.constrained:
         adapter = adapter or teacher_adapter()
-    model, revision = merged_model(adapter) if adapter else (None, "untuned")
-    with embedded_server(model=model, slots=SLOTS, alias=endpoint.model) as base_url:
+    model, revision = merged_model(adapter, progress) if adapter else (None, "untuned")
+    with embedded_server(model=model, slots=SLOTS, alias=endpoint.model, progress=progress) as base_url:
         yield replace(endpoint, base_url=base_url, revision=revision)
 
 
@@ -64,6 +65,7 @@ def embedded_server(
     slots: int = 4,
     threads: int | None = None,
     alias: str = "",
+    progress: Progress = no_progress,
 ) -> Iterator[str]:
     """Serve a GGUF model until the block ends; yield its base URL, http://127.0.0.1:PORT/v1.
 
@@ -71,13 +73,20 @@ def embedded_server(
     threads: all processors by default. alias: the model's name in the API, by default that of its file.
     Raises UserError if a file is missing or not GGUF, the port is taken or the runtime is not installed.
     """
-    with _running_server(model or default_model(), lora, port, slots, threads, alias) as (_, base_url):
+    model = model or default_model()
+    with _running_server(model, lora, port, slots, threads, alias, progress) as (_, base_url):
         yield base_url
 
 
 @contextmanager
 def _running_server(
-    model: Path, lora: Path | None, port: int, slots: int, threads: int | None, alias: str
+    model: Path,
+    lora: Path | None,
+    port: int,
+    slots: int,
+    threads: int | None,
+    alias: str,
+    progress: Progress,
 ) -> Iterator[tuple[subprocess.Popen[str], str]]:
     for path in (model, lora):
         if path:
@@ -105,7 +114,8 @@ def _running_server(
     )
     try:
         assert process.stdout is not None
-        address = process.stdout.readline().strip()
+        with progress(f"starting the server of {settings['alias']}", 0):
+            address = process.stdout.readline().strip()
         if not address.startswith("http"):
             served = f"{model.name} with {lora.name}" if lora else model.name
             raise UserError(
@@ -124,10 +134,11 @@ def serve(
     port: int = 8081,
     slots: int = 4,
     alias: str = "",
+    progress: Progress = no_progress,
 ) -> None:
     """Serve until Ctrl-C, and print the address. Raises UserError if the server exits."""
     model = model or default_model()
-    with _running_server(model, lora, port, slots, None, alias) as (process, base_url):
+    with _running_server(model, lora, port, slots, None, alias, progress) as (process, base_url):
         print(f"serving {model.name} at {base_url} (press Ctrl-C to stop)", flush=True)
         try:
             status = process.wait()

@@ -9,10 +9,11 @@ from typing import Any
 from ..child import processors
 from ..errors import UserError
 from ..files import hash_file, replacing
+from ..progress import Progress, no_progress
 from .weights import check_gguf, default_model
 
 
-def merged_model(lora: Path) -> tuple[Path, str]:
+def merged_model(lora: Path, progress: Progress = no_progress) -> tuple[Path, str]:
     """Return the embedded model merged with an adapter, as one GGUF file, and its revision.
 
     The file is written on first use to .cache beside the adapter and takes 145 MB. The revision is a hash
@@ -28,7 +29,8 @@ def merged_model(lora: Path) -> tuple[Path, str]:
             merged.parent.mkdir(exist_ok=True)
             for stale in merged.parent.glob(f"*{lora.stem}-{'?' * 12}.gguf*"):
                 stale.unlink()
-            merge_adapter(base, lora, merged)
+            with progress(f"merging {lora.name} into {base.stem}", 0):
+                merge_adapter(base, lora, merged)
         except OSError as error:
             raise UserError(
                 f"{merged} cannot be written ({error.strerror}): free disk space or make the folder writable"
