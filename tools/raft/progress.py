@@ -1,4 +1,4 @@
-"""The form in which the library reports the progress of long work; how it is shown is up to the caller."""
+"""How the library reports the progress of long work; the caller decides how it is shown."""
 
 from __future__ import annotations
 
@@ -14,3 +14,11 @@ Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 def no_progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """Show nothing."""
     yield lambda count: None
+
+
+def describe_duration(seconds: float) -> str:
+    """Return a duration in the unit that reads best: 40 s, 12 min, 1 h 20 min."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

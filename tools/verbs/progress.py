@@ -13,6 +13,8 @@ from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
+from tools.raft.progress import describe_duration
+
 if TYPE_CHECKING:
     from tools.raft.generate.rows import Counts
 
@@ -65,14 +67,6 @@ class Work:
         elif elapsed >= 1:
             parts.append(describe_duration(elapsed))
         return ": ".join(filter(None, (self.description, ", ".join(filter(None, parts)))))
-
-
-def describe_duration(seconds: float) -> str:
-    """Return a duration in the unit that reads best: 40 s, 12 min, 1 h 20 min."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 @contextmanager

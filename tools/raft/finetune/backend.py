@@ -42,6 +42,7 @@ class FineTuneSpec:
     suffix: str = "raft"  # part of the tuned model's name
     quantize: Quantization = "none"  # of the base model; trl only
     overrides: tuple[str, ...] = ()  # settings of TRL, KEY=VALUE; trl only
+    minutes: float | None = None  # budget that the epochs are cut down to; local only
 
     def file(self, part: str) -> Path:
         """Return the path of a part of the dataset (a split or the drills) in the form trained on."""
@@ -52,7 +53,11 @@ class FineTuneSpec:
         """Derive an id from the settings and the content of the files, independent of their location."""
         settings = {**dataclasses.asdict(self), "dataset": ""}
         # A job that does not use these has the key that earlier versions gave it.
-        for name, unused in (("quantize", self.quantize == "none"), ("overrides", not self.overrides)):
+        for name, unused in (
+            ("quantize", self.quantize == "none"),
+            ("overrides", not self.overrides),
+            ("minutes", self.minutes is None),
+        ):
             if unused:
                 del settings[name]
         paths = [self.file("train"), self.file("valid")]
@@ -68,6 +73,8 @@ class Estimate(NamedTuple):
     tokens: int  # trained on, over all epochs
     dollars: float | None
     basis: str  # how the amount was derived
+    seconds: float | None = None  # of a local training, on this machine
+    epochs: float | None = None  # those that fit into the spec's minutes
 
 
 class Pace(TypedDict, total=False):

@@ -6,26 +6,32 @@ its parent, however that ends; the next run resumes it from its last checkpoint.
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from ...child import exit_with_parent, start_child
 from ...dataset.student import open_student
 from ...errors import UserError, one_line
-from ...files import read_log, read_object, write_json
+from ...files import read_object, write_json
 from ...models.weights import find_base, pretrained_source
 from ..backend import CONFIG, WEIGHTS, Estimate, FineTuneSpec, Result, State, Status
 from ..lengths import Lengths, refuse_long
-from ..training_files import check_files, count_tokens
+from ..training_files import check_files
+from .estimate import TrainingTime, measure_training, to_estimate
+from .log import read_status
+from .pack import Pack
 from .rows import PARTS, make_packs, measure_rows
 from .train import LOG, Step, TrainingConfig, TrainingResult, train_adapter
 
+ORDER = "order.json"  # the spec that is trained in a folder, and the estimate of its time
+MEASURE = "--measure"  # argument of the child process that only measures
 CANCELLED = "cancelled"  # the error in the trained.json of a cancelled job
 PORT = 8082  # where the tuned model is served; the base model is at 8081
 
@@ -38,6 +44,7 @@ class LocalBackend:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._worker: subprocess.Popen[str] | None = None
+        self._estimated: tuple[str, Estimate] | None = None  # the key of a spec and its estimate
 
     def check(self, spec: FineTuneSpec, *, skip_long: bool = False) -> Lengths:
         """Raise UserError if the model is missing or the dataset must not be trained on."""
@@ -49,16 +56,24 @@ class LocalBackend:
         return lengths
 
     def estimate(self, spec: FineTuneSpec) -> Estimate:
-        """Estimate the tokens; the cost is zero."""
-        basis = "on this machine, where a prefix shared by rows is computed once"
-        return Estimate(count_tokens(spec, parts=PARTS), 0.0, basis)
+        """Time some training steps in a child process, and fit the epochs to the spec's minutes.
+
+        The estimate of a spec that was submitted in this folder is kept: a resumed training has its epochs.
+        Tokens count a prefix shared by rows once; the cost is zero.
+        """
+        kept = read_object(self._folder / ORDER)
+        if kept.get("key") == spec.key and kept.get("estimate"):
+            return Estimate(**kept["estimate"])
+        if self._estimated is None or self._estimated[0] != spec.key:
+            self._estimated = spec.key, to_estimate(spec, _measure_in_child(spec))
+        return self._estimated[1]
 
     def sign_in(self) -> None:
         """Do nothing: no service is called."""
 
     def find(self, spec: FineTuneSpec) -> str | None:
         """Return the job of the spec if it was started in this folder."""
-        return spec.key if read_object(self._folder / "order.json").get("key") == spec.key else None
+        return spec.key if read_object(self._folder / ORDER).get("key") == spec.key else None
 
     def submit(self, spec: FineTuneSpec, on_step: Callable[[str], None]) -> str:
         """Start the training in a child process."""
@@ -66,18 +81,18 @@ class LocalBackend:
         stale = ["trained.json"] if self.find(spec) else ["trained.json", "checkpoint.safetensors", LOG]
         for name in stale:
             (self._folder / name).unlink(missing_ok=True)
-        model = str(Path(spec.model).resolve()) if Path(spec.model).exists() else spec.model
-        dataset = str(spec.dataset.resolve())
-        settings = {**asdict(spec), "dataset": dataset, "model": model, "key": spec.key}
-        write_json(self._folder / "order.json", settings, indent=1)
+        # Without a budget nothing depends on the estimate, and whoever did not ask for it does not wait.
+        asked = spec.minutes is not None or self._estimated is not None
+        estimate = self.estimate(spec)._asdict() if asked else None
+        order = {**_to_settings(spec), "key": spec.key, "estimate": estimate}
+        write_json(self._folder / ORDER, order, indent=1)
         on_step(f"training in {self._folder}")
         self._start()
         return spec.key
 
     def status(self, job: str) -> Status:
         """Return the status of the job, resuming it if its process ended with an earlier run."""
-        last, outcome = _last_step(self._folder / LOG), read_object(self._folder / "trained.json")
-        metrics = {key: value for key, value in last.items() if key.endswith("_loss") and value is not None}
+        status, outcome = read_status(self._folder / LOG), read_object(self._folder / "trained.json")
         state: State = "running"
         message = str(outcome.get("error", ""))
         if outcome:
@@ -87,9 +102,11 @@ class LocalBackend:
         elif self._worker.poll() is not None and not read_object(self._folder / "trained.json"):
             state = "failed"
             message = f"the training process ended unexpectedly: see {self._folder / 'train.err'}"
-        return Status(
-            state=state, message=message, step=last.get("step"), steps=last.get("steps"), metrics=metrics
-        )
+        elif status["step"] is None:
+            message = "loading the model"
+        elif status["step"] == status["steps"]:
+            message = "writing the adapter"
+        return {**status, "state": state, "message": message}
 
     def cancel(self, job: str) -> None:
         """Stop the training; its last checkpoint is kept."""
@@ -131,10 +148,21 @@ def train_from_spec(
     learning rate 5e-4, rank 16 or the earlier adapter's, 4 rows per step. Raises UserError, as the check of
     the spec does, naming rows that are longer than the model's context.
     """
-    from .attention import use_matrix_products
     from .export_gguf import can_export, export_adapter
 
-    base, start, rank = _resolve_base(spec)
+    base, start, _ = _resolve_base(spec)
+    model, train, valid, config = _load_training(spec)
+    result = train_adapter(model, train, valid, folder, config, start=start, on_step=on_step)
+    if can_export(base):
+        export_adapter(folder, folder / "adapter.gguf", base=base)
+    return result
+
+
+def _load_training(spec: FineTuneSpec) -> tuple[Any, list[Pack], list[Pack], TrainingConfig]:
+    """Return the model of a spec, the packs to train on, those to validate on, and the settings."""
+    from .attention import use_matrix_products
+
+    base, _, rank = _resolve_base(spec)
     refuse_long(measure_rows(spec, open_student(spec.model)))
     model, tokenizer = load_model(base)
     if next(model.parameters()).device.type == "cpu":
@@ -149,10 +177,7 @@ def train_from_spec(
     # Rows about the same documents stay together, even if that makes some batches larger.
     max_examples = 2 * config.batch
     train, valid = (list(make_packs(spec, parts, tokenizer, max_examples)) for parts in (PARTS, ("valid",)))
-    result = train_adapter(model, train, valid, folder, config, start=start, on_step=on_step)
-    if can_export(base):
-        export_adapter(folder, folder / "adapter.gguf", base=base)
-    return result
+    return model, train, valid, config
 
 
 def load_model(base: Path) -> tuple[Any, Any]:
@@ -200,21 +225,48 @@ def _resolve_base(spec: FineTuneSpec) -> tuple[Path, Path | None, int]:
     return base, folder, rank
 
 
-def _last_step(log: Path) -> dict[str, Any]:
-    """Return the last complete line of a log, with the latest validation loss."""
-    last: dict[str, Any] = {}
-    for step in read_log(log):
-        last = {**step, "valid_loss": step["valid_loss"] or last.get("valid_loss")}
-    return last
+def _to_settings(spec: FineTuneSpec) -> dict[str, Any]:
+    """Return the fields of a spec as JSON, its paths valid in any working directory."""
+    model = str(Path(spec.model).resolve()) if Path(spec.model).exists() else spec.model
+    return {**asdict(spec), "dataset": str(spec.dataset.resolve()), "model": model}
+
+
+def _from_settings(settings: dict[str, Any]) -> FineTuneSpec:
+    names = FineTuneSpec.__dataclass_fields__
+    fields = {name: value for name, value in settings.items() if name in names}
+    return FineTuneSpec(**{**fields, "dataset": Path(settings["dataset"])})
+
+
+def _measure_in_child(spec: FineTuneSpec) -> TrainingTime:
+    """Measure a training in a child process, so that its memory is free again afterwards."""
+    child = start_child(
+        "tools.raft.finetune.local.backend",
+        MEASURE,
+        json.dumps(_to_settings(spec)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        assert child.stdout is not None
+        last = (child.stdout.read().strip().splitlines() or ["it ended without a word"])[-1]
+    finally:
+        child.kill()
+        child.communicate()
+    try:
+        measured = json.loads(last)
+    except ValueError:
+        raise UserError(f"the training could not be tried: {one_line(last)}") from None
+    if "error" in measured:
+        raise UserError(measured["error"])
+    return TrainingTime(**measured)
 
 
 def _main(folder: Path) -> None:
-    """Train the spec in order.json and write trained.json; exit when the parent process ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
-    exit_with_parent()
-    settings = read_object(folder / "order.json")
-    settings.pop("key", None)
-    spec = FineTuneSpec(**{**settings, "dataset": Path(settings["dataset"])})
+    """Train the spec in ORDER and write trained.json."""
+    order = read_object(folder / ORDER)
+    spec = _from_settings(order)
+    if fitted := (order.get("estimate") or {}).get("epochs"):
+        spec = replace(spec, epochs=fitted)
     try:
         result = train_from_spec(spec, folder)
         outcome = {**asdict(result), "folder": str(result.folder), "model": _resolve_base(spec)[0].stem}
@@ -223,5 +275,20 @@ def _main(folder: Path) -> None:
     write_json(folder / "trained.json", outcome)
 
 
+def _measure(settings: dict[str, Any]) -> None:
+    """Measure a training and print the result as one line of JSON."""
+    started = time.monotonic()
+    try:
+        outcome = asdict(measure_training(*_load_training(_from_settings(settings)), started=started))
+    except UserError as error:
+        outcome = {"error": str(error)}
+    print(json.dumps(outcome), flush=True)
+
+
 if __name__ == "__main__":
-    _main(Path(sys.argv[1]))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
+    exit_with_parent()  # however that ends
+    if sys.argv[1] == MEASURE:
+        _measure(json.loads(sys.argv[2]))
+    else:
+        _main(Path(sys.argv[1]))
