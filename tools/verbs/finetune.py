@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tools.raft.finetune.job import JobRecord
     from tools.raft.finetune.lengths import Lengths
 
+ASK_SECONDS = 15 * 60  # a local training that takes longer is confirmed first
 POLLED = "metrics.jsonl"  # the metrics of each poll of a job
 
 
@@ -43,6 +44,9 @@ def finetune(
         typer.Option(min=0, help="May be repeated, one job each. openai: learning_rate_multiplier."),
     ] = None,
     epochs: Annotated[float, typer.Option(min=0, help="Passes over the training rows (n_epochs).")] = 3,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.01, help="local: cut the epochs down to what fits into this time.")
+    ] = None,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Rows per step; by default the backend's.")
     ] = None,
@@ -66,7 +70,7 @@ def finetune(
         bool, typer.Option("--deploy", help="azure-ml: deploy to an endpoint, billed hourly.")
     ] = False,
     yes: Annotated[
-        bool, typer.Option("--yes", help="Do not ask for confirmation before spending money.")
+        bool, typer.Option("--yes", help="Do not ask before spending money or much time.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and estimate; send nothing.")] = False,
     wait: Annotated[bool, typer.Option(help="Follow the jobs until they end.")] = True,
@@ -81,6 +85,7 @@ def finetune(
 
       python -m tools finetune --dataset out --out tuned --backend openai --model gpt-4o-mini --dry-run
       python -m tools finetune --dataset out --out tuned --backend local --model embedded
+      python -m tools finetune --dataset out --out tuned --backend local --model embedded --minutes 20
       python -m tools finetune --dataset more --out tuned-on --backend local --model tuned
       python -m tools finetune --dataset out --out tuned --backend trl --model Qwen/Qwen3-8B --quantize 4bit
       python -m tools finetune --dataset out --out elsewhere --export axolotl --model Qwen/Qwen3-8B
@@ -96,7 +101,7 @@ def finetune(
     from tools.raft.finetune.backend import FineTuneSpec
     from tools.raft.finetune.job import check_spec, open_backend, run_job, sweep_folders
     from tools.verbs import show_lengths
-    from tools.verbs.progress import training
+    from tools.verbs.progress import bar, training
 
     console = Console(highlight=False, soft_wrap=True)
     poll = poll or (1.0 if backend == "local" else 30.0)
@@ -108,7 +113,7 @@ def finetune(
         folder: FineTuneSpec(
             dataset=dataset, model=model, api=format, epochs=epochs, learning_rate=rate,
             batch_size=batch_size, rank=rank, seed=seed, suffix=suffix, quantize=quantize,
-            overrides=tuple(overrides or ()),
+            overrides=tuple(overrides or ()), minutes=minutes,
         )
         for rate, folder in folders.items()
     }  # fmt: skip
@@ -134,6 +139,10 @@ def finetune(
         jobs[folder] = service, spec
     if here and not wait:
         raise UserError("--no-wait: a local training ends with this command; leave the option out")
+    if backend != "local" and minutes is not None:
+        raise UserError(
+            "--minutes is for --backend local: how long a service takes is up to it; use --epochs"
+        )
     if cancel:
         _cancel(jobs, console, skip_long=skip_long)
         return
@@ -141,7 +150,8 @@ def finetune(
     with TemporaryDirectory() as scratch:  # a dry run leaves nothing in --out
         for folder, (service, spec) in jobs.items():
             target = Path(scratch) if dry_run else folder
-            checked, lengths = check_spec(service, spec, target, skip_long=skip_long)
+            with bar("checking the dataset", 0):
+                checked, lengths = check_spec(service, spec, target, skip_long=skip_long)
             jobs[folder] = service, checked
             show_lengths.longest(lengths)
             if lengths.long and not dry_run:
@@ -194,15 +204,19 @@ def _confirm(
     """Print the estimate of each job and ask for confirmation of those that will be submitted now."""
     from tools.raft.finetune.job import read_record
     from tools.raft.models.pricing import show_dollars
+    from tools.raft.progress import describe_duration
+    from tools.verbs.progress import bar
 
     total: float | None = 0.0
-    new = 0
+    new, seconds = 0, 0.0
     for folder, (service, spec) in jobs.items():
-        estimate = service.estimate(spec)
+        with bar("counting tokens" if paid else "measuring how long the training takes", 0):
+            estimate = service.estimate(spec)
         record = read_record(folder)
         submitted = record is not None and record["state"] not in ("failed", "cancelled")
         new += not submitted
         if not submitted:
+            seconds += estimate.seconds or 0.0
             total = None if total is None or estimate.dollars is None else total + estimate.dollars
         rate = "" if spec.learning_rate is None else f", learning rate {spec.learning_rate:g}"
         price = "" if not paid else f", {show_dollars(estimate.dollars, spec.model)}"
@@ -212,7 +226,12 @@ def _confirm(
             f"({estimate.basis}){state}",
             markup=False,
         )
-    if not (new and paid) or dry_run or yes:
+    if not new or dry_run or yes:
+        return
+    if not paid:
+        asks = seconds > ASK_SECONDS and sys.stdin.isatty()
+        if asks and not typer.confirm(f"Train here for about {describe_duration(seconds)}?"):
+            raise UserError("not confirmed: nothing was trained; --minutes N cuts the time")
         return
     if not sys.stdin.isatty():
         raise UserError(

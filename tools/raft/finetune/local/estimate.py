@@ -11,6 +11,7 @@ from typing import Any
 
 from ...errors import UserError
 from ...progress import describe_duration
+from ..backend import Estimate, FineTuneSpec
 from .lora import add_lora
 from .pack import IGNORE_INDEX, Pack, pack_loss
 from .train import TrainingConfig, _epoch_batches
@@ -35,11 +36,9 @@ class TrainingTime:
         return max(1, math.ceil(epochs * len(self.steps)))
 
     def seconds(self, steps: int) -> float:
-        """Return the seconds of a training of so many steps, from loading the model to the last validation."""
-        validate_every = max(1, len(self.steps) // self.validations)
-        return (
-            self.loading + self._sum(self.steps, steps) + math.ceil(steps / validate_every) * self.validation
-        )
+        """Return the seconds of so many steps, with loading the model before and the validations between."""
+        validations = math.ceil(steps / max(1, len(self.steps) // self.validations))
+        return self.loading + self._sum(self.steps, steps) + validations * self.validation
 
     def token_count(self, steps: int) -> int:
         """Return the tokens that so many steps train on."""
@@ -68,6 +67,21 @@ class TrainingTime:
     def _sum(self, per_step: Sequence[float], steps: int) -> float:
         epochs, rest = divmod(steps, len(per_step))
         return epochs * sum(per_step) + sum(per_step[:rest])
+
+
+def to_estimate(spec: FineTuneSpec, measured: TrainingTime) -> Estimate:
+    """Return the estimate of a spec: with minutes, of as many of its epochs as fit."""
+    epochs = spec.epochs if spec.minutes is None else measured.fit(spec.minutes, spec.epochs)
+    steps = measured.step_count(epochs)
+    tokens, seconds = measured.token_count(steps), measured.seconds(steps)
+    basis = f"about {describe_duration(seconds)} here, {tokens / (seconds - measured.loading):,.0f} tokens/s"
+    if epochs < spec.epochs:
+        left_out = measured.rows_left_out(steps)
+        rows = (
+            f"{left_out:,} of {sum(measured.rows):,} rows are not trained on" if left_out else "with all rows"
+        )
+        basis += f"; {epochs:.2g} of {spec.epochs:g} epochs: {rows}"
+    return Estimate(tokens, 0.0, basis, seconds, epochs)
 
 
 def measure_training(
