@@ -140,9 +140,7 @@ def finetune(
     if here and not wait:
         raise UserError("--no-wait: a local training ends with this command; leave the option out")
     if backend != "local" and minutes is not None:
-        raise UserError(
-            "--minutes is for --backend local: how long a service takes is up to it; use --epochs"
-        )
+        raise UserError("--minutes is for --backend local: a service takes its own time; use --epochs")
     if cancel:
         _cancel(jobs, console, skip_long=skip_long)
         return

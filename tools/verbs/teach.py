@@ -26,6 +26,14 @@ def teach(
 
       python -m tools teach --qa xquad.en.json --out teacher
     """
+    from tools.raft.finetune.local.log import read_status
     from tools.raft.finetune.local.teacher import train_teacher
+    from tools.raft.finetune.local.train import LOG
+    from tools.verbs.progress import console, training
 
-    train_teacher(qa, out, epochs=epochs, learning_rate=learning_rate, rank=rank, seed=seed)
+    with training() as show:
+        adapter = train_teacher(
+            qa, out, epochs=epochs, learning_rate=learning_rate, rank=rank, seed=seed,
+            report=console.print, on_step=lambda step: show(read_status(out / LOG)),
+        )  # fmt: skip
+    console.print(f"Teacher: {adapter}", soft_wrap=True)

@@ -76,11 +76,9 @@ def to_estimate(spec: FineTuneSpec, measured: TrainingTime) -> Estimate:
     tokens, seconds = measured.token_count(steps), measured.seconds(steps)
     basis = f"about {describe_duration(seconds)} here, {tokens / (seconds - measured.loading):,.0f} tokens/s"
     if epochs < spec.epochs:
-        left_out = measured.rows_left_out(steps)
-        rows = (
-            f"{left_out:,} of {sum(measured.rows):,} rows are not trained on" if left_out else "with all rows"
-        )
-        basis += f"; {epochs:.2g} of {spec.epochs:g} epochs: {rows}"
+        left_out, rows = measured.rows_left_out(steps), sum(measured.rows)
+        skipped = f"{left_out:,} of {rows:,} rows are not trained on" if left_out else "with all rows"
+        basis += f"; {epochs:.2g} of {spec.epochs:g} epochs: {skipped}"
     return Estimate(tokens, 0.0, basis, seconds, epochs)
 
 

@@ -6,7 +6,6 @@ import random
 import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +95,7 @@ def train_teacher(
     seed: int = 42,
     hold_out: int = 20,
     report: Callable[[str], None] = print,
+    on_step: Callable[[Step], None] = lambda step: None,
 ) -> Path:
     """Train the teacher's adapter on SQuAD-format data and write `teacher.gguf` into out_dir.
 
@@ -133,15 +133,5 @@ def train_teacher(
     config = TrainingConfig(
         epochs=epochs, learning_rate=learning_rate, rank=rank, batch=1, seed=seed, validations=2
     )
-    train_adapter(model, train, valid, out_dir, config, on_step=partial(_report_step, report))
+    train_adapter(model, train, valid, out_dir, config, on_step=on_step)
     return export_adapter(out_dir, out_dir / "teacher.gguf", base=gguf)
-
-
-def _report_step(report: Callable[[str], None], step: Step) -> None:
-    if step["step"] % 20 == 0 or step["valid_loss"] is not None:
-        seconds_left = step["seconds"] / step["step"] * (step["steps"] - step["step"])
-        validation = f", validation loss {step['valid_loss']:.4f}" if step["valid_loss"] is not None else ""
-        report(
-            f"step {step['step']} of {step['steps']}: loss {step['train_loss']:.4f}{validation}, "
-            f"{seconds_left / 60:.0f} min left"
-        )
