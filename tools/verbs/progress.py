@@ -95,8 +95,8 @@ def _write_lines(work: Work, ended: threading.Event) -> None:
             console.print(work.describe(), markup=False, soft_wrap=True)
             if ended.wait(LOG_SECONDS):
                 return
-    except (OSError, ValueError):
-        return  # nobody reads the output any more; the work goes on
+    except (OSError, ValueError, SystemExit):
+        return  # nobody reads the output any more, whereupon rich exits; the work goes on
 
 
 class _BarColumn(ProgressColumn):

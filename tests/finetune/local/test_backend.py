@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -12,9 +12,12 @@ import yaml
 
 from tests.tiny import save_tiny_model
 from tools.raft.errors import UserError
+from tools.raft.files import hash_file
 from tools.raft.finetune.backend import FineTuneSpec
 from tools.raft.finetune.job import run_job
 from tools.raft.finetune.local.backend import LocalBackend
+from tools.raft.finetune.local.estimate import TrainingTime
+from tools.raft.records import content_id
 
 COLOURS = ("red", "green", "blue", "white", "black", "brown", "grey", "pink", "amber", "teal", "rose", "gold")
 
@@ -125,4 +128,41 @@ def test_reports_a_missing_model_or_dataset_before_anything_starts(
     (spec.dataset / "train.chat.jsonl").unlink()
     with pytest.raises(UserError, match=r"train\.chat\.jsonl is missing: run generate"):
         backend.check(spec)
+    assert not (tmp_path / "tuned").exists()
+
+
+def test_the_epochs_that_fit_are_decided_once(
+    spec: FineTuneSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, limited = tmp_path / "tuned", replace(spec, minutes=0.75)
+    # Two steps an epoch; 45 s hold three of them, on a machine half as fast one.
+    fast = TrainingTime(0.0, 0.0, [14.0] * 2, tokens=[100] * 2, rows=[6, 3], validations=1)
+    monkeypatch.setattr("tools.raft.finetune.local.backend._measure_in_child", lambda spec: fast)
+    first = LocalBackend(out)
+    assert first.estimate(limited).epochs == 1.5
+    job = first.submit(limited, lambda step: None)
+    first.cancel(job)
+    slow = replace(fast, steps=[28.0] * 2)
+    monkeypatch.setattr("tools.raft.finetune.local.backend._measure_in_child", lambda spec: slow)
+    assert LocalBackend(tmp_path / "other").estimate(limited).epochs == 0.5
+    again = LocalBackend(out)
+    assert again.find(limited) == job and again.estimate(limited).epochs == 1.5
+    (out / "trained.json").unlink()  # as if the command had been killed
+    record = run_job(again, limited, out, poll=0.1)
+    assert record["state"] == "succeeded" and record["job"] == job
+    assert steps_of(out) == [1, 2, 3]
+
+
+def test_a_job_without_minutes_has_the_key_of_earlier_versions(spec: FineTuneSpec) -> None:
+    settings = {**asdict(spec), "dataset": ""}
+    del settings["minutes"]
+    hashes = [hash_file(spec.file(part)) for part in ("train", "valid")]
+    assert spec.key == content_id(json.dumps(settings, sort_keys=True), *hashes)
+    assert replace(spec, minutes=5).key != spec.key
+
+
+def test_an_estimate_that_fails_is_one_clear_line(spec: FineTuneSpec, tmp_path: Path) -> None:
+    (Path(spec.model) / "model.safetensors").write_bytes(b"damaged")
+    with pytest.raises(UserError, match="cannot be loaded|could not be tried"):
+        LocalBackend(tmp_path / "tuned").estimate(spec)
     assert not (tmp_path / "tuned").exists()

@@ -61,8 +61,11 @@ class TrainingTime:
                 f"{describe_duration(self.loading)} and a step {describe_duration(self.steps[0])}; "
                 f"give at least {math.ceil(self.seconds(1) / 6) / 10:g}"
             )
+        if steps == most:
+            return epochs
         # Rounded down, so that step_count gives these steps again.
-        return epochs if steps == most else math.floor(steps / len(self.steps) * 1e4) / 1e4
+        fitted = math.floor(steps / len(self.steps) * 1e4) / 1e4
+        return fitted if self.step_count(fitted) == steps else fitted - 1e-4
 
     def _sum(self, per_step: Sequence[float], steps: int) -> float:
         epochs, rest = divmod(steps, len(per_step))
