@@ -140,7 +140,7 @@ def finetune(
     if here and not wait:
         raise UserError("--no-wait: a local training ends with this command; leave the option out")
     if backend != "local" and minutes is not None:
-        raise UserError("--minutes is for --backend local: a service takes its own time; use --epochs")
+        raise UserError("--minutes is for --backend local: use --epochs")
     if cancel:
         _cancel(jobs, console, skip_long=skip_long)
         return
@@ -208,7 +208,7 @@ def _confirm(
     total: float | None = 0.0
     new, seconds = 0, 0.0
     for folder, (service, spec) in jobs.items():
-        with bar("counting tokens" if paid else "measuring how long the training takes", 0):
+        with bar("estimating tokens and time", 0):
             estimate = service.estimate(spec)
         record = read_record(folder)
         submitted = record is not None and record["state"] not in ("failed", "cancelled")
