@@ -47,7 +47,7 @@ def spec(tmp_path: Path) -> FineTuneSpec:
     return FineTuneSpec(dataset, str(model), epochs=10, learning_rate=0.01, batch_size=3)
 
 
-def wait_for(condition, seconds: float = 200) -> None:
+def wait_for(condition, seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..errors import UserError, one_line
 from ..models.gguf_header import context_length
+from ..models.gguf_reading import reading_once
 from ..models.pricing import Price, context_of, load_prices
 from ..models.weights import find_base, pretrained_source
 from ..prompts import Message
@@ -43,7 +44,8 @@ class Student:
         except ImportError:
             return None
         try:
-            return AutoTokenizer.from_pretrained(**pretrained_source(self.base))
+            with reading_once():
+                return AutoTokenizer.from_pretrained(**pretrained_source(self.base))
         except (OSError, ValueError) as error:
             raise UserError(f"{self.base} cannot be loaded: {one_line(error)}") from None
 

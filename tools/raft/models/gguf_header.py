@@ -18,7 +18,18 @@ _STRING, _ARRAY = 8, 9
 
 
 def context_length(path: Path) -> int | None:
-    """Return the context of the model in a GGUF file, in tokens; None if the file does not state it.
+    """Return the context of the model in a GGUF file, in tokens; None if the file does not state it."""
+    context = _find_entry(path, ".context_length")
+    return None if context is None else int(context)
+
+
+def is_adapter(path: Path) -> bool:
+    """Return whether a GGUF file holds an adapter, not a model."""
+    return bool(_find_entry(path, "general.type") == "adapter")
+
+
+def _find_entry(path: Path, ending: str) -> Any:
+    """Return the first value whose name ends so, None if there is none.
 
     Raises UserError if the file is not GGUF, or damaged.
     """
@@ -29,8 +40,8 @@ def context_length(path: Path) -> int | None:
                 raise ValueError
             for _ in range(entries):
                 name, value = _read_string(file), _read_value(file, _read_scalar(file, "I"))
-                if name.endswith(".context_length"):
-                    return int(value)
+                if name.endswith(ending):
+                    return value
     except (OSError, ValueError, KeyError, TypeError, struct.error):
         raise UserError(f"{path} is not a GGUF model, or a damaged one") from None
     return None

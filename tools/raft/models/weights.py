@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..files import PROJECT, read_object
+from .gguf_header import is_adapter
 
 ADAPTER_CONFIG = "adapter_config.json"  # PEFT's name; a folder with it holds an adapter
 
@@ -40,8 +41,8 @@ def student_adapter() -> Path:
 def find_base(model: str) -> Path:
     """Return the GGUF file or the transformers folder that a name stands for.
 
-    model: `embedded`, a path, or a folder that `finetune` wrote, which stands for the model it adapts. Raises
-    UserError if there is none.
+    model: `embedded`, a path, or an adapter (a folder that `finetune` wrote, or a GGUF file, which is one of
+    the embedded model): it stands for the model it adapts. Raises UserError if there is none.
     """
     if model in ("", "embedded"):
         return default_model()
@@ -55,6 +56,8 @@ def find_base(model: str) -> Path:
                 f"{path} does not name its adapter's base model: use a folder written by finetune"
             )
         return find_base(str(earlier["model"]))
+    if path.suffix == ".gguf" and is_adapter(path):
+        return default_model()
     return path
 
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 NAME = "matrix_products"
 MAX_QUERIES = 1024  # beyond this the n x n scores no longer fit the caches, and PyTorch's kernel is faster
+MAX_MASK = 4_000_000  # elements of a mask that is kept
 
 
 def use_matrix_products(model: Any) -> None:
@@ -50,7 +51,13 @@ def attend(
     )
     prefix = key.shape[2]
     outputs = []
-    if prefix:
+    if prefix > MAX_QUERIES:
+        outputs.append(
+            torch.nn.functional.scaled_dot_product_attention(
+                query, key, value, is_causal=True, scale=scaling, enable_gqa=True
+            )
+        )
+    elif prefix:
         mask = _causal_mask(prefix, 0, key.dtype, key.device)
         outputs.append(_attend(query, key, value, mask, scaling))
     for q, k, v in zip(queries, keys, values, strict=True):
@@ -77,10 +84,18 @@ def _attend(
     return (weights @ value).view(batch, heads, m, size)
 
 
-@lru_cache(maxsize=64)
 def _causal_mask(m: int, prefix: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """Return an additive mask (m, prefix + m), a small one from the cache."""
+    small = m * (prefix + m) <= MAX_MASK
+    return (_kept_mask if small else _make_mask)(m, prefix, dtype, device)
+
+
+def _make_mask(m: int, prefix: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """Return an additive mask (m, prefix + m): a query sees the whole prefix and its own past."""
     import torch
 
     mask = torch.full((m, m), -30000.0, dtype=dtype, device=device).triu(1)
     return torch.nn.functional.pad(mask, (prefix, 0))
+
+
+_kept_mask = lru_cache(maxsize=64)(_make_mask)

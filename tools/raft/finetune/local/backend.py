@@ -7,6 +7,7 @@ its parent, however that ends; the next run resumes it from its last checkpoint.
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -20,19 +21,20 @@ from ...child import exit_with_parent, start_child
 from ...dataset.student import open_student
 from ...errors import UserError, one_line
 from ...files import read_object, write_json
-from ...models.weights import find_base, pretrained_source
 from ..backend import CONFIG, WEIGHTS, Estimate, FineTuneSpec, Result, State, Status
 from ..lengths import Lengths, refuse_long
 from ..training_files import check_files
 from .estimate import TrainingTime, measure_training, to_estimate
+from .load import load_training, resolve_base
 from .log import read_status
-from .pack import Pack
-from .rows import PARTS, make_packs, measure_rows
-from .train import LOG, Step, TrainingConfig, TrainingResult, train_adapter
+from .rows import measure_rows
+from .train import LOG, Step, TrainingResult, train_adapter
 
 ORDER = "order.json"  # the spec that is trained in a folder, and the estimate of its time
 MEASURE = "--measure"  # argument of the child process that only measures
 CANCELLED = "cancelled"  # the error in the trained.json of a cancelled job
+# Threads that spin while they wait slow each other down as soon as anything else runs.
+THREADS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "20000"}
 PORT = 8082  # where the tuned model is served; the base model is at 8081
 
 
@@ -48,7 +50,7 @@ class LocalBackend:
 
     def check(self, spec: FineTuneSpec, *, skip_long: bool = False) -> Lengths:
         """Raise UserError if the model is missing or the dataset must not be trained on."""
-        _resolve_base(spec)
+        resolve_base(spec)
         check_files(spec, hosted=False)
         lengths = measure_rows(spec, open_student(spec.model))
         if not skip_long:
@@ -134,6 +136,7 @@ class LocalBackend:
             self._worker = start_child(
                 "tools.raft.finetune.local.backend",
                 str(self._folder.resolve()),
+                env={**THREADS, **os.environ},
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
             )
@@ -149,80 +152,15 @@ def train_from_spec(
     the spec does, naming rows that are longer than the model's context.
     """
     from .export_gguf import can_export, export_adapter
+    from .lora import read_adapter
 
-    base, start, _ = _resolve_base(spec)
-    model, train, valid, config = _load_training(spec)
-    result = train_adapter(model, train, valid, folder, config, start=start, on_step=on_step)
+    base, start, _ = resolve_base(spec)
+    model, train, valid, config = load_training(spec)
+    pairs = read_adapter(start, base) if start else None
+    result = train_adapter(model, train, valid, folder, config, start=pairs, on_step=on_step)
     if can_export(base):
         export_adapter(folder, folder / "adapter.gguf", base=base)
     return result
-
-
-def _load_training(spec: FineTuneSpec) -> tuple[Any, list[Pack], list[Pack], TrainingConfig]:
-    """Return the model of a spec, the packs to train on, those to validate on, and the settings."""
-    from .attention import use_matrix_products
-
-    base, _, rank = _resolve_base(spec)
-    refuse_long(measure_rows(spec, open_student(spec.model)))
-    model, tokenizer = load_model(base)
-    if next(model.parameters()).device.type == "cpu":
-        use_matrix_products(model)
-    config = TrainingConfig(
-        epochs=spec.epochs,
-        learning_rate=spec.learning_rate or TrainingConfig.learning_rate,
-        rank=rank,
-        batch=spec.batch_size or TrainingConfig.batch,
-        seed=spec.seed,
-    )
-    # Rows about the same documents stay together, even if that makes some batches larger.
-    max_examples = 2 * config.batch
-    train, valid = (list(make_packs(spec, parts, tokenizer, max_examples)) for parts in (PARTS, ("valid",)))
-    return model, train, valid, config
-
-
-def load_model(base: Path) -> tuple[Any, Any]:
-    """Load model and tokenizer for training, in bfloat16 if that is faster than float32 on this machine."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    source = pretrained_source(base)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(**source)
-        model: Any = AutoModelForCausalLM.from_pretrained(**source, dtype=_faster_dtype(device))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{base} cannot be loaded: {one_line(error)}") from None
-    return model.to(device), tokenizer
-
-
-def _faster_dtype(device: str) -> Any:
-    """Return bfloat16 or float32, whichever multiplies matrices faster in a short benchmark."""
-    import torch
-
-    def seconds(dtype: Any) -> float:
-        matrix = torch.ones(768, 768, dtype=dtype, device=device)
-        best = float("inf")
-        for _ in range(5):
-            started = time.perf_counter()
-            float((matrix @ matrix)[0, 0])
-            best = min(best, time.perf_counter() - started)
-        return best
-
-    return torch.bfloat16 if seconds(torch.bfloat16) < seconds(torch.float32) else torch.float32
-
-
-def _resolve_base(spec: FineTuneSpec) -> tuple[Path, Path | None, int]:
-    """Return the base model, the folder of the adapter to start from (if any), and the rank.
-
-    Raises UserError if either is missing, or if the spec's rank differs from the adapter's.
-    """
-    base, folder = find_base(spec.model), Path(spec.model)
-    if not (folder / CONFIG).is_file():
-        return base, None, spec.rank or TrainingConfig.rank
-    rank = int(read_object(folder / CONFIG).get("r", 0))
-    if spec.rank not in (None, rank):
-        raise UserError(f"{folder} holds an adapter of rank {rank}, which cannot be changed: omit --rank")
-    return base, folder, rank
 
 
 def _to_settings(spec: FineTuneSpec) -> dict[str, Any]:
@@ -243,6 +181,7 @@ def _measure_in_child(spec: FineTuneSpec) -> TrainingTime:
         "tools.raft.finetune.local.backend",
         MEASURE,
         json.dumps(_to_settings(spec)),
+        env={**THREADS, **os.environ},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
@@ -269,7 +208,7 @@ def _main(folder: Path) -> None:
         spec = replace(spec, epochs=fitted)
     try:
         result = train_from_spec(spec, folder)
-        outcome = {**asdict(result), "folder": str(result.folder), "model": _resolve_base(spec)[0].stem}
+        outcome = {**asdict(result), "folder": str(result.folder), "model": resolve_base(spec)[0].stem}
     except UserError as error:
         outcome = {"error": str(error)}
     write_json(folder / "trained.json", outcome)
@@ -279,7 +218,7 @@ def _measure(settings: dict[str, Any]) -> None:
     """Measure a training and print the result as one line of JSON."""
     started = time.monotonic()
     try:
-        outcome = asdict(measure_training(*_load_training(_from_settings(settings)), started=started))
+        outcome = asdict(measure_training(*load_training(_from_settings(settings)), started=started))
     except UserError as error:
         outcome = {"error": str(error)}
     print(json.dumps(outcome), flush=True)

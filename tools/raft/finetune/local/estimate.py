@@ -12,9 +12,8 @@ from typing import Any
 from ...errors import UserError
 from ...progress import describe_duration
 from ..backend import Estimate, FineTuneSpec
-from .lora import add_lora
 from .pack import IGNORE_INDEX, Pack, pack_loss
-from .train import TrainingConfig, _epoch_batches
+from .train import TrainingConfig, adapt_model, epoch_batches
 
 SAMPLE_SECONDS = 10.0  # about what timing the packs may take
 SAMPLE_TOKENS = 100  # the smallest part of a pack that is timed: less is all overhead
@@ -93,10 +92,10 @@ def measure_training(
     `model` is changed as by train_adapter; `started` is the time.monotonic() when loading it began.
     """
     label_cost = _label_cost(model)
-    add_lora(model, config.rank)
+    adapt_model(model, config.rank)
     loading = time.monotonic() - started
     predict, validation_share = _time_packs(model, train, label_cost)
-    batches = list(_epoch_batches(train, config, 0))
+    batches = list(epoch_batches(train, config, 0))
     return TrainingTime(
         loading=loading,
         validation=validation_share * sum(map(predict, valid)),

@@ -11,7 +11,7 @@ from ...errors import UserError
 from ..backend import CONFIG, WEIGHTS
 
 _TENSOR_NAME = re.compile(r"layers\.(\d+)\.(?:self_attn|mlp)\.(\w+)\.lora_([AB])(?:\.\w+)?\.weight$")
-_GGUF_NAMES = {
+GGUF_NAMES = {
     "q_proj": "attn_q",
     "k_proj": "attn_k",
     "v_proj": "attn_v",
@@ -43,7 +43,7 @@ def export_adapter(folder: Path, out: Path, *, base: Path) -> Path:
         ) from None
     except (ValueError, SafetensorError):
         raise UserError(f"{folder} holds a damaged adapter: {CONFIG} or {WEIGHTS} cannot be parsed") from None
-    architecture, heads, kv_heads = _architecture_of(base)
+    architecture, heads, kv_heads = architecture_of(base)
     if config.get("peft_type") != "LORA" or config.get("use_rslora") or config.get("use_dora"):
         raise UserError(f"{folder} does not hold a plain LoRA adapter; only those can be written as GGUF")
 
@@ -53,13 +53,13 @@ def export_adapter(folder: Path, out: Path, *, base: Path) -> Path:
     writer.add_float32("adapter.lora.alpha", float(config["lora_alpha"]))
     for name, values in sorted(tensors.items()):
         match = _TENSOR_NAME.search(name)
-        if not match or match[2] not in _GGUF_NAMES:
+        if not match or match[2] not in GGUF_NAMES:
             raise UserError(f"{folder}: the tensor {name} has no counterpart in a GGUF adapter")
         layer, part, side = match.groups()
         values = values.astype(np.float32)
         if side == "B" and part in ("q_proj", "k_proj"):
             values = _permute(values, heads if part == "q_proj" else kv_heads)
-        gguf_name = f"blk.{layer}.{_GGUF_NAMES[part]}.weight.lora_{side.lower()}"
+        gguf_name = f"blk.{layer}.{GGUF_NAMES[part]}.weight.lora_{side.lower()}"
         writer.add_tensor(gguf_name, values.astype(np.float16))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -88,7 +88,7 @@ def _read_config(base: Path) -> dict[str, Any]:
         return {}
 
 
-def _architecture_of(base: Path) -> tuple[str, int, int]:
+def architecture_of(base: Path) -> tuple[str, int, int]:
     """Return the architecture, the number of heads, and the number of key/value heads."""
     if base.is_dir():
         config = _read_config(base)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,23 +49,40 @@ def add_lora(model: Any, rank: int) -> dict[str, Any]:
     return layers
 
 
-def load_adapter(layers: dict[str, Any], folder: Path) -> None:
-    """Load the weights of an adapter written by save_adapter, to continue its training."""
+def read_adapter(source: Path, base: Path) -> dict[str, torch.Tensor]:
+    """Read the pairs of an adapter, by the names that PEFT gives them.
+
+    source: a folder written by save_adapter, or a GGUF file written by export_adapter for `base`. Raises
+    UserError if it is missing or damaged.
+    """
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    if source.is_file():
+        from .import_gguf import read_gguf_adapter
+
+        return {name: torch.from_numpy(values) for name, values in read_gguf_adapter(source, base).items()}
     try:
-        tensors = load_file(str(folder / WEIGHTS))
+        return load_file(str(source / WEIGHTS))
     except OSError as error:
         reason = f"{WEIGHTS}: {error.strerror or 'cannot be read'}"
-        raise UserError(f"{folder} has no adapter to start from ({reason})") from None
+        raise UserError(f"{source} has no adapter to start from ({reason})") from None
     except SafetensorError:
-        raise UserError(f"{folder} has no adapter to start from ({WEIGHTS} is damaged)") from None
+        raise UserError(f"{source} has no adapter to start from ({WEIGHTS} is damaged)") from None
+
+
+def load_adapter(layers: dict[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
+    """Load the pairs of an adapter into a model, to continue its training; they have to be of its shapes."""
+    import torch
+
     with torch.no_grad():
         for name, layer in layers.items():
-            layer.lora_a.copy_(tensors[f"base_model.model.{name}.lora_A.weight"])
-            layer.lora_b.copy_(tensors[f"base_model.model.{name}.lora_B.weight"])
+            for pair, side in ((layer.lora_a, "A"), (layer.lora_b, "B")):
+                values = tensors.get(f"base_model.model.{name}.lora_{side}.weight")
+                if values is None or values.shape != pair.shape:
+                    raise UserError("the adapter to start from was trained for another model: see --model")
+                pair.copy_(values)
 
 
 def save_adapter(layers: dict[str, Any], masters: Sequence[torch.Tensor], rank: int, folder: Path) -> None:

@@ -6,7 +6,7 @@ import json
 import math
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import count, islice
 from pathlib import Path
@@ -64,7 +64,7 @@ def train_adapter(
     folder: Path,
     config: TrainingConfig,
     *,
-    start: Path | None = None,
+    start: Mapping[str, Any] | None = None,
     on_step: Callable[[Step], None] = lambda step: None,
 ) -> TrainingResult:
     """Train LoRA pairs in `model` on packs, and save the best adapter to `folder` in PEFT's format.
@@ -73,12 +73,12 @@ def train_adapter(
     about `config.batch` examples, and its loss is the mean per token. The learning rate warms up, then
     decays along a half cosine (Loshchilov & Hutter 2017). The model is validated `config.validations` times
     per epoch; without validation packs the last adapter is saved. An interrupted run resumes from its last
-    validation with the same result. start: folder of an adapter to start from.
+    validation with the same result. start: the pairs of an adapter to start from.
     """
     import torch
 
     torch.manual_seed(config.seed)
-    layers = add_lora(model, config.rank)
+    layers = adapt_model(model, config.rank)
     if start:
         load_adapter(layers, start)
     folder.mkdir(parents=True, exist_ok=True)
@@ -86,7 +86,7 @@ def train_adapter(
     weights = [p for layer in layers.values() for p in (layer.lora_a, layer.lora_b)]
     masters = [p.detach().float().clone() for p in weights]
     optimiser = torch.optim.AdamW(masters, lr=config.learning_rate, weight_decay=0.0, betas=(0.9, 0.98))
-    steps_per_epoch = max(1, sum(1 for _ in _epoch_batches(train, config, 0)))
+    steps_per_epoch = max(1, sum(1 for _ in epoch_batches(train, config, 0)))
     steps = max(1, math.ceil(config.epochs * steps_per_epoch))
     validate_every = max(1, steps_per_epoch // config.validations)
 
@@ -127,6 +127,21 @@ def train_adapter(
                 save_checkpoint(folder, masters, optimiser, config, progress)
             on_step(line)
     return TrainingResult(folder, step, best_loss, tokens, time.monotonic() - started, step < steps)
+
+
+def adapt_model(model: Any, rank: int) -> dict[str, Any]:
+    """Freeze a model, add LoRA pairs, and prepare its blocks for training; return the layers with pairs."""
+    import torch
+
+    from .block import fuse_blocks
+    from .recompute import recompute_long_packs
+
+    layers = add_lora(model, rank)
+    # In bfloat16, merging the pairs into the weights would round their changes away.
+    fused = model.device.type == "cpu" and model.dtype == torch.float32 and fuse_blocks(model)
+    if not fused:
+        recompute_long_packs(model)
+    return layers
 
 
 def mean_loss(model: Any, packs: Sequence[Pack]) -> float:
@@ -170,7 +185,7 @@ def lr_schedule(step: int, steps: int) -> float:
     return min((step + 1) / warmup, 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / steps)))
 
 
-def _epoch_batches(train: Sequence[Pack], config: TrainingConfig, epoch: int) -> Iterator[list[Pack]]:
+def epoch_batches(train: Sequence[Pack], config: TrainingConfig, epoch: int) -> Iterator[list[Pack]]:
     """Yield the batches of an epoch: shuffled packs, at least `config.batch` examples each but the last."""
     shuffled = list(train)
     random.Random(f"{config.seed} epoch {epoch}").shuffle(shuffled)
@@ -186,7 +201,7 @@ def _epoch_batches(train: Sequence[Pack], config: TrainingConfig, epoch: int) ->
 
 def _all_batches(train: Sequence[Pack], config: TrainingConfig) -> Iterator[list[Pack]]:
     for epoch in count():
-        yield from _epoch_batches(train, config, epoch)
+        yield from epoch_batches(train, config, epoch)
 
 
 def _copy(masters: Sequence[Any], weights: Sequence[Any]) -> None:

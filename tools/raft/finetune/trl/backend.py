@@ -21,7 +21,8 @@ from ...files import read_jsonl
 from ...models.weights import default_model, pretrained_source
 from ..backend import CONFIG, Estimate, FineTuneSpec, Result
 from ..lengths import Lengths, Row, compare_lengths, refuse_long
-from ..local.backend import LocalBackend, load_model
+from ..local.backend import LocalBackend
+from ..local.load import load_model
 from ..training_files import check_files, count_tokens, has_rows
 from .config import DATA, read_overrides, sft_config, to_trl, write_training
 
