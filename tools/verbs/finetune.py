@@ -252,7 +252,7 @@ def _cancel(jobs: Mapping[Path, tuple[Backend, FineTuneSpec]], console: Any, *, 
     """Cancel each recorded job that has not ended."""
     from tools.raft.finetune.backend import ENDED
     from tools.raft.finetune.job import read_record, run_job
-    from tools.raft.finetune.lengths import shortened_spec
+    from tools.raft.finetune.leave_out import shortened_spec
 
     for folder, (service, spec) in jobs.items():
         if skip_long:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tools.raft.finetune.lengths import SKIPPED, Lengths, name_row
+from tools.raft.finetune.leave_out import SKIPPED
+from tools.raft.finetune.lengths import Lengths, name_row
 
 console = Console(highlight=False, soft_wrap=True)
 _MOST_NAMED = 20  # rows left out

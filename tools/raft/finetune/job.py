@@ -15,7 +15,8 @@ from ..errors import UserError
 from ..files import write_json
 from ..models.endpoint import Lookup, resolve_endpoint
 from .backend import ENDED, Backend, FineTuneSpec, Status, Unreachable
-from .lengths import Lengths, leave_out_long
+from .leave_out import leave_out_long
+from .lengths import Lengths
 
 RECORD = "job.json"
 PATIENCE = 10  # consecutive polls that may fail before run_job gives up

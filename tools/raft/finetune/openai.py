@@ -71,7 +71,11 @@ class OpenAIBackend:
                 "learning_rate_multiplier (0.5, 1, 2 …), not the rate itself"
             )
         check_files(spec, hosted=True)
-        lengths = estimate_lengths(spec, model=spec.model, context=context_of(spec.model, load_prices()))
+        lengths = estimate_lengths(
+            [spec.file("train"), spec.file("valid")],
+            model=spec.model,
+            context=context_of(spec.model, load_prices()),
+        )
         if not skip_long:
             refuse_long(lengths)
         return lengths

@@ -72,7 +72,11 @@ class AzureMLBackend:
             if spec.epochs != int(spec.epochs):
                 raise UserError(f"--epochs {spec.epochs:g}: Azure OpenAI takes whole epochs only")
         check_files(spec, hosted=model.provider == "azure_open_ai")
-        lengths = estimate_lengths(spec, model=model.name, context=context_of(model.name, load_prices()))
+        lengths = estimate_lengths(
+            [spec.file("train"), spec.file("valid")],
+            model=model.name,
+            context=context_of(model.name, load_prices()),
+        )
         if not skip_long:
             refuse_long(lengths)
         return lengths
