@@ -252,7 +252,7 @@ def test_rejects_settings_that_the_service_would_misread(service, dataset, chang
 
 
 def test_the_estimate_gives_tokens_cost_and_price(service: FineTuning, spec: FineTuneSpec) -> None:
-    tokens, dollars, basis = make_backend(service).estimate(spec)
+    tokens, dollars, basis, *_ = make_backend(service).estimate(spec)
     assert tokens > 12 * 30 and dollars == pytest.approx(tokens * 3 / 1e6)
     assert "$3 per million" in basis
     assert (

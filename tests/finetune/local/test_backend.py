@@ -155,7 +155,8 @@ def test_the_epochs_that_fit_are_decided_once(
 
 def test_a_job_without_minutes_has_the_key_of_earlier_versions(spec: FineTuneSpec) -> None:
     settings = {**asdict(spec), "dataset": ""}
-    del settings["minutes"]
+    for name in ("minutes", "quantize", "overrides"):
+        del settings[name]
     hashes = [hash_file(spec.file(part)) for part in ("train", "valid")]
     assert spec.key == content_id(json.dumps(settings, sort_keys=True), *hashes)
     assert replace(spec, minutes=5).key != spec.key

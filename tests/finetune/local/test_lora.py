@@ -8,7 +8,7 @@ import pytest
 
 from tests.tiny import tiny_model
 from tools.raft.errors import UserError
-from tools.raft.finetune.local.lora import add_lora, load_adapter, save_adapter
+from tools.raft.finetune.local.lora import add_lora, load_adapter, read_adapter, save_adapter
 
 
 def test_only_the_adapter_is_trainable() -> None:
@@ -43,10 +43,12 @@ def test_peft_loads_a_saved_adapter(tmp_path: Path) -> None:
     assert torch.allclose(peft_model(ids).logits, model(ids).logits, atol=1e-5)
 
     restored = tiny_model()
-    load_adapter(add_lora(restored, rank=2), tmp_path)
+    load_adapter(add_lora(restored, rank=2), read_adapter(tmp_path, tmp_path))
     assert torch.allclose(restored(ids).logits, model(ids).logits, atol=1e-6)
     with pytest.raises(UserError, match="no adapter to start from"):
-        load_adapter(layers, tmp_path / "none")
+        read_adapter(tmp_path / "none", tmp_path)
+    with pytest.raises(UserError, match="another model"):
+        load_adapter(add_lora(tiny_model(), rank=3), read_adapter(tmp_path, tmp_path))
 
 
 def test_adapts_models_with_other_layer_names() -> None:
