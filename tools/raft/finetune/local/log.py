@@ -21,11 +21,13 @@ def read_status(log: Path) -> Status:
         return Status(state="running", message="", step=None, steps=None, metrics={})
     last = steps[-1]
     validated = [step["valid_loss"] for step in steps if step["valid_loss"] is not None]
-    metrics = {"train_loss": last["train_loss"]} | ({"valid_loss": validated[-1]} if validated else {})
+    losses = {"train_loss": last["train_loss"], "valid_loss": validated[-1] if validated else None}
+    metrics = {name: loss for name, loss in losses.items() if loss is not None}
     status = Status(state="running", message="", step=last["step"], steps=last["steps"], metrics=metrics)
     window = max(WINDOW, last["steps"] // 4)
     first = steps[-1 - window] if len(steps) > window else {"step": 0, "tokens": 0, "seconds": 0.0}
-    if (seconds := last["seconds"] - first["seconds"]) > 0:
+    done, seconds = last["step"] - first["step"], last["seconds"] - first["seconds"]
+    if done > 0 and seconds > 0:
         status["tokens_per_second"] = (last["tokens"] - first["tokens"]) / seconds
-        status["seconds_left"] = (last["steps"] - last["step"]) * seconds / (last["step"] - first["step"])
+        status["seconds_left"] = (last["steps"] - last["step"]) * seconds / done
     return status
