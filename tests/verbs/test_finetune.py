@@ -1,0 +1,70 @@
+"""The time of a local training, told and asked for before it starts."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from tools.raft.errors import UserError
+from tools.raft.finetune.backend import FineTuneSpec
+from tools.raft.finetune.local import backend
+from tools.raft.finetune.local.backend import LocalBackend
+from tools.raft.finetune.local.estimate import TrainingTime
+from tools.verbs.finetune import _confirm
+
+HOUR = TrainingTime(30.0, 10.0, [60.0] * 18, tokens=[4000] * 18, rows=[4] * 18, validations=4)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def output(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    monkeypatch.setattr(backend, "_measure_in_child", lambda spec: HOUR)
+    return io.StringIO()
+
+
+def confirm(folder: Path, output: io.StringIO, *, minutes: float | None = None, **options: Any) -> None:
+    dataset = folder / "dataset"
+    jobs = {folder: (LocalBackend(folder), FineTuneSpec(dataset, "embedded", minutes=minutes))}
+    console = Console(file=output, width=200)
+    _confirm(jobs, console, **{"yes": False, "dry_run": False, "paid": False, **options})
+
+
+def test_the_time_is_told_before_a_long_training_is_confirmed(
+    tmp_path: Path, output: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter("ny")
+    asked: list[str] = []
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    monkeypatch.setattr("typer.confirm", lambda question: asked.append(question) or next(answers) == "y")
+    with pytest.raises(UserError, match="nothing was trained; --minutes N cuts the time"):
+        confirm(tmp_path, output)
+    line = "embedded, 3 epochs: about 216,000 tokens trained (about 57 min here, 64 tokens/s)\n"
+    assert output.getvalue() == line
+    confirm(tmp_path, output)
+    assert asked == ["Train here for about 57 min?"] * 2
+
+
+@pytest.mark.parametrize("options", [{"minutes": 10.0}, {"yes": True}, {"dry_run": True}])
+def test_a_short_a_confirmed_and_a_dry_run_are_not_asked_about(
+    tmp_path: Path, output: io.StringIO, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    monkeypatch.setattr("typer.confirm", lambda question: pytest.fail("asked"))
+    confirm(tmp_path, output, **options)
+    assert "tokens/s" in output.getvalue()
+
+
+def test_a_script_is_not_asked(tmp_path: Path, output: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    confirm(tmp_path, output, minutes=5)
+    assert "0.22 of 3 epochs: 56 of 72 rows are not trained on" in output.getvalue()
+    confirm(tmp_path, output)
