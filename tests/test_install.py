@@ -146,7 +146,7 @@ def project(tmp_path: Path, unconfigured) -> Path:
 
 def run_install(project: Path, *options: str) -> subprocess.CompletedProcess[str]:
     command = [getattr(sys, "_base_executable", sys.executable), "install.py", *options]
-    return subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=300)
 
 
 def test_installs_the_lock_and_the_weights_without_their_dependencies(project: Path) -> None:
@@ -155,7 +155,7 @@ def test_installs_the_lock_and_the_weights_without_their_dependencies(project: P
         assert (result.returncode, result.stderr) == (0, "")
         lines = result.stdout.splitlines()
         assert lines[0].startswith("Installing into .venv with pip: about 0.7 GB to download")
-        assert re.match(r"Installed in 0:\d\d\. Next: .*python.* -m tools demo$", lines[-1])
+        assert re.match(r"Installed in \d+:\d\d\. Next: .*python.* -m tools demo$", lines[-1])
     python = next((project / ".venv").glob("*/python"))
     check = "import needed, weights; print(needed.value + weights.value)"
     assert subprocess.run([python, "-c", check], capture_output=True, text=True).stdout == "2\n"
