@@ -109,7 +109,7 @@ class FusedBlock(torch.nn.Module):
     def __init__(self, layer: Any, name: str, buffers: Buffers) -> None:
         super().__init__()
         self.layer = layer  # keeps its parameters registered
-        self.name, self.buffers = name, buffers
+        self.name, self.memory = name, buffers
         attention, mlp = layer.self_attn, layer.mlp
         self.qkv = Projection([attention.q_proj, attention.k_proj, attention.v_proj], buffers)
         self.out = Projection([attention.o_proj], buffers)
@@ -170,7 +170,7 @@ def _forward(
     block: FusedBlock, x: Tensor, rotation: Any, lengths: Sequence[int], name: str
 ) -> tuple[Tensor, Saved]:
     """Compute the output of a block; what the backward pass needs is in buffers of this name."""
-    buffers, n, layer = block.buffers, len(x), block.layer
+    buffers, n, layer = block.memory, len(x), block.layer
     key_heads, group, size = block.key_heads, block.group, block.head_size
     normed = _normalise(x, layer.input_layernorm, buffers("normed", *x.shape))[0]
     qkv = block.qkv.forward(normed, buffers("qkv", n, sum(block.qkv.sizes)))
@@ -206,7 +206,7 @@ def _backward(
     block: FusedBlock, saved: Saved, grad: Tensor, rotation: Any, lengths: Sequence[int]
 ) -> tuple[Tensor, list[Tensor]]:
     """Compute the gradients of a block's input and of its LoRA pairs from that of its output (n, d)."""
-    buffers, n, layer = block.buffers, len(grad), block.layer
+    buffers, n, layer = block.memory, len(grad), block.layer
     key_heads, group, size = block.key_heads, block.group, block.head_size
     rows = _largest_rows(grad)
     row_grad = grad[rows]
@@ -323,7 +323,7 @@ def _weights(
     block: FusedBlock, queries: Tensor, k: Tensor, v: Tensor, piece: Piece, chosen: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Compute attention weights (k, m g, keys) of a piece's queries; return its keys and values, too."""
-    buffers, group = block.buffers, block.group
+    buffers, group = block.memory, block.group
     start, stop, prefix, first = piece
     if prefix == first:
         keys, values = k[:, :stop], v[:, :stop]
