@@ -33,7 +33,7 @@ format: $(VENV)/.installed-dev
 check: lint test
 
 clean:
-	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo demo-full .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
 # A stamp is touched only after a successful installation, so the next make resumes an interrupted one.
