@@ -13,7 +13,7 @@ _PARTS = {gguf_name: part for part, gguf_name in GGUF_NAMES.items()}
 
 def adapter_rank(path: Path) -> int:
     """Return the rank of an adapter. Raises UserError for a damaged file."""
-    return min(min(tensor.shape) for tensor in _open(path).tensors)
+    return int(min(min(tensor.shape) for tensor in _open(path).tensors))
 
 
 def read_gguf_adapter(path: Path, base: Path) -> dict[str, Any]:
