@@ -45,7 +45,9 @@ def test_the_command_compares_and_repeats_no_call(tmp_path: Path) -> None:
         calls = base.stats()["calls"]
         again = compare(tmp_path, *options)
         assert base.stats()["calls"] == calls, "a second run makes no call"
-    results = done.stdout[done.stdout.index("Warning: ") :]  # before it are lines of progress, as many as it takes
+    results = done.stdout[
+        done.stdout.index("Warning: ") :
+    ]  # before it are lines of progress, as many as it takes
     assert again.stdout.endswith(results)
     for name, before in files.items():
         assert (tmp_path / name).read_bytes() == before, name

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from ..child import processors, start_child
+from ..child import free_processors, start_child
 from ..errors import UserError, one_line
 from ..progress import Progress, no_progress
 from .endpoint import Endpoint
@@ -70,7 +70,8 @@ def embedded_server(
     """Serve a GGUF model until the block ends; yield its base URL, http://127.0.0.1:PORT/v1.
 
     model: the embedded one by default. port: 0 for a free one. slots: requests served at the same time.
-    threads: all processors by default. alias: the model's name in the API, by default that of its file.
+    threads: by default as many as there are free processors. alias: the model's name in the API, by default
+    that of its file.
     Raises UserError if a file is missing or not GGUF, the port is taken or the runtime is not installed.
     """
     model = model or default_model()
@@ -100,7 +101,8 @@ def _running_server(
         "lora": str(lora.resolve()) if lora else "",
         "port": port,
         "slots": slots,
-        "threads": threads or processors(),
+        # A thread that shares its processor holds all others up, hundreds of times per token.
+        "threads": threads or free_processors(),
         "alias": alias or model.stem,
     }
     process = start_child(
