@@ -97,8 +97,9 @@ def test_the_command_serves_until_interrupted() -> None:
     command = [sys.executable, "-m", "tools", "serve", "--port", "0", "--slots", "1"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout and process.stderr
-        line = process.stdout.readline()
-        assert line.startswith("serving SmolLM2-135M-Instruct"), process.stderr.read()
+        lines = iter(process.stdout.readline, "")
+        line = next((line for line in lines if line.startswith("serving SmolLM2-135M-Instruct")), "")
+        assert line, process.stderr.read()
         base_url = line.split(" at ")[1].split()[0]
         assert urllib.request.urlopen(f"{base_url}/models", timeout=10).status == 200
         process.send_signal(signal.SIGINT)
