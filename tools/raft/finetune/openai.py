@@ -15,10 +15,10 @@ from ..errors import UserError
 from ..files import hash_file, read_log, write_jsonl
 from ..models.endpoint import CONNECTIONS, Endpoint
 from ..models.openai_sdk import ApiError, classify_error, clean, open_sdk
-from ..models.pricing import PER, context_of, find_price, load_prices
+from ..models.pricing import PER, find_price, load_prices
 from .backend import Estimate, FineTuneSpec, Result, State, Status, Unreachable
-from .lengths import Lengths, estimate_lengths, refuse_long
-from .training_files import check_files, count_tokens, has_rows, without_bom
+from .lengths import Lengths
+from .training_files import check_uploads, count_tokens, has_rows, without_bom
 
 EVENTS = "events.jsonl"
 _TIMEOUT = 120.0  # seconds; long enough to upload a large file
@@ -70,15 +70,7 @@ class OpenAIBackend:
                 f"--learning-rate {spec.learning_rate:g}: OpenAI takes a multiplier of its own rate, "
                 "learning_rate_multiplier (0.5, 1, 2 …), not the rate itself"
             )
-        check_files(spec, hosted=True)
-        lengths = estimate_lengths(
-            [spec.file("train"), spec.file("valid")],
-            model=spec.model,
-            context=context_of(spec.model, load_prices()),
-        )
-        if not skip_long:
-            refuse_long(lengths)
-        return lengths
+        return check_uploads(spec, model=spec.model, hosted=True, skip_long=skip_long)
 
     def estimate(self, spec: FineTuneSpec) -> Estimate:
         """Estimate the tokens, and their cost from the price list."""

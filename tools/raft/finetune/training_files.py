@@ -13,7 +13,9 @@ from ..dataset.validate import validate_files
 from ..dataset.validate_chats import row_texts
 from ..errors import UserError
 from ..files import read_jsonl
+from ..models.pricing import context_of, load_prices
 from .backend import FineTuneSpec
+from .lengths import Lengths, estimate_lengths, refuse_long
 
 
 def has_rows(path: Path) -> bool:
@@ -30,6 +32,16 @@ def check_files(spec: FineTuneSpec, *, hosted: bool) -> None:
     if errors:
         more = f", and {len(errors) - 1} more errors" if len(errors) > 1 else ""
         raise UserError(f"{spec.dataset} must not be trained on: {errors[0]}{more}; run generate again")
+
+
+def check_uploads(spec: FineTuneSpec, *, model: str, hosted: bool, skip_long: bool) -> Lengths:
+    """Raise UserError if the files must not be sent to a service, for long rows unless they are skipped."""
+    check_files(spec, hosted=hosted)
+    paths = [spec.file("train"), spec.file("valid")]
+    lengths = estimate_lengths(paths, model=model, context=context_of(model, load_prices()))
+    if not skip_long:
+        refuse_long(lengths)
+    return lengths
 
 
 @contextmanager

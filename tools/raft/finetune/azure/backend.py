@@ -14,10 +14,10 @@ from typing import Any
 from ...errors import UserError
 from ...files import hash_file
 from ...models.endpoint import CONNECTIONS
-from ...models.pricing import Price, context_of, find_price, load_prices
+from ...models.pricing import Price, find_price, load_prices
 from ..backend import ENDED, Estimate, FineTuneSpec, Result, State, Status
-from ..lengths import Lengths, estimate_lengths, refuse_long
-from ..training_files import check_files, count_tokens, has_rows, without_bom
+from ..lengths import Lengths
+from ..training_files import check_uploads, count_tokens, has_rows, without_bom
 from .deploy import deploy_serverless, subscribe, write_connection
 from .job_spec import endpoint_name, job_fields, job_name, read_model, write_job
 from .workspace import SCOPE, Workspace, open_workspace, plain_errors, redact_line
@@ -71,15 +71,8 @@ class AzureMLBackend:
                 raise UserError(f"{model.name} of Azure OpenAI is tuned on chats: use --api chat")
             if spec.epochs != int(spec.epochs):
                 raise UserError(f"--epochs {spec.epochs:g}: Azure OpenAI takes whole epochs only")
-        check_files(spec, hosted=model.provider == "azure_open_ai")
-        lengths = estimate_lengths(
-            [spec.file("train"), spec.file("valid")],
-            model=model.name,
-            context=context_of(model.name, load_prices()),
-        )
-        if not skip_long:
-            refuse_long(lengths)
-        return lengths
+        hosted = model.provider == "azure_open_ai"
+        return check_uploads(spec, model=model.name, hosted=hosted, skip_long=skip_long)
 
     def estimate(self, spec: FineTuneSpec) -> Estimate:
         """Estimate the tokens, and their cost if the price list has a price for an hour of training."""

@@ -9,7 +9,6 @@ from typing import Any
 from ...dataset.student import open_student
 from ...errors import UserError, one_line
 from ...files import read_object
-from ...models.gguf_header import is_adapter
 from ...models.gguf_reading import reading_once
 from ...models.weights import find_base, pretrained_source
 from ..backend import CONFIG, FineTuneSpec
@@ -50,7 +49,7 @@ def resolve_base(spec: FineTuneSpec) -> tuple[Path, Path | None, int]:
     base, start = find_base(spec.model), Path(spec.model)
     if (start / CONFIG).is_file():
         rank = int(read_object(start / CONFIG).get("r", 0))
-    elif start.is_file() and start != base and is_adapter(start):
+    elif start.is_file() and start != base:  # find_base found that it is an adapter
         from .import_gguf import adapter_rank
 
         rank = adapter_rank(start)
