@@ -183,7 +183,8 @@ def test_resumes_after_a_kill_and_repays_only_calls_in_flight(tmp_path: Path) ->
     assert files(out) == files(tmp_path / "complete")
 
 
-def test_reports_an_unreachable_endpoint(tmp_path: Path) -> None:
+def test_reports_an_unreachable_endpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "backoff", lambda failures: 0.0)
     with pytest.raises(UserError, match="127.0.0.1:9"):
         build("http://127.0.0.1:9/v1", tmp_path, timeout=1)
 

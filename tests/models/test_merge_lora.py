@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,14 @@ import pytest
 
 from tools.raft.errors import UserError
 from tools.raft.models.embedded import default_model, teacher_adapter
+from tools.raft.models.gguf_reading import reading_once
 from tools.raft.models.merge_lora import merge_adapter, merged_model
+
+
+@pytest.fixture(autouse=True, scope="module")
+def read_the_base_once() -> Iterator[None]:
+    with reading_once():
+        yield
 
 
 def test_merged_weights_are_base_plus_adapter(tmp_path: Path) -> None:

@@ -89,6 +89,7 @@ def test_an_interrupted_training_resumes_and_leaves_an_adapter(spec: FineTuneSpe
 
 
 def test_a_second_training_continues_from_the_first(spec: FineTuneSpec, tmp_path: Path) -> None:
+    spec = replace(spec, epochs=15)
     first = run_job(LocalBackend(tmp_path / "first"), spec, tmp_path / "first", poll=0.1)
     again = replace(spec, model=str(tmp_path / "first"), epochs=1, learning_rate=0.001)
     second = run_job(LocalBackend(tmp_path / "second"), again, tmp_path / "second", poll=0.1)

@@ -104,10 +104,14 @@ def test_llama_cpp_and_pytorch_agree_on_the_next_token(tmp_path: Path) -> None:
 
     from tools.raft.finetune.local.lora import add_lora, save_adapter
     from tools.raft.models.embedded import default_model, embedded_server
+    from tools.raft.models.gguf_reading import reading_once
+    from tools.raft.models.weights import pretrained_source
 
     gguf = default_model()
-    tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
-    model = AutoModelForCausalLM.from_pretrained(str(gguf.parent), gguf_file=gguf.name, dtype=torch.float32)
+    source = pretrained_source(gguf)
+    with reading_once():
+        tokenizer = AutoTokenizer.from_pretrained(**source)
+        model = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
     torch.manual_seed(0)
     layers = add_lora(model, rank=4)
     with torch.no_grad():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.tiny import WordTokenizer
+from tests.tiny import WordTokenizer, save_tiny_model
 from tools.raft.finetune.backend import FineTuneSpec
 from tools.raft.finetune.local.backend import LocalBackend
 from tools.raft.finetune.local.rows import PARTS, make_packs, to_example
@@ -41,7 +41,7 @@ def test_drills_are_trained_on_with_the_train_rows(tmp_path: Path) -> None:
         }
         for name in ("red", "green", "blue", "white")
     ]
-    spec = FineTuneSpec(tmp_path, "embedded")
+    spec = FineTuneSpec(tmp_path, str(save_tiny_model(tmp_path / "model")))
     spec.file("train").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     backend = LocalBackend(spec.dataset)
     before, key, tokens = (
