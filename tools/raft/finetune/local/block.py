@@ -38,7 +38,7 @@ def fuse_blocks(model: Any) -> bool:
         return False
     buffers = Buffers(model.dtype)
     for i, layer in enumerate(layers):
-        layers[i] = FusedBlock(layer, f"block {i}", buffers)
+        layers[i] = FusedBlock(layer, f"block {i}", buffers, last=i == len(layers) - 1)
     return True
 
 
@@ -106,10 +106,10 @@ class Projection:
 class FusedBlock(torch.nn.Module):
     """A decoder block; its forward pass takes what transformers passes to a LlamaDecoderLayer."""
 
-    def __init__(self, layer: Any, name: str, buffers: Buffers) -> None:
+    def __init__(self, layer: Any, name: str, buffers: Buffers, *, last: bool) -> None:
         super().__init__()
         self.layer = layer  # keeps its parameters registered
-        self.name, self.memory = name, buffers
+        self.name, self.memory, self.last = name, buffers, last
         attention, mlp = layer.self_attn, layer.mlp
         self.qkv = Projection([attention.q_proj, attention.k_proj, attention.v_proj], buffers)
         self.out = Projection([attention.o_proj], buffers)
@@ -125,51 +125,62 @@ class FusedBlock(torch.nn.Module):
         *,
         position_embeddings: tuple[Tensor, Tensor],
         segment_lengths: Sequence[int],
+        labelled: Tensor,
         **_: Any,
     ) -> Tensor:
-        """Compute the block for one pack: (1, n, d) to (1, n, d)."""
+        """Compute the block for one pack: (1, n, d) to (1, n, d).
+
+        labelled: the indices of the tokens that have a loss; the last block computes no others.
+        """
         projections = (self.qkv, self.out, self.gate_up, self.down)
         parameters = [p for projection in projections for p in projection.parameters]
         for projection in projections:
             projection.merge()
         half = self.head_size // 2
         rotation = tuple(part[0, :, None, :half] for part in position_embeddings)
-        y = _Block.apply(hidden_states[0], self, rotation, segment_lengths, *parameters)
+        rows = labelled if self.last else None
+        y = _Block.apply(hidden_states[0], self, rotation, segment_lengths, rows, *parameters)
         return y[None]
 
 
 class Saved(NamedTuple):
-    """What the backward pass of a block needs."""
+    """What the backward pass of a block needs; m rows are computed behind the keys and values."""
 
     x: Tensor  # (n, d), the input
     q: Tensor  # (k, n g, s), rotated and scaled
     k: Tensor  # (k, n, s), rotated
     v: Tensor  # (k, n, s)
-    attended: Tensor  # (n, k g s)
-    middle: Tensor  # (n, d), between attention and MLP
-    gate_up: Tensor  # (n, 2 f)
+    attended: Tensor  # (m, k g s)
+    middle: Tensor  # (m, d), between attention and MLP
+    gate_up: Tensor  # (m, 2 f)
 
 
 class _Block(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, block: Any, rotation: Any, lengths: Any, *parameters: Tensor) -> Tensor:
-        ctx.block, ctx.rotation, ctx.lengths = block, rotation, lengths
+    def forward(
+        ctx: Any, x: Tensor, block: Any, rotation: Any, lengths: Any, rows: Any, *_: Tensor
+    ) -> Tensor:
+        ctx.block, ctx.rotation, ctx.lengths, ctx.rows = block, rotation, lengths, rows
         keep = len(x) <= recompute.KEPT_TOKENS
-        y, saved = _forward(block, x, rotation, lengths, block.name if keep else "every block")
+        y, saved = _forward(block, x, rotation, lengths, rows, block.name if keep else "every block")
         ctx.saved, ctx.x = saved if keep else None, x
         return y
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        saved = ctx.saved or _forward(ctx.block, ctx.x, ctx.rotation, ctx.lengths, "every block")[1]
-        x_grad, parameter_grads = _backward(ctx.block, saved, grads[0], ctx.rotation, ctx.lengths)
-        return x_grad if ctx.needs_input_grad[0] else None, None, None, None, *parameter_grads
+        block, rotation, lengths, rows = ctx.block, ctx.rotation, ctx.lengths, ctx.rows
+        saved = ctx.saved or _forward(block, ctx.x, rotation, lengths, rows, "every block")[1]
+        x_grad, parameter_grads = _backward(block, saved, grads[0], rotation, lengths, rows)
+        return x_grad if ctx.needs_input_grad[0] else None, None, None, None, None, *parameter_grads
 
 
 def _forward(
-    block: FusedBlock, x: Tensor, rotation: Any, lengths: Sequence[int], name: str
+    block: FusedBlock, x: Tensor, rotation: Any, lengths: Sequence[int], rows: Tensor | None, name: str
 ) -> tuple[Tensor, Saved]:
-    """Compute the output of a block; what the backward pass needs is in buffers of this name."""
+    """Compute the output of a block; what the backward pass needs is in buffers of this name.
+
+    rows: the sorted indices of the m tokens to compute, by default all; the output of the others is 0.
+    """
     buffers, n, layer = block.memory, len(x), block.layer
     key_heads, group, size = block.key_heads, block.group, block.head_size
     normed = _normalise(x, layer.input_layernorm, buffers("normed", *x.shape))[0]
@@ -184,34 +195,44 @@ def _forward(
     v.copy_(values.view(n, key_heads, size).transpose(0, 1))
     q, k = q.view(key_heads, n * group, size), k.view(key_heads, n, size)
 
-    attended = buffers(f"{name} attended", n, key_heads, group, size)
-    for piece in _pieces(lengths):
-        rows = slice(piece.start * group, piece.stop * group)
-        weights, _, piece_v = _weights(block, q[:, rows], k, v, piece, slice(None))
+    skipped = x if rows is None else x[rows]
+    m = len(skipped)
+    attended = buffers(f"{name} attended", m, key_heads, group, size)
+    for piece, part, chosen in _queries(lengths, rows):
+        piece_q = q.view(key_heads, n, group, size)[:, chosen].view(key_heads, -1, size)
+        weights, _, piece_v = _weights(block, piece_q, k, v, piece, chosen)
         found = torch.bmm(weights, piece_v, out=buffers("found", *weights.shape[:2], size))
-        found = found.view(key_heads, piece.stop - piece.start, group, size)
-        attended[piece.start : piece.stop] = found.transpose(0, 1)
-    attended = attended.view(n, -1)
-    middle = buffers(f"{name} middle", *x.shape)
-    block.out.forward(attended, middle).add_(x)
-    normed = _normalise(middle, layer.post_attention_layernorm, buffers("normed", *x.shape))[0]
-    gate_up = block.gate_up.forward(normed, buffers(f"{name} gate_up", n, sum(block.gate_up.sizes)))
+        attended[part] = found.view(key_heads, -1, group, size).transpose(0, 1)
+    attended = attended.view(m, -1)
+    middle = buffers(f"{name} middle", *skipped.shape)
+    block.out.forward(attended, middle).add_(skipped)
+    normed = _normalise(middle, layer.post_attention_layernorm, buffers("normed", *middle.shape))[0]
+    gate_up = block.gate_up.forward(normed, buffers(f"{name} gate_up", m, sum(block.gate_up.sizes)))
     gate, up = gate_up.chunk(2, dim=1)
     inner = torch.ops.aten.silu.out(gate, out=buffers("inner", *gate.shape)).mul_(up)
-    y = block.down.forward(inner, torch.empty_like(x)).add_(middle)
+    y = block.down.forward(inner, torch.empty_like(middle)).add_(middle)
+    if rows is not None:
+        y = torch.zeros_like(x).index_copy_(0, rows, y)
     return y, Saved(x, q, k, v, attended, middle, gate_up)
 
 
 def _backward(
-    block: FusedBlock, saved: Saved, grad: Tensor, rotation: Any, lengths: Sequence[int]
+    block: FusedBlock,
+    saved: Saved,
+    grad: Tensor,
+    rotation: Any,
+    lengths: Sequence[int],
+    rows: Tensor | None,
 ) -> tuple[Tensor, list[Tensor]]:
     """Compute the gradients of a block's input and of its LoRA pairs from that of its output (n, d)."""
     buffers, n, layer = block.memory, len(grad), block.layer
     key_heads, group, size = block.key_heads, block.group, block.head_size
-    rows = _largest_rows(grad)
+    computed: Any = slice(None)  # all that the forward pass computed
+    if rows is None:
+        rows = computed = _largest_rows(grad)
     row_grad = grad[rows]
     # MLP
-    gate, up = saved.gate_up[rows].chunk(2, dim=1)
+    gate, up = saved.gate_up[computed].chunk(2, dim=1)
     inner_grad = torch.mm(row_grad, block.down.weight, out=buffers("inner grad", *gate.shape))
     silu = torch.ops.aten.silu.out(gate, out=buffers("silu", *gate.shape))
     inner = torch.mul(silu, up, out=buffers("inner", *gate.shape))
@@ -221,28 +242,24 @@ def _backward(
     torch.mul(inner_grad, silu, out=up_grad)
     inner_grad.mul_(up)
     torch.ops.aten.silu_backward.grad_input(inner_grad, gate, grad_input=gate_grad)
-    norm, middle = layer.post_attention_layernorm, saved.middle[rows]
+    norm, middle = layer.post_attention_layernorm, saved.middle[computed]
     normed, factor = _normalise(middle, norm, buffers("normed", *middle.shape))
     gate_up_pairs = block.gate_up.gradients(normed, gate_up_grad)
     normed_grad = torch.mm(gate_up_grad, block.gate_up.weight, out=buffers("normed grad", *middle.shape))
     row_grad += _normalise_backward(normed_grad, middle, factor, norm)
     x_grad = grad.index_copy(0, rows, row_grad)
     # attention
-    attended = saved.attended[rows]
+    attended = saved.attended[computed]
     out_pairs = block.out.gradients(attended, row_grad)
     attended_grad = torch.mm(row_grad, block.out.weight, out=buffers("attended grad", *attended.shape))
     found_grad = attended_grad.view(-1, key_heads, group, size).transpose(0, 1)
     q_grad = buffers("q grad", *saved.q.shape).zero_()
     k_grad = buffers("k grad", *saved.k.shape).zero_()
     v_grad = buffers("v grad", *saved.v.shape).zero_()
-    bounds = torch.searchsorted(rows, torch.tensor([(p.start, p.stop) for p in _pieces(lengths)])).tolist()
-    for piece, (start, stop) in zip(_pieces(lengths), bounds, strict=True):
-        if start == stop:
-            continue
-        chosen = rows[start:stop]
+    for piece, part, chosen in _queries(lengths, rows):
         q = saved.q.view(key_heads, n, group, size)[:, chosen].view(key_heads, -1, size)
-        weights, piece_k, piece_v = _weights(block, q, saved.k, saved.v, piece, chosen - piece.start)
-        piece_grad = found_grad[:, start:stop].reshape(q.shape)
+        weights, piece_k, piece_v = _weights(block, q, saved.k, saved.v, piece, chosen)
+        piece_grad = found_grad[:, part].reshape(q.shape)
         _add(v_grad, piece, weights.transpose(1, 2) @ piece_grad)
         weights_grad = torch.bmm(piece_grad, piece_v.transpose(1, 2), out=buffers("scores", *weights.shape))
         scores_grad = torch.ops.aten._softmax_backward_data.out(
@@ -319,10 +336,27 @@ def _pieces(lengths: Sequence[int]) -> Iterator[Piece]:
         first += length
 
 
+def _queries(lengths: Sequence[int], rows: Tensor | None) -> Iterator[tuple[Piece, slice, Any]]:
+    """Yield pieces, and of their queries that are in `rows` (sorted) the places there and the indices."""
+    pieces = list(_pieces(lengths))
+    if rows is None:
+        for piece in pieces:
+            every = slice(piece.start, piece.stop)
+            yield piece, every, every
+        return
+    bounds = torch.searchsorted(rows, torch.tensor([(piece.start, piece.stop) for piece in pieces])).tolist()
+    for piece, (start, stop) in zip(pieces, bounds, strict=True):
+        if start < stop:
+            yield piece, slice(start, stop), rows[start:stop]
+
+
 def _weights(
     block: FusedBlock, queries: Tensor, k: Tensor, v: Tensor, piece: Piece, chosen: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute attention weights (k, m g, keys) of a piece's queries; return its keys and values, too."""
+    """Compute attention weights (k, m g, keys) of a piece's queries; return its keys and values, too.
+
+    chosen: the slice or the m indices of the tokens that the queries are of.
+    """
     buffers, group = block.memory, block.group
     start, stop, prefix, first = piece
     if prefix == first:
@@ -336,7 +370,8 @@ def _weights(
     scores = torch.bmm(
         queries, keys.transpose(1, 2), out=buffers("scores", *queries.shape[:2], keys.shape[1])
     )
-    scores.view(len(k), -1, group, scores.shape[2])[..., -m:].add_(_later(m, scores.dtype)[chosen])
+    own = slice(None) if isinstance(chosen, slice) else chosen - start
+    scores.view(len(k), -1, group, scores.shape[2])[..., -m:].add_(_later(m, scores.dtype)[own])
     weights = torch.ops.aten._softmax.out(scores, -1, False, out=buffers("weights", *scores.shape))
     return weights, keys, values
 

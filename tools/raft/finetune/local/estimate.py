@@ -13,7 +13,7 @@ from ...errors import UserError
 from ...progress import describe_duration
 from ..backend import Estimate, FineTuneSpec
 from .pack import IGNORE_INDEX, Pack, pack_loss
-from .train import TrainingConfig, adapt_model, epoch_batches
+from .train import TrainingConfig, adapt_model, count_steps, epoch_batches, steps_per_validation
 
 SAMPLE_SECONDS = 10.0  # about what timing the packs may take
 SAMPLE_TOKENS = 100  # the smallest part of a pack that is timed: less is all overhead
@@ -32,11 +32,11 @@ class TrainingTime:
 
     def step_count(self, epochs: float) -> int:
         """Return the number of steps of a training, as train_adapter takes them."""
-        return max(1, math.ceil(epochs * len(self.steps)))
+        return count_steps(epochs, len(self.steps))
 
     def seconds(self, steps: int) -> float:
         """Return the seconds of so many steps, with loading the model before and the validations between."""
-        validations = math.ceil(steps / max(1, len(self.steps) // self.validations))
+        validations = math.ceil(steps / steps_per_validation(self.validations, len(self.steps)))
         return self.loading + self._sum(self.steps, steps) + validations * self.validation
 
     def token_count(self, steps: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from ...files import read_log
@@ -29,5 +30,7 @@ def read_status(log: Path) -> Status:
     done, seconds = last["step"] - first["step"], last["seconds"] - first["seconds"]
     if done > 0 and seconds > 0:
         status["tokens_per_second"] = (last["tokens"] - first["tokens"]) / seconds
-        status["seconds_left"] = (last["steps"] - last["step"]) * seconds / done
+        per_step = seconds / done
+        under_way = min(per_step, max(0.0, time.time() - log.stat().st_mtime))  # of the step after the last
+        status["seconds_left"] = max(0.0, (last["steps"] - last["step"]) * per_step - under_way)
     return status

@@ -194,16 +194,17 @@ def pack_loss(model: Any, pack: Pack) -> torch.Tensor:
     import torch
 
     device = next(model.parameters()).device
+    labels = torch.tensor(pack.labels, device=device)
+    labelled = (labels != IGNORE_INDEX).nonzero()[:, 0]
     hidden = model.model(
         input_ids=torch.tensor([pack.tokens], device=device),
         attention_mask=attention_mask(pack.segment_ids).to(device, model.dtype),
         position_ids=torch.tensor([pack.positions], device=device),
         use_cache=False,
         segment_lengths=pack.segment_lengths,
+        labelled=labelled,
     ).last_hidden_state[0]
-    labels = torch.tensor(pack.labels, device=device)
     weights = torch.tensor(pack.weights, device=device)
-    labelled = labels != IGNORE_INDEX
     # The vocabulary is large: compute logits only where there is a label.
     logits = model.lm_head(hidden[labelled]).float()
     losses = torch.nn.functional.cross_entropy(logits, labels[labelled], reduction="none")

@@ -87,8 +87,8 @@ def train_adapter(
     masters = [p.detach().float().clone() for p in weights]
     optimiser = torch.optim.AdamW(masters, lr=config.learning_rate, weight_decay=0.0, betas=(0.9, 0.98))
     steps_per_epoch = max(1, sum(1 for _ in epoch_batches(train, config, 0)))
-    steps = max(1, math.ceil(config.epochs * steps_per_epoch))
-    validate_every = max(1, steps_per_epoch // config.validations)
+    steps = count_steps(config.epochs, steps_per_epoch)
+    validate_every = steps_per_validation(config.validations, steps_per_epoch)
 
     progress = load_checkpoint(folder, masters, optimiser, config)
     step, tokens, best_loss, stale = progress.step, progress.tokens, progress.best, progress.without
@@ -177,6 +177,16 @@ def training_step(
     optimiser.step()
     _copy(masters, weights)
     return total
+
+
+def count_steps(epochs: float, steps_per_epoch: int) -> int:
+    """Return the number of steps of a training, at least one."""
+    return max(1, math.ceil(epochs * steps_per_epoch))
+
+
+def steps_per_validation(validations: int, steps_per_epoch: int) -> int:
+    """Return after how many steps the model is validated, `validations` times per epoch if that many."""
+    return max(1, steps_per_epoch // validations)
 
 
 def lr_schedule(step: int, steps: int) -> float:
