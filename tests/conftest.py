@@ -89,6 +89,9 @@ def merge_flow(flow: Path, into: Path) -> Path:
     ignore = shutil.ignore_patterns("__pycache__", "teacher", "documents")
     for include in fields.pop("additional_includes"):
         source = (flow / include).resolve()
-        shutil.copytree(source, folder / source.name, ignore=ignore)
+        if source.is_file():
+            shutil.copy(source, folder)
+        else:
+            shutil.copytree(source, folder / source.name, ignore=ignore)
     graph.write_text(yaml.safe_dump(fields, sort_keys=False), encoding="utf-8")
     return folder

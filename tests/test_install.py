@@ -42,8 +42,9 @@ def test_the_lock_holds_every_pinned_requirement() -> None:
             }
 
         locked = versions("requirements.lock")
-        asked = versions("requirements.txt")
-        assert asked == {name: locked.get(name) for name in asked}, "run `make lock`"
+        for file in ("requirements.txt", "requirements-serve.txt"):
+            asked = versions(file)
+            assert asked == {name: locked.get(name) for name in asked}, f"{file}: run `make lock`"
 
 
 def test_smaller_sets_of_requirements_take_their_versions_from_the_lock() -> None:

@@ -1,4 +1,4 @@
-"""Node: a chunk → questions about it."""
+"""Node: the prompt about a chunk → questions, as drafts without answers."""
 
 from typing import Union
 
@@ -12,6 +12,7 @@ from promptflow.core import tool
 
 from tools.connections import node_client
 from tools.raft.generate import draft
+from tools.raft.prompts import parse_messages
 
 
 @tool
@@ -21,7 +22,12 @@ async def ask_questions(
     chunk: dict,
     questions: int,
     seed: int,
+    question_prompt: str = "",  # of the two, the one for the chunk's kind
+    task_prompt: str = "",
 ) -> list:
-    """Ask the model for questions that the chunk answers; return drafts without answers."""
+    """Ask with the prompt for the chunk's kind, and again if too few come; fail if a call does."""
+    messages = parse_messages(question_prompt or task_prompt)
     async with node_client(connection, model) as client:
-        return await draft.ask_questions(chunk, client, n=questions, seed=seed)
+        drafts = await draft.ask_questions(chunk, client, n=questions, seed=seed, messages=messages)
+    draft.raise_failed(drafts)
+    return drafts

@@ -10,7 +10,6 @@ from typing import Any
 
 from tools.raft.errors import UserError, one_line
 from tools.raft.models.cache import cache_directory
-from tools.raft.models.client import Client
 from tools.raft.models.endpoint import (
     CONNECTIONS,
     Endpoint,
@@ -19,6 +18,7 @@ from tools.raft.models.endpoint import (
     kind_of,
     read_connection,
 )
+from tools.traced_client import TracedClient
 
 # The only variable in connections/ that may be left empty: Entra ID is used instead.
 OPTIONAL = "AZURE_OPENAI_API_KEY"
@@ -125,6 +125,14 @@ def promptflow_endpoint(connection: Any, model: str = "") -> Endpoint:
     return endpoint
 
 
+def lookup_without_file(name: str, model: str) -> Endpoint | None:
+    """Look up a name for the command line, where a file in connections/ comes before promptflow's store.
+
+    Its variables may have changed since `connect`, and to open promptflow's store takes a second.
+    """
+    return None if (CONNECTIONS / f"{name}.yaml").is_file() else lookup(name, model)
+
+
 def lookup(name: str, model: str) -> Endpoint | None:
     """Look up a connection stored in promptflow, for `resolve_endpoint`; return None if there is none."""
     if importlib.util.find_spec("promptflow") is None:  # requirements-core.txt
@@ -141,6 +149,6 @@ def lookup(name: str, model: str) -> Endpoint | None:
     return promptflow_endpoint(found, model)
 
 
-def node_client(connection: Any, model: str) -> Client:
+def node_client(connection: Any, model: str) -> TracedClient:
     """Build the client of a node; its replies are cached in RAFT_CACHE_DIR, if that is set."""
-    return Client(promptflow_endpoint(connection, model), cache_dir=cache_directory(None))
+    return TracedClient(promptflow_endpoint(connection, model), cache_dir=cache_directory(None))

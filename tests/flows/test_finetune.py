@@ -22,12 +22,14 @@ def merged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return merge_flow(FLOW, tmp_path_factory.mktemp("flow"))
 
 
-def load(folder: Path, connection: str = "openai") -> Any:
+def load(folder: Path, url: str = "http://127.0.0.1:9/v1") -> Any:
     from promptflow.client import load_flow
+    from promptflow.connections import OpenAIConnection
     from promptflow.entities import FlowContext
 
     flow = load_flow(folder)
-    flow.context = FlowContext(overrides={"nodes.submit_training.inputs.connection": connection})
+    connection = OpenAIConnection(name="openai", api_key=KEY, base_url=url)
+    flow.context = FlowContext(connections={"submit_training": {"connection": connection}})
     return partial(flow, dataset="dataset", model="gpt-4o-mini")
 
 
@@ -42,10 +44,9 @@ def test_by_default_the_flow_estimates_and_sends_nothing(merged: Path) -> None:
     assert result["job"]["state"] == "not submitted"
 
 
-def test_with_submit_the_flow_submits_once_and_then_polls(merged: Path, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setenv("RAFT_API_KEY", KEY)
+def test_with_submit_the_flow_submits_once_and_then_polls(merged: Path, tmp_path: Path) -> None:
     with scripted_finetuning(states=("queued", "running", "succeeded")) as service:
-        flow = load(merged, f"{service.url}:gpt-4o-mini")
+        flow = load(merged, service.url)
         states = [flow(submit=True, out=str(tmp_path / "out"))["job"]["state"] for _ in range(3)]
         assert states == ["running", "succeeded", "succeeded"]
         assert len(service.jobs) == 1

@@ -119,7 +119,24 @@ def test_follow_ups_work_in_a_language_without_spaces(index: Index) -> None:
 
 def test_without_history_a_question_is_unchanged() -> None:
     assert resolve_question(f" {SPEED} ") == (SPEED, SPEED)
-    assert resolve_question(SPEED, [{}, {"inputs": None}, "nonsense", turn("")]) == (SPEED, SPEED)  # type: ignore[list-item]
+    assert resolve_question(SPEED, [{"inputs": None}, turn("")]) == (SPEED, SPEED)
+
+
+def test_a_history_may_have_the_form_of_openai() -> None:
+    reply = f"50 kilometres an hour\n\nSources:\n{SPEED}"
+    messages = [
+        {"role": "system", "content": "Answer."},
+        {"role": "user", "content": SPEED},
+        {"role": "assistant", "content": reply},
+    ]
+    expected = resolve_question("and its weight?", [turn(SPEED, "50 kilometres an hour")])
+    assert resolve_question("and its weight?", messages) == expected
+
+
+@pytest.mark.parametrize("history", [[{}], ["nonsense"], [turn(SPEED), {"question": SPEED}]])
+def test_a_history_of_another_form_is_an_error(history: list[Any]) -> None:
+    with pytest.raises(UserError, match=rf"chat_history, turn {len(history)}: must have"):
+        resolve_question("and its weight?", history)
 
 
 @pytest.mark.parametrize("question", ["", " \n"])

@@ -46,6 +46,20 @@ def render(name: str, **values: object) -> list[Message]:
         raise UserError(f"prompt {name}: {error}; see the comment in its first line") from None
 
 
+def parse_messages(prompt: str) -> list[Message]:
+    """Split a rendered prompt, such as a prompt node returns, into its messages.
+
+    What was filled in has to be sanitized: a role line in it would start a message of its own. Raises
+    UserError if the prompt has no role line.
+    """
+    parts = _ROLE.split(prompt)
+    if len(parts) < 3:
+        raise UserError("the prompt has no role line such as '# user:'")
+    return [
+        {"role": role, "content": body.strip()} for role, body in zip(parts[1::2], parts[2::2], strict=True)
+    ]
+
+
 def prompt_hash(*names: str) -> str:
     """Compute a hash of the prompts' text: 16 hexadecimal digits that change if any prompt does."""
     digest = hashlib.sha256()

@@ -56,7 +56,7 @@ def answer(
     """
     from rich.console import Console
 
-    from tools.connections import lookup
+    from tools.connections import lookup_without_file
     from tools.raft.files import write_jsonl
     from tools.raft.models.cache import cache_directory
     from tools.raft.models.embedded import serving
@@ -67,7 +67,7 @@ def answer(
     endpoint = named_endpoint(connection, model, base_url, api)
     rows = read_chat_questions(questions)
     with bar("opening the index", 0):
-        opened = open_index(index, lookup=lookup)
+        opened = open_index(index, lookup=lookup_without_file)
     started = time.monotonic()
     with serving(endpoint, bar) as live:
         answers, usage = produce(

@@ -84,7 +84,7 @@ def compare(
     Run it again to resume after an interruption, or to rescore: no reply is paid for twice.
     Exit status: 0 success, 1 user error, 3 calls failed, rows are missing (run again), 130 interrupted.
     """
-    from tools.connections import lookup
+    from tools.connections import lookup_without_file
     from tools.raft.evaluate.arms import choose_arms
     from tools.raft.evaluate.run import ComparisonPlan, run_comparison
     from tools.raft.models.endpoint import resolve_endpoint
@@ -100,9 +100,9 @@ def compare(
     roles = sorted({arm.role for arm in chosen})
     plan = ComparisonPlan(
         questions, index, out, chosen,
-        {role: resolve_endpoint(models[role], lookup=lookup) for role in roles},
+        {role: resolve_endpoint(models[role], lookup=lookup_without_file) for role in roles},
         load_prices(prices),
-        judge=resolve_endpoint(judge, lookup=lookup) if judge else None,
+        judge=resolve_endpoint(judge, lookup=lookup_without_file) if judge else None,
         k=k, mode=mode, distractor_questions=distractor_questions, without_oracle=without_oracle,
         similarity=similarity, dataset=dataset, training_cost=training_cost,
         price_names={
@@ -110,7 +110,7 @@ def compare(
         },
         workers=workers, timeout=timeout, seed=seed,
     )  # fmt: skip
-    result = run_comparison(plan, lookup=lookup, progress=bar)
+    result = run_comparison(plan, lookup=lookup_without_file, progress=bar)
     show_comparison(result.comparison, result.report)
     if not result.complete:
         raise typer.Exit(INCOMPLETE)

@@ -97,7 +97,7 @@ def finetune(
     """
     from rich.console import Console
 
-    from tools.connections import lookup
+    from tools.connections import lookup_without_file
     from tools.raft.finetune.backend import FineTuneSpec
     from tools.raft.finetune.job import check_spec, open_backend, run_job, sweep_folders
     from tools.verbs import show_lengths
@@ -134,7 +134,7 @@ def finetune(
             connection=connection,
             base_url=base_url,
             deploy=deploy,
-            lookup=lookup,
+            lookup=lookup_without_file,
         )
         jobs[folder] = service, spec
     if here and not wait:

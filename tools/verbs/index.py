@@ -55,7 +55,7 @@ def index(
     The index holds exactly the given documents. Run it again with more documents, or after an
     interruption: only new texts are embedded, and documents no longer given are removed.
     """
-    from tools.connections import lookup
+    from tools.connections import lookup_without_file
     from tools.raft.ingest.chunks import read_chunks
     from tools.raft.ingest.corpus import collect_chunks
     from tools.raft.models.embed_endpoint import open_embedder
@@ -67,7 +67,7 @@ def index(
     if bool(paths) == bool(chunks):
         raise UserError("nothing to index: give either --docs PATH… or --chunks F.jsonl")
     read_manifest(out)  # fails early if the folder holds something else
-    embedder = open_embedder(embedding_model, lookup=lookup)
+    embedder = open_embedder(embedding_model, lookup=lookup_without_file)
     documents: list[dict[str, Any]] = []
     if chunks:
         rows = list(read_chunks(chunks))

@@ -29,7 +29,7 @@ def judge_check(
     """
     from rich.console import Console
 
-    from tools.connections import lookup
+    from tools.connections import lookup_without_file
     from tools.raft.evaluate.judge import judge_hash
     from tools.raft.evaluate.judge_agreement import PAIRS, judge_pairs, measure_agreement, read_pairs
     from tools.raft.evaluate.metrics import JUDGEMENTS
@@ -40,7 +40,7 @@ def judge_check(
     from tools.raft.models.endpoint import Endpoint, resolve_endpoint
     from tools.verbs.progress import bar
 
-    endpoint = resolve_endpoint(judge, lookup=lookup)
+    endpoint = resolve_endpoint(judge, lookup=lookup_without_file)
     labelled = read_pairs(pairs or PAIRS)
 
     async def run(live: Endpoint) -> Any:

@@ -55,7 +55,7 @@ def named_endpoint(
     connection: str, model: str, base_url: str, api: Api | None, *, embedded_model: str = ""
 ) -> Endpoint:
     """Return the endpoint that the options name. Raise UserError if they name none."""
-    from tools.connections import lookup
+    from tools.connections import lookup_without_file
     from tools.raft.models.endpoint import EMBEDDED_MODEL, resolve_endpoint
 
     return resolve_endpoint(
@@ -63,7 +63,7 @@ def named_endpoint(
         model=model or None,
         base_url=base_url or None,
         api=api,
-        lookup=lookup,
+        lookup=lookup_without_file,
         embedded_model=embedded_model or EMBEDDED_MODEL,
     )
 

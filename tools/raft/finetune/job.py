@@ -13,7 +13,7 @@ from typing import Any, TypedDict
 from ..choices import BackendName
 from ..errors import UserError
 from ..files import write_json
-from ..models.endpoint import Lookup, resolve_endpoint
+from ..models.endpoint import Endpoint, Lookup, resolve_endpoint
 from .backend import ENDED, Backend, FineTuneSpec, Status, Unreachable
 from .leave_out import leave_out_long
 from .lengths import Lengths
@@ -172,19 +172,22 @@ def open_backend(
     model: str,
     folder: Path,
     *,
-    connection: str = "",
+    connection: str | Endpoint = "",
     base_url: str = "",
     deploy: bool = False,
     lookup: Lookup | None = None,
 ) -> Backend:
     """Return the backend for a job whose record is in `folder`, without calling it yet.
 
-    `connection`, `base_url` and `lookup` are for `openai`, as in `resolve_endpoint`; `deploy` is for
-    `azure-ml`. Raises UserError for an unknown name.
+    `connection`, `base_url` and `lookup` are for `openai`, as in `resolve_endpoint`, or the connection is an
+    endpoint already; `deploy` is for `azure-ml`. Raises UserError for an unknown name.
     """
     if name == "openai":
         from .openai import OpenAIBackend
 
+        if isinstance(connection, Endpoint):
+            endpoint = connection
+            return OpenAIBackend(lambda: endpoint, folder)
         connection_name = connection or (None if base_url else "openai")
         resolve = partial(
             resolve_endpoint, connection_name, model=model, base_url=base_url or None, lookup=lookup

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..models.client import RETRY_TEMPERATURE, CallFailed, Client
-from ..prompts import render
+from ..prompts import Message, render
 from ..records import Chunk, Draft, Kind
 from .ask import reject_failed
 
@@ -11,14 +13,21 @@ PROMPTS: dict[Kind, str] = {"text": "answer_question.jinja2", "api": "answer_tas
 ANSWER_TOKENS = 768  # room for reasoning, quotes and the final answer
 
 
-async def answer_question(draft: Draft, chunk: Chunk, client: Client, *, seed: int, attempt: int = 0) -> None:
+def answer_messages(draft: Draft, chunk: Chunk) -> list[Message]:
+    """Render the prompt that asks for the answer of a draft."""
+    return render(PROMPTS[chunk["kind"]], chunk=chunk["text"], question=draft["question"])
+
+
+async def answer_question(
+    draft: Draft, messages: Sequence[Message], client: Client, *, seed: int, attempt: int = 0
+) -> None:
     """Fill in the chain-of-thought answer of a draft as the model writes it, unverified.
 
     A draft whose call fails is rejected and marked `failed`.
     """
     try:
         reply = await client.ask(
-            render(PROMPTS[chunk["kind"]], chunk=chunk["text"], question=draft["question"]),
+            messages,
             max_tokens=ANSWER_TOKENS,
             temperature=RETRY_TEMPERATURE if attempt else 0.0,
             seed=seed if attempt else None,  # see ask.py

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..models.client import RETRY_TEMPERATURE, CallFailed, Client
-from ..prompts import render
+from ..prompts import Message, render
 from ..raft_format import FormatError
 from ..records import Chunk, Draft, Kind, new_draft
 from ..text.normalise import normalise
@@ -13,25 +15,33 @@ PROMPTS: dict[Kind, str] = {"text": "ask_questions.jinja2", "api": "ask_tasks.ji
 QUESTION_TOKENS = 80  # room for one question
 
 
-async def ask_questions(chunk: Chunk, client: Client, *, n: int, seed: int) -> list[Draft]:
+def question_messages(chunk: Chunk, n: int) -> list[Message]:
+    """Render the prompt that asks n questions about a chunk."""
+    return render(PROMPTS[chunk["kind"]], chunk=chunk["text"], n=n)
+
+
+async def ask_questions(
+    chunk: Chunk, messages: Sequence[Message], client: Client, *, n: int, seed: int
+) -> list[Draft]:
     """Ask for n different questions that the chunk answers, as drafts without answers.
 
     If the model returns fewer, one rejected draft stands for those that are missing.
     """
     try:
-        questions, shortage = await _ask_list(chunk, client, n=n, seed=seed)
+        questions, shortage = await _ask_list(messages, client, n=n, seed=seed)
     except CallFailed as failure:
         return shortfall(chunk, n, f"call failed: {failure.reason}", failed=True)
     drafts = [new_draft(question, chunk["id"]) for question in questions]
     return drafts + shortfall(chunk, n - len(drafts), shortage)
 
 
-async def _ask_list(chunk: Chunk, client: Client, *, n: int, seed: int) -> tuple[list[str], str]:
+async def _ask_list(
+    messages: Sequence[Message], client: Client, *, n: int, seed: int
+) -> tuple[list[str], str]:
     """Ask for a list; if the first reply has too few questions, ask once more and merge the two.
 
     Also return why there are too few, if there are.
     """
-    messages = render(PROMPTS[chunk["kind"]], chunk=chunk["text"], n=n)
     questions: dict[str, str] = {}
     shortage = ""
     for attempt in range(2):

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..choices import Negatives
-from ..dataset.splits import assign_splits
 from ..errors import UserError
-from ..ingest.chunks import read_chunks
 from ..rag.search import Retriever
 from ..records import Chunk, Draft, Split
 from ..text.answers import holds_normalised
@@ -67,17 +63,6 @@ class Distractors:
         if round is not None:
             return pool.draw_together(answers, oracle, k + 1, seed, round)
         return pool.draw([draft["question"] for draft in drafts], answers, oracle, k + 1, seed)
-
-
-@lru_cache(maxsize=4)
-def open_distractors(chunks_file: Path, *, distractors: int, negatives: Negatives, seed: int) -> Distractors:
-    """Load the distractors of a chunks.jsonl, with the splits that `generate` assigns by default.
-
-    The file is read once per process. Raises UserError if it is missing or not a chunks.jsonl.
-    """
-    chunks = list(read_chunks(chunks_file))
-    splits, _ = assign_splits([chunk["id"] for chunk in chunks], seed=seed, smallest=distractors + 2)
-    return Distractors(chunks, splits, negatives)
 
 
 def _open_ranker(chunks: Sequence[Chunk], negatives: Negatives, embedder: Embedder | None) -> Ranker:

@@ -6,13 +6,16 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
-from ..errors import UserError
+from ..errors import CallsFailed, UserError
 from ..models.client import Client
 from ..models.endpoint import TEACHER_MODEL, Endpoint
-from ..prompts import prompt_hash
-from ..records import Chunk, Draft, Kind, new_draft
+from ..prompts import Message, prompt_hash
+from ..records import Chunk, Draft, Kind, content_id, new_draft
 from . import answer, ask, verify
 from .given_questions import GivenQuestion
+
+# A prompt rendered elsewhere, as by a node of a flow, in place of the teacher's own.
+Messages = Sequence[Message] | None
 
 
 class Teacher(Protocol):
@@ -23,19 +26,25 @@ class Teacher(Protocol):
     def prompts(self, kind: Kind) -> tuple[str, str]:
         """Return the names of the question prompt and the answer prompt for a kind of chunk."""
 
-    async def ask_questions(self, chunk: Chunk, client: Client, *, n: int, seed: int) -> list[Draft]:
+    async def ask_questions(
+        self, chunk: Chunk, client: Client, *, n: int, seed: int, messages: Messages = None
+    ) -> list[Draft]:
         """Ask n questions, as drafts without answers; one rejected draft stands for those missing."""
 
     def verify_question(self, draft: Draft, chunk: Chunk) -> str:
         """Return why a question is rejected before its answer is paid for, or an empty string."""
 
-    async def answer_question(self, draft: Draft, chunk: Chunk, client: Client, *, seed: int) -> None:
-        """Fill in the answer of a draft as the model writes it."""
+    async def answer_question(
+        self, draft: Draft, chunk: Chunk, client: Client, *, seed: int, messages: Messages = None
+    ) -> None:
+        """Fill in the answer of a draft as the model writes it, with the prompt it was asked by."""
 
     async def verify_answer(self, draft: Draft, chunk: Chunk, client: Client) -> None:
         """Verify an answered draft: set its reason, or its answer in canonical form."""
 
-    async def retry(self, draft: Draft, chunk: Chunk, client: Client, *, seed: int) -> None:
+    async def retry(
+        self, draft: Draft, chunk: Chunk, client: Client, *, seed: int, messages: Messages = None
+    ) -> None:
         """Retry a draft whose answer was rejected."""
 
 
@@ -66,30 +75,47 @@ class PromptedTeacher:
         """Return the prompts for documents or for API entries."""
         return ask.PROMPTS[kind], answer.PROMPTS[kind]
 
-    async def ask_questions(self, chunk: Chunk, client: Client, *, n: int, seed: int) -> list[Draft]:
+    async def ask_questions(
+        self, chunk: Chunk, client: Client, *, n: int, seed: int, messages: Messages = None
+    ) -> list[Draft]:
         """Ask for a list."""
-        return await ask.ask_questions(chunk, client, n=n, seed=seed)
+        usual = ask.question_messages(chunk, n)
+        drafts = await ask.ask_questions(chunk, messages or usual, client, n=n, seed=seed)
+        if messages and list(messages) != usual:
+            for draft in drafts:
+                draft["prompt_hash"] = _hash_messages(messages, chunk["text"])
+        return drafts
 
     def verify_question(self, draft: Draft, chunk: Chunk) -> str:
         """Check that it is a single question that can be understood alone."""
         return verify.verify_question(draft, chunk)
 
     async def answer_question(
-        self, draft: Draft, chunk: Chunk, client: Client, *, seed: int, attempt: int = 0
+        self, draft: Draft, chunk: Chunk, client: Client, *, seed: int, messages: Messages = None
     ) -> None:
         """Ask for reasoning, quotes and a final answer."""
-        await answer.answer_question(draft, chunk, client, seed=seed, attempt=attempt)
+        usual = answer.answer_messages(draft, chunk)
+        asked, own = draft["prompt_hash"], ""
+        if messages and list(messages) != usual:
+            own = _hash_messages(messages, chunk["text"], draft["question"])
+        draft["prompt_hash"] = prompt_hash(*self.prompts(chunk["kind"]))
+        if asked or own:
+            draft["prompt_hash"] = content_id(draft["prompt_hash"], asked, own)
+        await answer.answer_question(draft, messages or usual, client, seed=seed)
 
     async def verify_answer(self, draft: Draft, chunk: Chunk, client: Client) -> None:
         """Check format and quotes, without another call."""
         verify.verify_draft(draft, chunk)
 
-    async def retry(self, draft: Draft, chunk: Chunk, client: Client, *, seed: int) -> None:
+    async def retry(
+        self, draft: Draft, chunk: Chunk, client: Client, *, seed: int, messages: Messages = None
+    ) -> None:
         """Ask for another answer, once; a rejected question stays rejected."""
         # A failed call is not repeated: the client has retried it already if that could help.
         if draft["reason"] and draft["cot_answer"] and not draft["failed"]:
             draft["reason"] = ""
-            await self.answer_question(draft, chunk, client, seed=seed, attempt=1)
+            messages = messages or answer.answer_messages(draft, chunk)
+            await answer.answer_question(draft, messages, client, seed=seed, attempt=1)
             await self.verify_answer(draft, chunk, client)
 
 
@@ -130,21 +156,32 @@ async def draft_given(row: GivenQuestion, candidates: Sequence[Chunk], client: C
 # The three steps of `draft_rows`, for flows with a node for each.
 
 
-async def ask_questions(chunk: Chunk, client: Client, *, n: int, seed: int) -> list[Draft]:
+async def ask_questions(
+    chunk: Chunk, client: Client, *, n: int, seed: int, messages: Messages = None
+) -> list[Draft]:
     """Ask n questions about a chunk, as drafts without answers."""
-    return await choose_teacher(client.endpoint).ask_questions(chunk, client, n=n, seed=seed)
-
-
-async def draft_answers(drafts: Sequence[Draft], chunk: Chunk, client: Client, *, seed: int) -> None:
-    """Answer every question that passes verification; the answers are not verified yet."""
     teacher = choose_teacher(client.endpoint)
-    await _each(teacher, drafts, lambda draft: _answer(teacher, draft, chunk, client, seed=seed))
+    return await teacher.ask_questions(chunk, client, n=n, seed=seed, messages=messages)
 
 
-async def verify_answers(drafts: Sequence[Draft], chunk: Chunk, client: Client, *, seed: int) -> None:
-    """Verify every answer, and retry what is rejected."""
-    teacher = choose_teacher(client.endpoint)
-    await _each(teacher, drafts, lambda draft: _verify(teacher, draft, chunk, client, seed=seed))
+async def draft_answer(
+    draft: Draft, chunk: Chunk, client: Client, *, seed: int, messages: Messages = None
+) -> None:
+    """Answer a question if it passes verification; the answer is not verified yet."""
+    await _answer(choose_teacher(client.endpoint), draft, chunk, client, seed=seed, messages=messages)
+
+
+async def verify_answer(
+    draft: Draft, chunk: Chunk, client: Client, *, seed: int, messages: Messages = None
+) -> None:
+    """Verify the answer of a draft, and retry what is rejected."""
+    await _verify(choose_teacher(client.endpoint), draft, chunk, client, seed=seed, messages=messages)
+
+
+def raise_failed(drafts: Sequence[Draft]) -> None:
+    """Raise CallsFailed if a call of these drafts failed: a line of a flow fails, and can be run again."""
+    if failed := [draft["reason"] for draft in drafts if draft["failed"]]:
+        raise CallsFailed(f"{len(failed)} of {len(drafts)} drafts lack a reply, the first: {failed[0]}")
 
 
 async def _complete(teacher: Teacher, draft: Draft, chunk: Chunk, client: Client, *, seed: int) -> None:
@@ -153,18 +190,21 @@ async def _complete(teacher: Teacher, draft: Draft, chunk: Chunk, client: Client
         await _verify(teacher, draft, chunk, client, seed=seed)
 
 
-async def _answer(teacher: Teacher, draft: Draft, chunk: Chunk, client: Client, *, seed: int) -> None:
+async def _answer(
+    teacher: Teacher, draft: Draft, chunk: Chunk, client: Client, *, seed: int, messages: Messages = None
+) -> None:
     draft["reason"] = draft["reason"] or teacher.verify_question(draft, chunk)
     if draft["reason"]:
         return
     draft["model"] = client.endpoint.model
-    draft["prompt_hash"] = prompt_hash(*teacher.prompts(chunk["kind"]))
-    await teacher.answer_question(draft, chunk, client, seed=seed)
+    await teacher.answer_question(draft, chunk, client, seed=seed, messages=messages)
 
 
-async def _verify(teacher: Teacher, draft: Draft, chunk: Chunk, client: Client, *, seed: int) -> None:
+async def _verify(
+    teacher: Teacher, draft: Draft, chunk: Chunk, client: Client, *, seed: int, messages: Messages = None
+) -> None:
     await teacher.verify_answer(draft, chunk, client)
-    await teacher.retry(draft, chunk, client, seed=seed)
+    await teacher.retry(draft, chunk, client, seed=seed, messages=messages)
 
 
 async def _each(teacher: Teacher, drafts: Sequence[Draft], step: Callable[[Draft], Awaitable[None]]) -> None:
@@ -173,3 +213,11 @@ async def _each(teacher: Teacher, drafts: Sequence[Draft], step: Callable[[Draft
             await step(draft)
     else:
         await asyncio.gather(*map(step, drafts))
+
+
+def _hash_messages(messages: Sequence[Message], *values: str) -> str:
+    """Compute a hash of a prompt of the user's own, without the values that were filled into it."""
+    text = "\n".join(f"{message['role']}: {message['content']}" for message in messages)
+    for value in values:
+        text = text.replace(value, "")
+    return content_id("prompt", text)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from functools import partial
@@ -85,6 +86,44 @@ def build_dataset(
     in order. Raises UserError if the corpus is too small or no row passes verification, CallsFailed if not
     one call brought a usable reply.
     """
+    tasks = partial(_drafting_tasks, corpus.chunks, given, settings=settings, workers=workers)
+
+    @asynccontextmanager
+    async def drafting() -> AsyncIterator[tuple[Iterator[Task], Usage]]:
+        cache = cache_directory(out)
+        async with Client(endpoint, cache_dir=cache, concurrency=workers, timeout=timeout) as client:
+            yield tasks(client), client.usage
+
+    total = len(given) + len(corpus.chunks)
+    return _write_dataset(corpus, drafting, out, settings, total, 4 * workers, on_progress, on_rows)
+
+
+def assemble_dataset(
+    corpus: Corpus, drafts: Sequence[Sequence[Draft]], out: Path, settings: DatasetSettings
+) -> BuildResult:
+    """Build a dataset from verified and rejected drafts, those about one chunk together.
+
+    What is written, and what is raised, is as in `build_dataset`; no call is made.
+    """
+
+    @asynccontextmanager
+    async def drafted() -> AsyncIterator[tuple[Iterator[Task], Usage]]:
+        yield (partial(_return, part) for part in drafts), Usage()
+
+    return _write_dataset(corpus, drafted, out, settings, len(drafts))
+
+
+def _write_dataset(
+    corpus: Corpus,
+    drafting: Callable[[], AbstractAsyncContextManager[tuple[Iterator[Task], Usage]]],
+    out: Path,
+    settings: DatasetSettings,
+    total: int,
+    window: int = 64,
+    on_progress: Callable[[int, int, Counts], None] = lambda done, total, counts: None,
+    on_rows: OnRows = lambda records, rejected: None,
+) -> BuildResult:
+    """Run `total` drafting tasks and the drills, and write the dataset that they make."""
     started = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
     splits, notes = assign_splits(
@@ -100,17 +139,13 @@ def build_dataset(
     write_jsonl(out / "chunks.jsonl", corpus.chunks)
     write_jsonl(rejected, corpus.rejected)
     drilled = [chunk for chunk in corpus.chunks if settings.drills and splits[chunk["id"]] == "train"]
-    total = len(given) + len(corpus.chunks) + len(drilled)
+    total += len(drilled)
 
     async def run(staging: Path) -> tuple[Counts, Usage]:
-        cache = cache_directory(out)
-        async with Client(endpoint, cache_dir=cache, concurrency=workers, timeout=timeout) as client:
+        async with drafting() as (tasks, usage):
             done = iter(range(1, total + 1))
             counts = await generate_records(
-                chain(
-                    _drafting_tasks(corpus.chunks, given, client, settings, workers),
-                    (partial(_drill, chunk, settings) for chunk in drilled),
-                ),
+                chain(tasks, (partial(_drill, chunk, settings) for chunk in drilled)),
                 staging,
                 rejected,
                 chunks={chunk["id"]: chunk for chunk in corpus.chunks},
@@ -119,11 +154,11 @@ def build_dataset(
                 p=settings.p,
                 seed=settings.seed,
                 no_oracle=settings.no_oracle,
-                window=4 * workers,
+                window=window,
                 on_done=lambda counts: on_progress(next(done), total, counts),
                 on_rows=on_rows,
             )
-            return counts, client.usage
+            return counts, usage
 
     with replacing(raft) as staging:
         counts, usage = asyncio.run(run(staging))
@@ -140,6 +175,7 @@ def _drafting_tasks(
     chunks: Sequence[Chunk],
     given: Sequence[GivenQuestion],
     client: Client,
+    *,
     settings: DatasetSettings,
     workers: int,
 ) -> Iterator[Task]:
@@ -167,6 +203,10 @@ async def _draft_given(
     return [await draft_given(row, locator.candidates(row), client, seed=settings.seed)]
 
 
+async def _return(drafts: Sequence[Draft]) -> list[Draft]:
+    return list(drafts)
+
+
 async def _drill(chunk: Chunk, settings: DatasetSettings) -> list[Draft]:
     """Make the drills of a chunk, which need no verification since they consist of its own words."""
     return make_drills(chunk, settings.drills, seed=settings.seed)
@@ -189,6 +229,7 @@ def summarise(
     usage = result.usage
     paid = dollars(endpoint.model, usage.prompt_tokens, usage.completion_tokens, prices)
     cached = dollars(endpoint.model, usage.cached_prompt_tokens, usage.cached_completion_tokens, prices)
+    called = usage.calls or usage.cached_calls
     teacher = choose_teacher(endpoint)
     prompts = {name for kind in {chunk["kind"] for chunk in corpus.chunks} for name in teacher.prompts(kind)}
     longest = measure_longest(out / "raft.jsonl", student or Student("", None))
@@ -222,7 +263,7 @@ def summarise(
         rejected_by_reason=result.rejected,
         longest_row=longest,
         tokens=usage.to_dict(),
-        cost=None if paid is None or cached is None else paid + cached,
+        cost=None if not called or paid is None or cached is None else paid + cached,
         files={**result.files, **{name: describe_file(out / name) for name in others}},
         notes=result.notes,
         times={

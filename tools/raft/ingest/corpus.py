@@ -58,7 +58,7 @@ def collect_chunks(
                 if not reason and is_repeated(chunk):
                     reason = "repeats another chunk"
                 if reason:
-                    corpus.rejected.append(_rejection("chunk", reason, chunk["source"], chunk))
+                    corpus.rejected.append(reject_chunk(chunk, reason))
                     cut = document["text"][chunk["start"] : chunk["end"]]
                     file.account.left_out[f"in chunks: {reason}"] += count_characters(cut)
                 else:
@@ -68,6 +68,11 @@ def collect_chunks(
             "the documents contain no usable text; see the reasons above, or pass others with --docs"
         )
     return corpus
+
+
+def reject_chunk(chunk: Chunk, reason: str) -> dict[str, object]:
+    """Return the row of rejected.jsonl for a chunk that is left out."""
+    return _rejection("chunk", reason, chunk["source"], chunk)
 
 
 def _rejection(stage: str, reason: str, source: str, chunk: Chunk | None = None) -> dict[str, object]:

@@ -107,6 +107,10 @@ class Embedder:
                 )
             yield batch, vectors
 
+    def load(self) -> None:
+        """Load the model now, so that the first text does not wait for it. Raises UserError as `embed`."""
+        self._load()
+
     def _load(self) -> Any:
         with self._lock:
             return self._load_once()

@@ -49,6 +49,10 @@ class EndpointEmbedder(Embedder):
         """Return the length of a vector, determined by one call."""
         return int(self.embed(["dimension"]).shape[1])
 
+    def load(self) -> None:
+        """Resolve the connection, without a call; raises UserError if it is missing."""
+        resolve_endpoint(self.name, lookup=self._lookup)
+
     @property
     def window(self) -> int | None:
         """Return None: the window is unknown, and an endpoint refuses texts that are too long."""

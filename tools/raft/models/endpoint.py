@@ -100,8 +100,8 @@ def resolve_endpoint(
 
     `spec` is `NAME`, `NAME:MODEL`, `URL`, `URL:MODEL`, `embedded`, or `F.gguf`, the file of an adapter for
     the embedded model. `base_url` replaces a connection, its key in RAFT_API_KEY. Without either it is
-    the embedded model. NAME is a file in `connections_dir`, or else a connection that `lookup(name, model)`
-    finds (promptflow's own; passed in, because this library does not import promptflow). `env` defaults to
+    the embedded model. NAME is a connection that `lookup(name, model)` finds (promptflow's own; passed in,
+    because this library does not import promptflow), or else a file in `connections_dir`. `env` defaults to
     `environment()`. `embedded_model` is the model of `embedded` if none is named. Raises UserError for
     anything that cannot be called, naming what is missing.
     """
@@ -143,6 +143,8 @@ def _embedded_with_adapter(file: Path, model: str) -> Endpoint:
 def _find_connection(
     name: str, model: str, env: Mapping[str, str], directory: Path, lookup: Lookup | None
 ) -> Endpoint:
+    if lookup and (endpoint := lookup(name, model)):
+        return endpoint
     file = directory / f"{name}.yaml"
     if re.fullmatch(r"[\w.-]+", name) and file.is_file():
         fields, missing = read_connection(file, env)
@@ -153,11 +155,8 @@ def _find_connection(
             )
         source = ", ".join(_PLACEHOLDER.findall(str(_flatten(read_yaml(file)).get("api_key")))) or file.name
         return from_fields(name, fields, kind_of(fields["type"], fields, name), model=model, key_from=source)
-    endpoint = lookup(name, model) if lookup else None
-    if endpoint is None:
-        available = ", ".join(sorted(path.stem for path in directory.glob("*.yaml"))) or "none"
-        raise UserError(f"there is no connection {name!r}: available are {available}; or give URL:MODEL")
-    return endpoint
+    available = ", ".join(sorted(path.stem for path in directory.glob("*.yaml"))) or "none"
+    raise UserError(f"there is no connection {name!r}: available are {available}; or give URL:MODEL")
 
 
 def read_yaml(file: Path) -> dict[str, Any]:

@@ -29,8 +29,11 @@ def teacher_adapter() -> Path:
 
 
 def default_tokenizer() -> Path:
-    """Return the tokenizer.json of the default embedding model, a copy, so that counting needs no model."""
-    return PROJECT / "data" / "tokenizer.json"
+    """Return the tokenizer.json of the default embedding model, a copy: counting needs no model.
+
+    It is that of all-MiniLM-L6-v2 (Apache-2.0), unchanged. It is here because flows copy `tools`, not `data`.
+    """
+    return Path(__file__).with_name("tokenizer.json")
 
 
 def student_adapter() -> Path:

@@ -70,6 +70,13 @@ class Index:
                 self._lexical = Lexical([chunk["text"] for chunk in self.chunks])
             return self._lexical
 
+    def prepare(self, mode: Mode = "fused") -> None:
+        """Load what a search needs, so that the first one does not wait for it."""
+        if mode != "dense":
+            self.lexical  # noqa: B018  built by being read
+        if mode != "lexical":
+            self.dense.load()
+
     def search(self, queries: Sequence[str], k: int, mode: Mode = "fused") -> list[list[Hit]]:
         """Return the k best chunks for each query, best first; fewer if fewer are found.
 

@@ -119,6 +119,10 @@ class Dense:
         self._index = index
         self._embedder = embedder
 
+    def load(self) -> None:
+        """Load the embedding model, so that the first search does not wait for it."""
+        self._embedder.load()
+
     def search(self, queries: Sequence[str], k: int) -> list[Ranking]:
         """Return for each query the k texts whose vectors are closest to that of the query."""
         vectors = self._embedder.embed(queries, role="query")

@@ -1,13 +1,14 @@
 """Draft rows with a model too small to follow instructions: one sentence at a time, under grammars.
 
 The embedded teacher is asked for an answer and its question about one target sentence; then, shown neither
-sentence nor answer, it answers the question. Rows are kept if the two agree.
+sentence nor answer, it answers the question. Rows are kept if the two agree. Prompts of the user's own are
+ignored: the adapter was trained on these two.
 """
 
 from __future__ import annotations
 
 from ...models.client import RETRY_TEMPERATURE, CallFailed, Client
-from ...prompts import render
+from ...prompts import prompt_hash, render
 from ...raft_format import ANSWER_TAG, Answer, parse_answer
 from ...records import Chunk, Draft, Kind, new_draft
 from ...text.normalise import normalise
@@ -38,7 +39,9 @@ class ConstrainedTeacher:
         """Return the names of the two prompts the model was trained on."""
         return QUESTION_PROMPT, ANSWER_PROMPT
 
-    async def ask_questions(self, chunk: Chunk, client: Client, *, n: int, seed: int) -> list[Draft]:
+    async def ask_questions(
+        self, chunk: Chunk, client: Client, *, n: int, seed: int, messages: object = None
+    ) -> list[Draft]:
         """Ask one question about each of n sentences; if asked for a list, a small model repeats itself."""
         drafts = []
         for target in pick_targets(split_sentences(chunk["text"]), n):
@@ -76,8 +79,11 @@ class ConstrainedTeacher:
             return flaw
         return find_question_flaw(draft["question"], draft["expected"][0], draft["target"], chunk)
 
-    async def answer_question(self, draft: Draft, chunk: Chunk, client: Client, *, seed: int) -> None:
+    async def answer_question(
+        self, draft: Draft, chunk: Chunk, client: Client, *, seed: int, messages: object = None
+    ) -> None:
         """Ask for a quoted sentence and a span of it."""
+        draft["prompt_hash"] = prompt_hash(QUESTION_PROMPT, ANSWER_PROMPT)
         try:
             reply = await client.ask(
                 render(ANSWER_PROMPT, passage=chunk["text"], question=draft["question"]),
@@ -115,7 +121,9 @@ class ConstrainedTeacher:
         if not isinstance(again, Answer) or normalise(again.final) != normalise(draft["final_answer"]):
             draft["reason"] = "tries disagree on the answer"
 
-    async def retry(self, draft: Draft, chunk: Chunk, client: Client, *, seed: int) -> None:
+    async def retry(
+        self, draft: Draft, chunk: Chunk, client: Client, *, seed: int, messages: object = None
+    ) -> None:
         """Ask up to two other questions about the sentence; a given question is not retried."""
         for attempt in _RETRIES:
             if not draft["reason"] or draft["failed"] or "target" not in draft:

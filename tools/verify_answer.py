@@ -1,0 +1,33 @@
+"""Node: a drafted answer → the draft, verified or rejected with its reason."""
+
+from typing import Union
+
+from promptflow.connections import (
+    AzureOpenAIConnection,
+    CustomConnection,
+    OpenAIConnection,
+    ServerlessConnection,
+)
+from promptflow.core import tool
+
+from tools.connections import node_client
+from tools.raft.generate import draft as drafting
+from tools.raft.prompts import parse_messages
+
+
+@tool
+async def verify_answer(
+    connection: Union[AzureOpenAIConnection, OpenAIConnection, ServerlessConnection, CustomConnection],
+    model: str,
+    chunk: dict,
+    draft: dict,
+    seed: int,
+    answer_prompt: str = "",  # of the two, the one for the chunk's kind
+    task_prompt: str = "",
+) -> dict:
+    """Verify the answer, and ask for another one if it is rejected. Fail if a call does."""
+    messages = parse_messages(answer_prompt or task_prompt)
+    async with node_client(connection, model) as client:
+        await drafting.verify_answer(draft, chunk, client, seed=seed, messages=messages)
+    drafting.raise_failed([draft])
+    return draft
