@@ -20,14 +20,14 @@ class Mode(str, Enum):
 class SearchIndex(ToolProvider):
     """Hold an index, opened once: before a batch forks its workers, and for all calls of an endpoint."""
 
-    def __init__(self, index: str, mode: Mode = Mode.fused) -> None:
+    def __init__(self, index: str, preload_embeddings: bool = True) -> None:
         super().__init__()
         folder = Path(__file__).parent.parent / index  # relative to the flow's folder, unless absolute
-        self._mode = getattr(mode, "value", mode)
         self._index = open_index(folder, lookup=lookup)
-        self._index.prepare(self._mode)  # here once: not in each worker, nor in the first request
+        # Here once: not in each worker of a batch, nor in an endpoint's first request.
+        self._index.prepare("fused" if preload_embeddings else "lexical")
 
     @tool
-    def search(self, question: str, k: int) -> list:
+    def search(self, question: str, k: int, mode: Mode = Mode.fused) -> list:
         """Return the k best-matching chunks, each with rank, score, id, text, title, source and page."""
-        return self._index.search([question], k, self._mode)[0]
+        return self._index.search([question], k, getattr(mode, "value", mode))[0]

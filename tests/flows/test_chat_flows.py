@@ -38,6 +38,13 @@ FLOWS = [ROOT, CHAT_RAG, *(ROOT / "flows" / name for name in (*GENERATION, "fine
 REQUEST_FIELDS = ("model", "messages", "prompt", "max_tokens", "temperature")
 
 
+def lexical_only(flow: str) -> str:
+    """Return a flow that needs no embedding model, which takes seconds to load."""
+    return flow.replace("mode: fused", "mode: lexical").replace(
+        "preload_embeddings: true", "preload_embeddings: false"
+    )
+
+
 def graph(folder: Path) -> dict[str, Any]:
     return yaml.safe_load((folder / "flow.dag.yaml").read_text(encoding="utf-8"))
 
@@ -62,6 +69,7 @@ def load(folder: Path, endpoint: Scripted, index: Path, variant: str = "") -> An
         overrides={
             "nodes.search_index.inputs.index": str(index),
             "nodes.search_index.inputs.mode": "lexical",
+            "nodes.search_index.inputs.preload_embeddings": False,
             **({} if variant or folder != ROOT else {"nodes.ask_model.inputs.model": "m"}),
         },
     )
@@ -196,7 +204,7 @@ def served(
     folder.mkdir(parents=True)
     for name in ("tools", "prompts", "index"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    text = (ROOT / "flow.dag.yaml").read_text(encoding="utf-8").replace("mode: fused", "mode: lexical")
+    text = lexical_only((ROOT / "flow.dag.yaml").read_text(encoding="utf-8"))
     (folder / "flow.dag.yaml").write_text(text, encoding="utf-8")
     previous = Path.cwd()
     with scripted_endpoint(**getattr(request, "param", {})) as endpoint:
@@ -386,7 +394,7 @@ def test_a_pf_build_serves_without_the_repository(tmp_path: Path) -> None:
         run(*pf, "flow", "build", "--source", ".", "--output", str(tmp_path / "built"), "--format", "docker")
         flow = tmp_path / "built" / "flow"
         text = (flow / "flow.dag.yaml").read_text(encoding="utf-8")
-        (flow / "flow.dag.yaml").write_text(text.replace("mode: fused", "mode: lexical"), encoding="utf-8")
+        (flow / "flow.dag.yaml").write_text(lexical_only(text), encoding="utf-8")
         script = (
             "import sys; from promptflow.core._serving.app import create_app; client = create_app().test_client();"
             "print(client.get('/').status_code, client.post('/score', json={'question': 'bats?'}).status_code);"

@@ -128,9 +128,7 @@ def test_questions_about_chunks_of_another_file_are_an_error(
     with scripted_endpoint() as endpoint:
         Batch(ASK, merged[ASK], endpoint).run(corpus(3), out=str(tmp_path))
         write_jsonl(tmp_path / "others.jsonl", corpus(12)[6:])
-        with pytest.raises(
-            AssertionError, match="is not in .*others.jsonl: name the file that was asked about"
-        ):
+        with pytest.raises(UserError, match="is not in .*others.jsonl: name the file"):
             Batch(GENERATE, merged[GENERATE], endpoint).run(
                 read_log(tmp_path / "questions.jsonl"),
                 chunks_file=str(tmp_path / "others.jsonl"),
