@@ -105,7 +105,7 @@ class LocalBackend:
             state = "failed"
             message = f"the training process ended unexpectedly: see {self._folder / 'train.err'}"
         elif status["step"] is None:
-            message = "loading the model"
+            message = "loading the model, then the first step"
         elif status["step"] == status["steps"]:
             message = "writing the adapter"
         return {**status, "state": state, "message": message}
