@@ -93,6 +93,7 @@ def test_a_tour_killed_at_any_step_makes_nothing_twice(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_the_real_tour_killed_at_several_steps_ends_with_its_report(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tools", "demo", "--out", str(tmp_path / "demo")]
     for pattern in ("row 2:", "Dataset:", "step 4", "shipped: "):
