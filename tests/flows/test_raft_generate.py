@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -134,6 +137,63 @@ def test_questions_about_chunks_of_another_file_are_an_error(
                 chunks_file=str(tmp_path / "others.jsonl"),
                 out=str(tmp_path),
             )
+
+
+@pytest.mark.slow
+def test_pf_makes_a_dataset_from_documents_and_counts_its_tokens(tmp_path: Path) -> None:
+    flows = [
+        merge_flow(ROOT / "flows" / name, tmp_path) for name in ("split_documents", ASK.name, GENERATE.name)
+    ]
+    for folder in flows:  # `--connections` fails with additional_includes (promptflow 1.18.5)
+        graph = folder / "flow.dag.yaml"
+        text = graph.read_text(encoding="utf-8").replace("connection: embedded", "connection: compatible")
+        graph.write_text(text.replace("model: smollm2-135m-teacher", "model: m"), encoding="utf-8")
+    build = tmp_path / "build"
+    with scripted_endpoint() as endpoint:
+        env = {
+            **os.environ,
+            "HOME": str(tmp_path),
+            "PYTHON_KEYRING_BACKEND": "keyrings.alt.file.PlaintextKeyring",
+            "COMPATIBLE_BASE_URL": endpoint.url,
+            "COMPATIBLE_API_KEY": "any",
+            "RAFT_CACHE_DIR": str(tmp_path / "cache"),
+            "PF_DISABLE_TRACING": "false",
+        }
+
+        def run(*command: object) -> str:
+            done = subprocess.run(
+                [sys.executable, "-m", *map(str, command)],
+                cwd=ROOT, env=env, capture_output=True, text=True, timeout=240,
+            )  # fmt: skip
+            assert done.returncode == 0, done.stdout + done.stderr
+            return done.stdout
+
+        def batch(name: str, flow: Path, data: Path, *mapping: str) -> dict[str, Any]:
+            pf = "promptflow._cli._pf.entry"
+            options = ("--data", data, "--name", name, "--column-mapping", *mapping)
+            run(pf, "run", "create", "--flow", flow, *options)
+            shown = json.loads(run(pf, "run", "show", "--name", name))
+            assert shown["status"] == "Completed"
+            assert not shown["properties"]["system_metrics"].get("__pf__.lines.failed")
+            metrics = json.loads(run(pf, "run", "show-metrics", "--name", name))
+            return {**shown["properties"]["system_metrics"], **metrics}
+
+        run("tools", "connect", "compatible")
+        out = f"out={build}"
+        split = batch("chunks", flows[0], flows[0] / "documents.jsonl", "documents=${data.documents}", out)
+        assert split["chunks"] == len(read_log(build / "chunks.jsonl")) > 20
+        asked = batch("questions", flows[1], build / "chunks.jsonl", "text=${data.text}", "questions=2", out)
+        made = batch(
+            "records", flows[2], build / "questions.jsonl",
+            "chunk=${data.chunk}", f"chunks_file={build / 'chunks.jsonl'}", f"out={build / 'dataset'}",
+        )  # fmt: skip
+        counted = endpoint.stats()
+        for tokens in ("prompt_tokens", "completion_tokens"):
+            assert asked[tokens] + made[tokens] == counted[tokens]
+        assert made["rows"] == len(read_log(build / "dataset" / "raft.jsonl")) > 20
+        again = batch("again", flows[1], build / "chunks.jsonl", "text=${data.text}", "questions=2", out)
+        assert again["total_tokens"] == 0, "nothing is paid twice"
+        assert endpoint.stats()["answered"] == counted["answered"]
 
 
 @pytest.mark.parametrize("flow", [ASK, GENERATE], ids=lambda flow: flow.name)
