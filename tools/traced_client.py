@@ -20,11 +20,12 @@ class TracedClient(Client):
         from promptflow.tracing._trace import _traced_async
         from promptflow.tracing.contracts.trace import TraceType
 
-        name, trace_type, model = {
+        kinds: dict[str, tuple[str, Any, Any]] = {
             "/chat/completions": ("openai_chat", TraceType.LLM, ChatCompletion),
             "/completions": ("openai_completion", TraceType.LLM, Completion),
             "/embeddings": ("openai_embeddings", TraceType.EMBEDDING, CreateEmbeddingResponse),
-        }[path]
+        }
+        name, trace_type, model = kinds[path]
         raw = b""
 
         async def send(**body: Any) -> Any:
