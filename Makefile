@@ -1,7 +1,7 @@
 # Two commands for a fresh machine: `make demo` and `make test`. Each first creates an environment in .venv.
 #   make demo            documents in, a RAFT dataset and a tuned model out, offline, with the embedded model;
 #                        FULL=1 without its limits
-#   make test            all tests but the slow ones, side by side on up to 4 cores; SLOW=1 runs all,
+#   make test            all tests but the slow ones, side by side in up to 4 processes; SLOW=1 runs all,
 #                        ARGS="-k split" is passed to pytest
 #   make lint            ruff and mypy
 #   make lock            the versions of all packages anew (needs uv); UPGRADE=1 takes the newest
@@ -19,7 +19,7 @@ demo: $(VENV)/.installed
 	@$(BIN)/python -m tools demo $(if $(FULL),--full)
 
 test: $(VENV)/.installed-dev
-	@$(BIN)/python -m pytest -q -n logical --maxprocesses 4 --dist worksteal $(if $(SLOW),,-m "not slow") $(ARGS)
+	@$(BIN)/python -m pytest -q -n auto --dist worksteal $(if $(SLOW),,-m "not slow") $(ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -71,6 +71,11 @@ def verified(question: str, chunk: Chunk, quote: str, answer: str) -> Draft:
     return draft
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Return one process more than there are processors, since many tests wait, and at most four for memory."""
+    return min((os.cpu_count() or 1) + 1, 4)
+
+
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Remove the developer's own keys and settings from the environment."""

@@ -391,6 +391,7 @@ def test_an_upload_contains_no_key_and_no_document() -> None:
     }
 
 
+@pytest.mark.slow
 def test_a_pf_build_serves_without_the_repository(tmp_path: Path) -> None:
     home = tmp_path / "home" / ".promptflow"
     home.mkdir(parents=True)

@@ -88,6 +88,7 @@ def test_an_interrupted_training_resumes_and_leaves_an_adapter(spec: FineTuneSpe
     assert time.monotonic() - started < 1, "a finished job is not trained again"
 
 
+@pytest.mark.slow
 def test_a_second_training_continues_from_the_first(spec: FineTuneSpec, tmp_path: Path) -> None:
     spec = replace(spec, epochs=15)
     first = run_job(LocalBackend(tmp_path / "first"), spec, tmp_path / "first", poll=0.1)

@@ -97,6 +97,7 @@ def test_rejects_adapters_that_cannot_be_written(tmp_path: Path) -> None:
     assert not (tmp_path / "a.gguf").exists(), "no partial file is left"
 
 
+@pytest.mark.slow
 def test_llama_cpp_and_pytorch_agree_on_the_next_token(tmp_path: Path) -> None:
     import httpx
     import torch
