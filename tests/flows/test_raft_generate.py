@@ -98,6 +98,10 @@ def test_the_flows_and_the_command_line_write_the_same_dataset(
     for name in DATASET:
         assert (tmp_path / "flows" / name).read_bytes() == (expected / name).read_bytes(), name
     assert counts["rows"] == len(read_log(expected / "raft.jsonl"))
+    manifest = json.loads((tmp_path / "flows" / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["models"]["teacher"] == "m" and manifest["cost_dollars"] is None
+    assert manifest["settings"]["p"] == 0.8
+    assert not {"questions", "chunk_size"} & manifest["settings"].keys(), "decided by the flows before"
 
 
 def test_a_failed_call_fails_its_line(merged: dict[Path, Path], tmp_path: Path) -> None:

@@ -107,4 +107,6 @@ def assemble_batch(
         models |= {draft["model"]} - {""}
     result = assemble_dataset(corpus, [part for part in parts.values() if part], out, settings)
     teacher = Endpoint(base_url="", model=" ".join(sorted(models)))
-    return summarise(result, corpus, teacher, out, settings, prices={})
+    # Earlier batches decided how to split and how much to ask, and nothing of that is in their files.
+    unknown = ("questions", "chunk_size", "chunking")
+    return summarise(result, corpus, teacher, out, settings, prices={}, unknown=unknown)

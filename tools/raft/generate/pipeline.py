@@ -221,10 +221,12 @@ def summarise(
     *,
     prices: Mapping[str, Price],
     student: Student | None = None,
+    unknown: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Write manifest.json and the dataset card beside the dataset, and return the manifest.
 
     student: the model that the longest row is measured for; without one, its length is an estimate.
+    unknown: settings that were decided elsewhere, which are not recorded.
     """
     usage = result.usage
     paid = dollars(endpoint.model, usage.prompt_tokens, usage.completion_tokens, prices)
@@ -241,7 +243,7 @@ def summarise(
     others = ("chunks.jsonl", "raft.jsonl", "rejected.jsonl")
     manifest = write_manifest(
         out / "manifest.json",
-        settings=asdict(settings),
+        settings={name: value for name, value in asdict(settings).items() if name not in unknown},
         seed=settings.seed,
         models={
             "teacher": endpoint.model,
