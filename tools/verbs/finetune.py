@@ -219,8 +219,9 @@ def _confirm(
         rate = "" if spec.learning_rate is None else f", learning rate {spec.learning_rate:g}"
         price = "" if not paid else f", {show_dollars(estimate.dollars, spec.model)}"
         state = f" (already {record['state']})" if submitted and record else ""
+        epochs = "1 epoch" if spec.epochs == 1 else f"{spec.epochs:g} epochs"
         console.print(
-            f"{spec.model}, {spec.epochs:g} epochs{rate}: about {estimate.tokens:,} tokens trained{price} "
+            f"{spec.model}, {epochs}{rate}: about {estimate.tokens:,} tokens trained{price} "
             f"({estimate.basis}){state}",
             markup=False,
         )
