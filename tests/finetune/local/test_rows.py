@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.tiny import WordTokenizer
+from tests.tiny import WordTokenizer, save_tiny_model
 from tools.raft.finetune.backend import FineTuneSpec
+from tools.raft.finetune.local.backend import LocalBackend
 from tools.raft.finetune.local.rows import PARTS, make_packs, to_example
 
 
@@ -40,12 +41,18 @@ def test_drills_are_trained_on_with_the_train_rows(tmp_path: Path) -> None:
         }
         for name in ("red", "green", "blue", "white")
     ]
-    spec = FineTuneSpec(tmp_path, "embedded")
+    spec = FineTuneSpec(tmp_path, str(save_tiny_model(tmp_path / "model")))
     spec.file("train").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    before, key = list(make_packs(spec, PARTS, WordTokenizer(), 4)), spec.key
+    backend = LocalBackend(spec.dataset)
+    before, key, tokens = (
+        list(make_packs(spec, PARTS, WordTokenizer(), 4)),
+        spec.key,
+        backend.estimate(spec).tokens,
+    )
     train, drills = (spec.dataset / f"{part}.chat.jsonl" for part in PARTS)
     row = train.read_text(encoding="utf-8").splitlines()[0].replace("Which colour", "What colour")
     drills.write_text(row + "\n", encoding="utf-8")
     after = list(make_packs(spec, PARTS, WordTokenizer(), 4))
     assert sum(pack.examples for pack in after) == sum(pack.examples for pack in before) + 1
     assert spec.key != key, "the drills are part of the spec"
+    assert backend.estimate(spec).tokens > tokens
