@@ -8,7 +8,7 @@ from typing import Any, cast, get_type_hints
 
 from ..errors import UserError
 from ..files import read_jsonl, write_jsonl
-from ..ingest.chunks import make_chunk, read_chunks
+from ..ingest.chunks import read_chunks, sanitize_chunk
 from ..ingest.corpus import Corpus, reject_chunk
 from ..ingest.filter import repetition_filter
 from ..models.endpoint import Endpoint
@@ -71,16 +71,8 @@ def read_question(chunk: Mapping[str, Any], draft: Mapping[str, Any]) -> tuple[C
         raise UserError(f"not a line of {QUESTIONS}: {', '.join(missing)} is missing")
     if draft["chunk_id"] != chunk["id"]:
         raise UserError(f"question {draft['question']!r} is about another chunk than {chunk['id']}")
-    clean = make_chunk(
-        chunk["text"],
-        title=chunk["title"],
-        source=chunk["source"],
-        page=chunk["page"],
-        kind=chunk["kind"],
-        id=chunk["id"],
-    )
     question = sanitize_line(draft["question"])
-    return {**cast(Chunk, dict(chunk)), **clean}, {**cast(Draft, dict(draft)), "question": question}
+    return sanitize_chunk(chunk), {**cast(Draft, dict(draft)), "question": question}
 
 
 def assemble_batch(

@@ -95,12 +95,9 @@ class PromptedTeacher:
     ) -> None:
         """Ask for reasoning, quotes and a final answer."""
         usual = answer.answer_messages(draft, chunk)
-        asked, own = draft["prompt_hash"], ""
         if messages and list(messages) != usual:
             own = _hash_messages(messages, chunk["text"], draft["question"])
-        draft["prompt_hash"] = prompt_hash(*self.prompts(chunk["kind"]))
-        if asked or own:
-            draft["prompt_hash"] = content_id(draft["prompt_hash"], asked, own)
+            draft["prompt_hash"] = content_id(draft["prompt_hash"], own)
         await answer.answer_question(draft, messages or usual, client, seed=seed)
 
     async def verify_answer(self, draft: Draft, chunk: Chunk, client: Client) -> None:
@@ -197,6 +194,9 @@ async def _answer(
     if draft["reason"]:
         return
     draft["model"] = client.endpoint.model
+    usual = prompt_hash(*teacher.prompts(chunk["kind"]))
+    # A draft has a hash already if it was asked with a prompt of the user's own.
+    draft["prompt_hash"] = content_id(usual, draft["prompt_hash"]) if draft["prompt_hash"] else usual
     await teacher.answer_question(draft, chunk, client, seed=seed, messages=messages)
 
 

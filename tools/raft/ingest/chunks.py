@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from ..errors import UserError
 from ..files import read_jsonl
@@ -37,5 +38,10 @@ def read_chunks(path: Path) -> Iterator[Chunk]:
         text, title = row.get("text"), row.get("title")
         if not (isinstance(text, str) and isinstance(title, str) and {"id", "source"} <= row.keys()):
             raise UserError(f"{path}, line {number}: {want}")
-        row |= {"text": sanitize(text), "title": sanitize(title), "page": row.get("page")}
-        yield Chunk(**row)  # type: ignore[typeddict-item]
+        yield sanitize_chunk(row)
+
+
+def sanitize_chunk(row: Mapping[str, Any]) -> Chunk:
+    """Return the chunk of a row with sanitized text and title; its page may be missing."""
+    texts = {name: sanitize(row[name]) for name in ("text", "title")}
+    return Chunk(**{**row, **texts, "page": row.get("page")})  # type: ignore[typeddict-item]

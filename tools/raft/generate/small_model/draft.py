@@ -8,7 +8,7 @@ ignored: the adapter was trained on these two.
 from __future__ import annotations
 
 from ...models.client import RETRY_TEMPERATURE, CallFailed, Client
-from ...prompts import prompt_hash, render
+from ...prompts import render
 from ...raft_format import ANSWER_TAG, Answer, parse_answer
 from ...records import Chunk, Draft, Kind, new_draft
 from ...text.normalise import normalise
@@ -83,7 +83,6 @@ class ConstrainedTeacher:
         self, draft: Draft, chunk: Chunk, client: Client, *, seed: int, messages: object = None
     ) -> None:
         """Ask for a quoted sentence and a span of it."""
-        draft["prompt_hash"] = prompt_hash(QUESTION_PROMPT, ANSWER_PROMPT)
         try:
             reply = await client.ask(
                 render(ANSWER_PROMPT, passage=chunk["text"], question=draft["question"]),
