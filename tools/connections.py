@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -140,6 +141,7 @@ def lookup(name: str, model: str) -> Endpoint | None:
     from promptflow._sdk._errors import ConnectionNotFoundError
     from promptflow.client import PFClient
 
+    _renew_lock()
     try:
         found = PFClient().connections.get(name, with_secrets=True)
     except ConnectionNotFoundError:
@@ -149,6 +151,25 @@ def lookup(name: str, model: str) -> Endpoint | None:
     return promptflow_endpoint(found, model)
 
 
+def _renew_lock() -> None:
+    """Replace the lock of promptflow's store if this is a worker of a batch.
+
+    promptflow makes it when it is imported, and filelock refuses a lock that was made before a fork.
+    """
+    from filelock import FileLock
+    from promptflow._sdk._orm import session
+
+    if session.session_maker is None:
+        session.lock = FileLock(session.LOCAL_MGMT_DB_SESSION_ACQUIRE_LOCK_PATH)
+
+
 def node_client(connection: Any, model: str) -> TracedClient:
-    """Build the client of a node; its replies are cached in RAFT_CACHE_DIR, if that is set."""
-    return TracedClient(promptflow_endpoint(connection, model), cache_dir=cache_directory(None))
+    """Build the client of a node; its replies are cached in RAFT_CACHE_DIR, if that is set.
+
+    RAFT_CONNECTION and RAFT_MODEL in the environment of a run replace what the node names. promptflow's own
+    `--connections` cannot do that for a node whose file comes from `additional_includes`.
+    """
+    if name := os.environ.get("RAFT_CONNECTION"):
+        connection, model = name, ""
+    endpoint = promptflow_endpoint(connection, os.environ.get("RAFT_MODEL") or model)
+    return TracedClient(endpoint, cache_dir=cache_directory(None))

@@ -1,5 +1,6 @@
-"""Node: an answer → the judge's scores, 1 to 5."""
+"""Node: the prompts of the judge → its scores, 1 to 5."""
 
+import asyncio
 from typing import Union
 
 from promptflow.connections import (
@@ -11,23 +12,24 @@ from promptflow.connections import (
 from promptflow.core import tool
 
 from tools.connections import node_client
-from tools.raft.evaluate.judge import judge_answers
-from tools.raft.evaluate.metrics import chosen_judgements
-from tools.raft.evaluate.score import read_gold
+from tools.raft.evaluate.judge import ask_judge
+from tools.raft.prompts import parse_messages
 
 
 @tool
 async def judge_answer(
     connection: Union[AzureOpenAIConnection, OpenAIConnection, ServerlessConnection, CustomConnection],
     model: str,
-    answer: dict,
-    gold: dict,
-    chosen: dict,
+    similarity: str = "",  # a prompt is empty if its judgement is not wanted or does not apply
+    groundedness: str = "",
+    relevance: str = "",
+    coherence: str = "",
+    fluency: str = "",
 ) -> dict:
-    """Ask the judge for the chosen judgements; a score that cannot be read is null, `error` says why."""
+    """Ask the judge with each prompt; a score that cannot be read is null, `error` says why."""
+    prompts = {"similarity": similarity, "groundedness": groundedness, "relevance": relevance}
+    prompts |= {"coherence": coherence, "fluency": fluency}
+    asked = {name: parse_messages(prompt) for name, prompt in prompts.items() if prompt}
     async with node_client(connection, model) as client:
-        verdicts = await judge_answers([answer], [read_gold(gold)], client, names=chosen_judgements(chosen))
-    return {
-        name: {"score": verdict.score, "said": verdict.said, "error": verdict.error}
-        for name, verdict in verdicts[0].items()
-    }
+        verdicts = await asyncio.gather(*(ask_judge(messages, client) for messages in asked.values()))
+    return {name: vars(verdict) for name, verdict in zip(asked, verdicts, strict=True)}

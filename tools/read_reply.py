@@ -9,10 +9,12 @@ from tools.raft.rag import citations
 def read_reply(text: object, documents: list) -> dict:
     """Parse a reply and look up its quotes; `reply` is the answer with its sources, for display.
 
-    If the reply is being streamed, only `reply` is set: a stream of pieces, with the sources last.
+    `sources` lists all documents, without their texts, so that a run stays readable.
+    If the reply is being streamed, only `reply` and `sources` are set: `reply` is a stream of pieces.
     """
+    sources = citations.list_sources(documents)
     if text is None or isinstance(text, str):
         answer = citations.read_reply(text or "", documents)
-        return {**answer, "reply": citations.show_answer(answer, documents)}
+        return {**answer, "reply": citations.show_answer(answer, documents), "sources": sources}
     streamed = citations.stream_answer(text, documents)
-    return {**citations.read_reply("", documents), "note": "streamed", "reply": streamed}
+    return {**citations.read_reply("", documents), "note": "streamed", "reply": streamed, "sources": sources}

@@ -1,11 +1,11 @@
 """Node: a question → the best-matching chunks, with scores and sources."""
 
 from enum import Enum
-from pathlib import Path
 
 from promptflow.core import ToolProvider, tool
 
 from tools.connections import lookup
+from tools.index_folder import index_folder
 from tools.raft.rag.index import open_index
 
 
@@ -18,12 +18,14 @@ class Mode(str, Enum):
 
 
 class SearchIndex(ToolProvider):
-    """Hold an index, opened once: before a batch forks its workers, and for all calls of an endpoint."""
+    """Hold an index, opened once: before a batch forks its workers, and for all calls of an endpoint.
+
+    RAFT_INDEX in the environment names another one: that of a run, or of a deployment.
+    """
 
     def __init__(self, index: str, preload_embeddings: bool = True) -> None:
         super().__init__()
-        folder = Path(__file__).parent.parent / index  # relative to the flow's folder, unless absolute
-        self._index = open_index(folder, lookup=lookup)
+        self._index = open_index(index_folder(index), lookup=lookup)
         # Here once: not in each worker of a batch, nor in an endpoint's first request.
         self._index.prepare("fused" if preload_embeddings else "lexical")
 

@@ -34,7 +34,11 @@ from tools.raft.rag.index import build_index, open_index
 ROOT = PROJECT
 CHAT_RAG = ROOT / "flows" / "chat_rag"
 GENERATION = ("split_documents", "ask_questions", "raft_generate")
-FLOWS = [ROOT, CHAT_RAG, *(ROOT / "flows" / name for name in (*GENERATION, "finetune"))]
+FLOWS = [
+    ROOT,
+    CHAT_RAG,
+    *(ROOT / "flows" / name for name in (*GENERATION, "build_index", "finetune", "compare")),
+]
 REQUEST_FIELDS = ("model", "messages", "prompt", "max_tokens", "temperature")
 
 
@@ -175,12 +179,12 @@ def test_every_flow_opens_in_the_editor(folder: Path) -> None:
     flow = graph(folder)
     assert all("type" in spec for spec in flow["inputs"].values())
     assert "default" not in flow["inputs"].get("question", {}), "a sample would answer a faulty request"
-    result = PFClient().flows.validate(str(folder))
+    stored = json.loads((folder / ".promptflow" / "flow.tools.json").read_text(encoding="utf-8"))
+    result = PFClient().flows.validate(str(folder))  # writes that file
     assert result.passed, result.error_messages
     assert not getattr(result, "_warnings", [])
     tools, problems = PFClient().flows._generate_tools_meta(folder)
     assert not problems
-    stored = json.loads((folder / ".promptflow" / "flow.tools.json").read_text(encoding="utf-8"))
     assert tools["code"] == stored["code"], (
         "run `pf flow validate --source` on the flow, and commit its flow.tools.json"
     )
@@ -227,8 +231,9 @@ def test_the_endpoint_answers_when_served_as_in_azure_ml(served: tuple[Any, Scri
     assert client.get("/health").status_code == 200
     reply = client.post("/score", json={"question": SPEED})
     assert reply.status_code == 200, reply.text
-    assert {"reply", "answer", "reasoning", "citations", "answered", "note", "documents"} == set(reply.json)
-    assert [document["source"] for document in reply.json["documents"]]
+    assert {"reply", "answer", "reasoning", "citations", "answered", "note", "sources"} == set(reply.json)
+    assert all(source["id"] and source["source"] for source in reply.json["sources"])
+    assert "text" not in reply.json["sources"][0], "a run of many questions stays readable"
     assert reply.json["citations"][0]["verbatim"]
     follow_up = {
         "question": "and its weight?",

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.conftest import merge_flow
+from tests.conftest import make_chunk, merge_flow
+from tests.rag.test_answer import Flat
 from tests.scripted_endpoint import scripted_endpoint
 from tools.raft.errors import UserError
+from tools.raft.evaluate.judge import applicable_judgements, judge_messages, judge_values
 from tools.raft.evaluate.metrics import (
     JUDGEMENTS,
     METRICS,
@@ -20,7 +22,10 @@ from tools.raft.evaluate.metrics import (
     choose_metrics,
     chosen_judgements,
 )
+from tools.raft.evaluate.score import read_gold
 from tools.raft.files import PROJECT
+from tools.raft.rag.citations import list_sources
+from tools.raft.rag.index import build_index, look_up_texts
 
 ROOT = PROJECT
 FLOW = ROOT / "flows" / "evaluate"
@@ -81,6 +86,40 @@ def test_the_judge_is_called_only_if_chosen(merged: Path, monkeypatch: pytest.Mo
     assert metrics["judge_groundedness.n"] == len(LINES)
 
 
+def test_the_prompts_of_the_judge_are_nodes_that_send_what_the_library_sends(
+    merged: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes = yaml.safe_load((FLOW / "flow.dag.yaml").read_text(encoding="utf-8"))["nodes"]
+    prompts = [node["source"]["path"] for node in nodes if node["type"] == "prompt"]
+    assert prompts == [f"prompts/judge_{name}.jinja2" for name in JUDGEMENTS]
+    with scripted_endpoint() as endpoint:
+        execute(merged, endpoint.url, "judge")
+        sent = [request["messages"] for request in endpoint.requests()]
+    values = [
+        judge_values({**line, "documents": line["documents"]}, read_gold({**line, "answers": line["golds"]}))
+        for line in LINES
+    ]
+    expected = [judge_messages(name, row) for row in values for name in applicable_judgements(row)]
+    assert sorted(map(json.dumps, sent)) == sorted(map(json.dumps, expected))
+
+
+def test_groundedness_is_judged_on_documents_from_the_index(
+    merged: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    chunk = make_chunk("The gate at Harrow Hole has bars.")
+    build_index([chunk], tmp_path / "index", Flat())
+    monkeypatch.setenv("RAFT_INDEX", str(tmp_path / "index"))
+    sources = list_sources([{**chunk, "rank": 1, "score": 1.0}])
+    assert "text" not in sources[0]
+    monkeypatch.setitem(LINES[0], "documents", sources)
+    with scripted_endpoint() as endpoint:
+        outputs, _ = execute(merged, endpoint.url, "judge_groundedness")
+        assert "[1] The gate at Harrow Hole has bars." in endpoint.requests()[0]["messages"][1]["content"]
+    assert outputs[0]["scores"]["judge_groundedness"] in range(1, 6)
+    with pytest.raises(UserError, match="has no chunk 0000: use the one of the answers"):
+        look_up_texts([{"id": "0000"}], tmp_path / "index")
+
+
 def test_the_readme_lists_every_metric() -> None:
     text = (FLOW / "README.md").read_text(encoding="utf-8")
     names = {*METRICS} - {"prompt_tokens", "completion_tokens", "seconds"}  # only in `compare`
@@ -124,11 +163,11 @@ def test_every_held_out_question_has_all_fields_mapped_in_the_readme() -> None:
 def test_the_flow_opens_in_the_editor() -> None:
     from promptflow.client import PFClient
 
-    result = PFClient().flows.validate(str(FLOW))
+    stored = json.loads((FLOW / ".promptflow" / "flow.tools.json").read_text(encoding="utf-8"))
+    result = PFClient().flows.validate(str(FLOW))  # writes that file
     assert result.passed, result.error_messages
     tools, problems = PFClient().flows._generate_tools_meta(FLOW)
     assert not problems
-    stored = json.loads((FLOW / ".promptflow" / "flow.tools.json").read_text(encoding="utf-8"))
     assert tools["code"] == stored["code"], f"run pf flow validate --source flows/{FLOW.name} and commit"
     assert "OpenAIConnection" in stored["code"]["tools/judge_answer.py"]["inputs"]["connection"]["type"]
     flow = yaml.safe_load((FLOW / "flow.dag.yaml").read_text(encoding="utf-8"))

@@ -27,7 +27,15 @@ ROOT = PROJECT
 ASK, GENERATE = ROOT / "flows" / "ask_questions", ROOT / "flows" / "raft_generate"
 MODEL_NODES = {ASK: ("ask_questions",), GENERATE: ("draft_answer", "verify_answer")}
 # Everything that the command line writes as well; manifest and card also hold tokens and times.
-DATASET = ("chunks.jsonl", "raft.jsonl", "rejected.jsonl", "train.chat.jsonl", "valid.jsonl", "test.jsonl")
+DATASET = (
+    "chunks.jsonl",
+    "raft.jsonl",
+    "rejected.jsonl",
+    "train.chat.jsonl",
+    "valid.jsonl",
+    "test.jsonl",
+    "test.eval.jsonl",
+)
 
 
 @pytest.fixture(scope="session")
@@ -91,7 +99,7 @@ def test_the_flows_and_the_command_line_write_the_same_dataset(
             Corpus(chunks=chunks, documents=5),
             Endpoint(base_url=endpoint.url, model="m"),
             expected,
-            DatasetSettings(),
+            DatasetSettings(formats=("chat", "eval")),
         )
         counts = generate(merged, endpoint, chunks, tmp_path / "flows")
     assert read_log(expected / "rejected.jsonl"), "some rows are rejected"

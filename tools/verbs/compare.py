@@ -1,4 +1,4 @@
-"""compare: the same questions through several arms → scores, paired differences, costs and a report."""
+"""compare: several arms' answers to the same questions → scores, paired differences, costs and a report."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tools.raft.choices import Mode
-from tools.verbs.options import INCOMPLETE
+from tools.raft.errors import UserError
+from tools.verbs.options import INCOMPLETE, MorePaths
 
 if TYPE_CHECKING:
     from tools.raft.evaluate.arms import Role
 
 
 def compare(
+    out: Annotated[Path, typer.Option(help="Folder for answers, scores and comparison.", metavar="DIR")],
     questions: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             help='JSON lines with "question", "answer" or "answers", "source" or "chunk_id".',
             metavar="F.jsonl",
         ),
-    ],
-    index: Annotated[Path, typer.Option(help="Folder that `index` wrote.", metavar="DIR")],
-    baseline: Annotated[str, typer.Option(help="Base model: CONNECTION[:MODEL] or URL:MODEL.")],
-    out: Annotated[Path, typer.Option(help="Folder for answers, scores and comparison.", metavar="DIR")],
+    ] = None,
+    index: Annotated[Path | None, typer.Option(help="Folder that `index` wrote.", metavar="DIR")] = None,
+    baseline: Annotated[str, typer.Option(help="Base model: CONNECTION[:MODEL] or URL:MODEL.")] = "",
     raft: Annotated[
         str, typer.Option(help="Model fine-tuned on RAFT rows: CONNECTION[:MODEL] or URL:MODEL.")
     ] = "",
@@ -33,6 +34,15 @@ def compare(
         typer.Option(help="Model fine-tuned on RAFT rows of other documents: data/student/student.gguf."),
     ] = "",
     dsf: Annotated[str, typer.Option(help="Model fine-tuned without documents.")] = "",
+    runs: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Instead of asking: promptflow runs of flows/evaluate, by name or folder; the first is the "
+            "baseline.",
+            metavar="RUN RUN…",
+        ),
+    ] = None,
+    more: MorePaths = None,
     judge: Annotated[str, typer.Option(help="Judge model, scores 1 to 5; no judge if omitted.")] = "",
     arms: Annotated[
         str,
@@ -79,6 +89,7 @@ def compare(
 
       python -m tools compare --questions q.jsonl --index index --out out --baseline openai:gpt-4o --raft mine
       python -m tools compare … --arms rag,closed_book,few_shot,raft --judge azure_openai:gpt-4o
+      python -m tools compare --runs rag-scores raft-scores --out out
 
     Writes report.html (self-contained), report.md and, with all figures, comparison.json.
     Run it again to resume after an interruption, or to rescore: no reply is paid for twice.
@@ -92,6 +103,27 @@ def compare(
     from tools.verbs.progress import bar
     from tools.verbs.show_comparison import show_comparison
 
+    if runs:
+        from tools.batch_runs import find_scored_run
+        from tools.raft.evaluate.compare_runs import compare_runs
+
+        if questions or index or baseline:
+            raise UserError("--runs asks no questions: leave out --questions, --index and --baseline")
+        result = compare_runs(
+            [find_scored_run(name) for name in (*runs, *(more or ()))],
+            out,
+            prices=load_prices(prices),
+            price_names=(baseline_price, raft_price),
+            dataset=dataset,
+            training_cost=training_cost,
+            seed=seed,
+        )
+        show_comparison(result.comparison, result.report)
+        return
+    if more:
+        raise UserError(f"unexpected argument {more[0]!r}")
+    if questions is None or index is None or not baseline:
+        raise UserError("nothing to compare: give --questions, --index, --baseline and --raft, or --runs A B")
     models: dict[Role, str] = {
         "baseline": baseline, "student": student, "dsf": dsf, "raft": raft,
     }  # fmt: skip

@@ -15,7 +15,7 @@ from ..errors import UserError
 from ..files import describe_file, json_line, replacing
 from ..models.openai_sdk import format_completion_prompt
 from ..prompts import Message, render
-from ..raft_format import ANSWER_TAG, format_documents
+from ..raft_format import ANSWER_TAG, format_documents, refusal
 from ..records import DRILLS, FIELDS, SPLITS, part_of, question_id
 from .validate import Finding, validate_files
 
@@ -167,10 +167,18 @@ def to_dsf(row: Mapping[str, Any]) -> Row:
 
 
 def to_eval(row: Mapping[str, Any]) -> Row:
-    """Convert a record to a test question: gold answer, documents, and where they come from."""
+    """Convert a record to a test question: gold answer, documents, and where they come from.
+
+    `answers`, `answerable` and `relevant` are the same for the evaluation flow, as in data/held_out.jsonl.
+    A row whose label is a refusal has no answer.
+    """
+    refused = row["final_answer"] == refusal().final
     return {
         "id": row["id"],
         "question": row["question"],
+        "answers": [] if refused else [row["final_answer"]],
+        "answerable": not refused,
+        "relevant": [row["chunk_id"]],
         "gold_final_answer": row["final_answer"],
         "gold_cot_answer": row["cot_answer"],
         "context": format_documents(chain.from_iterable(row["context"]["sentences"])),

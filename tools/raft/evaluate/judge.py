@@ -31,6 +31,9 @@ class Verdict:
     error: str = ""
 
 
+_NO_ANSWER = Verdict(None, "", "there is no answer to judge")
+
+
 def parse_score(text: str) -> int | None:
     """Parse the score on the last line of a judge's reply; None for any other format.
 
@@ -41,28 +44,34 @@ def parse_score(text: str) -> int | None:
     return int(match.group(1)) if match and len(_ANY_SCORE.findall(text)) == 1 else None
 
 
-def judge_messages(name: str, row: Mapping[str, Any], gold: Gold) -> list[Message] | None:
-    """Build the messages of one judgement; None if it does not apply.
+def judge_values(row: Mapping[str, Any], gold: Gold) -> dict[str, str]:
+    """Return what the judge's prompts show, sanitized: `question`, `gold`, `documents`, `answer`, `reply`.
 
-    Similarity needs a gold answer, groundedness needs documents. Similarity, groundedness and relevance
-    are judged on the final answer, coherence and fluency on the whole reply.
+    `gold` is empty if no gold answer is known, `documents` if there are none. Similarity, groundedness and
+    relevance are judged on the final `answer`, coherence and fluency on the whole `reply`.
     """
     final = row["answer"].strip() or "(no answer)"
-    values = {"question": row["question"]}
-    if name == "similarity":
-        if not gold.answers:
-            return None
-        values["gold"] = "\n(or)\n".join(gold.answers)
-    if name == "groundedness":
-        if not row.get("documents"):
-            return None
-        values["documents"] = "\n\n".join(
-            f"[{number}] {document['text']}" for number, document in enumerate(row["documents"], start=1)
-        )
-    whole = _QUOTE_MARKERS.sub('"', f"{row['reasoning']}\n{final}".strip())
-    values["answer"] = whole if name in ("coherence", "fluency") else final
-    sanitized = {key: _PROMPT_TAGS.sub("< ", sanitize(str(value))) for key, value in values.items()}
-    return render(prompt_file(name), **sanitized)
+    documents = enumerate(row.get("documents") or (), start=1)
+    values = {
+        "question": row["question"],
+        "gold": "\n(or)\n".join(gold.answers or ()),
+        "documents": "\n\n".join(f"[{number}] {document['text']}" for number, document in documents),
+        "answer": final,
+        "reply": _QUOTE_MARKERS.sub('"', f"{row['reasoning']}\n{final}".strip()),
+    }
+    return {key: _PROMPT_TAGS.sub("< ", sanitize(str(value))) for key, value in values.items()}
+
+
+def applicable_judgements(values: Mapping[str, str]) -> list[str]:
+    """Return the judgements that apply: similarity needs a gold answer, groundedness needs documents."""
+    needs = {"similarity": values["gold"], "groundedness": values["documents"]}
+    return [name for name in JUDGEMENTS if needs.get(name, "always")]
+
+
+def judge_messages(name: str, values: Mapping[str, str]) -> list[Message]:
+    """Build the messages of one judgement from the values that `judge_values` returns."""
+    judged = values["reply"] if name in ("coherence", "fluency") else values["answer"]
+    return render(prompt_file(name), **{**values, "answer": judged})
 
 
 def prompt_file(name: str) -> str:
@@ -75,17 +84,11 @@ def judge_hash(names: Sequence[str]) -> str:
     return prompt_hash(*map(prompt_file, names))
 
 
-async def judge_answer(name: str, row: Mapping[str, Any], gold: Gold, client: Client) -> Verdict | None:
-    """Judge one answer; None if the judgement does not apply.
+async def ask_judge(messages: Sequence[Message], client: Client) -> Verdict:
+    """Ask for one judgement; a malformed reply is retried once, then the score is None and `error` says why.
 
-    A malformed reply is retried once; after that the score is None and `error` says why.
     Raises EndpointRefused if no call will succeed.
     """
-    messages = judge_messages(name, {"answer": "", **row}, gold)
-    if messages is None:
-        return None
-    if row.get("error"):
-        return Verdict(None, "", "there is no answer to judge")
     text = ""
     for attempt in (0, 1):
         try:
@@ -120,7 +123,11 @@ async def judge_answers(
     """
 
     async def judge(name: str, row: Mapping[str, Any], gold: Gold) -> Verdict | None:
-        verdict = await judge_answer(name, row, gold, client)
+        values = judge_values({"answer": "", **row}, gold)
+        verdict = None
+        if name in applicable_judgements(values):
+            failed = bool(row.get("error"))
+            verdict = _NO_ANSWER if failed else await ask_judge(judge_messages(name, values), client)
         on_verdict()
         return verdict
 

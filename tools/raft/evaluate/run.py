@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..choices import Mode
-from ..files import read_log, write_json, write_jsonl
+from ..files import read_log, write_jsonl
 from ..models.cache import cache_directory
 from ..models.client import Client
 from ..models.embed import Embedder, default_folder
@@ -30,12 +30,11 @@ from .arms import (
     with_distractors,
     without_oracle,
 )
-from .compare import compare_arms, slices_of, summarise_distractor_sweep, summarise_without_oracle
-from .cost import break_even, cost_arm
+from .compare import summarise_distractor_sweep, summarise_without_oracle
+from .cost import cost_arm
 from .judge import judge_answers
 from .metrics import JUDGEMENTS, Scores
-from .report.examples import pick_examples, tabulate
-from .report.html import write_report
+from .results import ComparisonResult, Results, recover_costs, warn_of_seen
 from .score import Gold, read_gold, score_answers
 from .trained_on import TrainedOn, read_trained_on
 
@@ -101,15 +100,6 @@ class ArmAnswers:
         return not any(row["error"] for rows in self.answers.values() for row in rows)
 
 
-@dataclass(frozen=True)
-class ComparisonResult:
-    """Result of a comparison; `complete` is False if calls failed and answers are missing."""
-
-    comparison: dict[str, Any]
-    report: Path
-    complete: bool
-
-
 def run_comparison(
     plan: ComparisonPlan,
     *,
@@ -147,19 +137,17 @@ def run_comparison(
     if plan.judge is not None:
         with serving(plan.judge, progress) as live:
             asyncio.run(_judge_arms(answers.answers, scores, inputs, _client(plan, live), plan.out, progress))
+    results = Results(ids, questions, golds, answers.answers, scores)
     with progress("comparing", 0):
-        comparison = _summarise(plan, inputs, answers, scores, trained_on)
+        comparison = _summarise(plan, inputs, answers, results, trained_on)
+    seen = trained_on.count(questions)
     comparison["settings"] |= {
         "index": {"model": index.manifest["model"], "chunks": index.manifest["chunks"]},
-        "seen_in_training": trained_on.count(questions),
+        "seen_in_training": seen,
     }
-    if seen := comparison["settings"]["seen_in_training"]:
-        comparison["warnings"].append(
-            f"{seen} of the {len(questions)} questions stand in the training rows: "
-            "keep them out of one of the two"
-        )
+    comparison["warnings"] += warn_of_seen(seen, len(questions))
     with progress("writing the report", 0):
-        report = _write(plan.out, comparison, inputs, answers, scores)
+        report = results.write(comparison, plan.out)
     return ComparisonResult(comparison, report, answers.complete)
 
 
@@ -281,45 +269,24 @@ async def _judge_arms(
 
 
 def _summarise(
-    plan: ComparisonPlan,
-    inputs: Inputs,
-    answers: ArmAnswers,
-    scores: Mapping[str, Sequence[Scores]],
-    trained_on: TrainedOn,
+    plan: ComparisonPlan, inputs: Inputs, answers: ArmAnswers, results: Results, trained_on: TrainedOn
 ) -> dict[str, Any]:
     """Summarise scores, costs, the distractor sweep and the run without the oracle."""
-    baseline = next(iter(scores))
-    # Questions about the same document are not independent: they are resampled together.
-    groups = [
-        " ".join(sorted(gold.relevant)) or id for gold, id in zip(inputs.golds, inputs.ids, strict=True)
-    ]
-    comparison = compare_arms(
-        scores,
-        baseline=baseline,
-        slices=slices_of(inputs.questions, inputs.golds, inputs.documents),
-        groups=groups,
-        errors={arm: sum(bool(row["error"]) for row in rows) for arm, rows in answers.answers.items()},
-        seed=plan.seed,
-    )
     costs = {}
     for arm in plan.arms:
         model = (plan.price_names or {}).get(arm.role) or plan.endpoints[arm.role].model
         costs[arm.name] = cost_arm(answers.answers[arm.name], model, plan.prices)
     golds = dict(zip(inputs.ids, inputs.golds, strict=True))
     return {
-        **comparison,
+        **results.compare(inputs.documents, plan.seed),
         "costs": costs,
-        "break_even": {
-            arm.name: break_even(
-                costs[baseline],
-                costs[arm.name],
-                # A student of other documents costs nothing here.
-                dataset=None if arm.role == "student" else trained_on.dollars,
-                training=None if arm.role == "student" else plan.training_cost,
-            )
-            for arm in plan.arms
-            if arm.role != "baseline"
-        },
+        "break_even": recover_costs(
+            costs,
+            [arm.name for arm in plan.arms if arm.role != "baseline"],
+            dataset=trained_on.dollars,
+            training=plan.training_cost,
+            elsewhere=[arm.name for arm in plan.arms if arm.role == "student"],
+        ),
         "distractors": summarise_distractor_sweep(
             answers.distractor_sweep, golds, total=len(inputs.sweep), seed=plan.seed
         ),
@@ -336,23 +303,3 @@ def _summarise(
             "prompts": {arm.name: arm.prompt for arm in plan.arms},
         },
     }
-
-
-def _write(
-    out: Path,
-    comparison: dict[str, Any],
-    inputs: Inputs,
-    answers: ArmAnswers,
-    scores: Mapping[str, Sequence[Scores]],
-) -> Path:
-    """Write scores.jsonl, comparison.json and the report; return the report's path."""
-    rows = [
-        {"id": id, "arm": arm, "question": row["question"], **scored}
-        for arm, arm_scores in scores.items()
-        for id, row, scored in zip(inputs.ids, inputs.questions, arm_scores, strict=True)
-    ]
-    write_jsonl(out / "scores.jsonl", rows)
-    results = (inputs.ids, inputs.questions, inputs.golds, answers.answers, scores)
-    examples = pick_examples(*results, baseline=comparison["baseline"])
-    write_json(out / "comparison.json", {**comparison, "cases": examples}, indent=1)
-    return write_report(comparison, examples, tabulate(*results, baseline=comparison["baseline"]), out)

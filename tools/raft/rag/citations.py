@@ -39,6 +39,15 @@ class CitedAnswer(TypedDict):
     note: str  # what is wrong with the reply's format, in a few words; usually empty
 
 
+class Source(TypedDict):
+    """A document that the model was given."""
+
+    id: str  # of the chunk, with which its text is found in the index
+    title: str
+    source: str
+    page: int | None
+
+
 def read_reply(reply: str, hits: Sequence[Hit]) -> CitedAnswer:
     """Parse a reply to a question that was asked with these documents.
 
@@ -108,6 +117,13 @@ def show_answer(answer: CitedAnswer, hits: Sequence[Hit]) -> str:
     text = answer["answer"] or _NO_ANSWER
     sources = show_sources(answer["citations"], hits)
     return f"{text}\n\n{sources}" if sources else text
+
+
+def list_sources(hits: Sequence[Hit]) -> list[Source]:
+    """List the documents that a model was given, without their texts."""
+    return [
+        {"id": hit["id"], "title": hit["title"], "source": hit["source"], "page": hit["page"]} for hit in hits
+    ]
 
 
 def show_sources(citations: Sequence[Citation], hits: Sequence[Hit]) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -118,9 +119,7 @@ def open_index(folder: Path, *, lookup: Lookup | None = None) -> Index:
     """
     import faiss
 
-    manifest = read_manifest(folder)
-    if manifest is None:
-        raise UserError(f"there is no index in {folder}: run `python -m tools index --docs … --out {folder}`")
+    manifest = _need_manifest(folder)
     chunks = _read_chunks(locate_file(folder, manifest, CHUNKS))
     vectors = faiss.read_index(str(locate_file(folder, manifest, VECTORS)))
     if (vectors.ntotal, vectors.d) != (len(chunks), manifest["dimensions"]):
@@ -130,6 +129,37 @@ def open_index(folder: Path, *, lookup: Lookup | None = None) -> Index:
         )
     embedder = open_embedder(manifest["model"], lookup=lookup)
     return Index(chunks, vectors, embedder, manifest)
+
+
+def look_up_texts(documents: Sequence[Mapping[str, Any]], folder: Path) -> list[dict[str, Any]]:
+    """Return the documents, each with its text: its own, or that of the chunk with its id in an index.
+
+    Raises UserError if there is no index in the folder, or no such chunk in it.
+    """
+    found = []
+    for document in documents:
+        text = document.get("text")
+        if text is None:
+            text = _texts(folder).get(str(document.get("id")))
+        if text is None:
+            raise UserError(
+                f"the index in {folder} has no chunk {document.get('id')}: use the one of the answers"
+            )
+        found.append({**document, "text": text})
+    return found
+
+
+@lru_cache(maxsize=2)
+def _texts(folder: Path) -> dict[str, str]:
+    manifest = _need_manifest(folder)
+    return {chunk["id"]: chunk["text"] for chunk in _read_chunks(locate_file(folder, manifest, CHUNKS))}
+
+
+def _need_manifest(folder: Path) -> IndexManifest:
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise UserError(f"there is no index in {folder}: run `python -m tools index --docs … --out {folder}`")
+    return manifest
 
 
 def build_index(

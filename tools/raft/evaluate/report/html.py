@@ -22,6 +22,7 @@ from .text import (
     show_dollars_per_1000,
     show_interval,
     show_name,
+    show_setup,
 )
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def write_report(
         "table": list(table)[:MAX_ROWS],
         "left_out": max(0, len(table) - MAX_ROWS),
         "headlines": find_headlines(comparison),
+        "setup": show_setup(comparison["settings"]),
         "limits": find_limits(comparison),
         "groups": metric_groups(comparison),
         "slices": slice_rows(comparison),

@@ -97,6 +97,37 @@ def find_headlines(comparison: Mapping[str, Any]) -> list[dict[str, str]]:
     return headlines
 
 
+def show_setup(settings: Mapping[str, Any]) -> str:
+    """Describe in sentences what was compared: the questions or runs, the models, the documents."""
+    models = ", ".join(f"{name} {model}" for name, model in settings["models"].items())
+    judge = f"Judge: {settings['judge'] or 'none'}."
+    if "runs" in settings:
+        scored = ", ".join(
+            f"{name} of {answers}" if answers else name for name, answers in settings["runs"].items()
+        )
+        return f"Evaluation runs: {scored}. Models: {models}. {judge}"
+    return (
+        f"Questions: {settings['questions']}. Models: {models}. {judge} {settings['k']} documents per "
+        f"question, retrieved by {settings['mode']} search from {settings['index']['chunks']} chunks."
+    )
+
+
+def _show_fairness(settings: Mapping[str, Any]) -> str:
+    if "runs" not in settings:
+        return (
+            "All arms that see documents were given the same ones; "
+            "decoding is greedy and the same for all arms."
+        )
+    different = settings["different_requests"]
+    if different is None:
+        return "Whether the models were given the same documents, prompts and settings is not recorded."
+    if different:
+        return (
+            f"{different} questions were not put to all models with the same documents, prompts and settings."
+        )
+    return "Each question was put to all models with the same documents, prompt and settings (verbatim)."
+
+
 def find_limits(comparison: Mapping[str, Any]) -> list[str]:
     """Return the limitations of the figures, in sentences."""
     settings = comparison["settings"]
@@ -106,7 +137,7 @@ def find_limits(comparison: Mapping[str, Any]) -> list[str]:
         "random choice of questions, not other documents or another training run.",
         "Each metric is tested separately: of twenty metrics without a true difference, one is expected to "
         "appear significant.",
-        "All arms that see documents were given the same ones; decoding is greedy and the same for all arms.",
+        _show_fairness(settings),
     ]
     if settings["judge"]:
         limits.append(
