@@ -11,6 +11,8 @@ from tools.raft.errors import UserError
 from tools.raft.finetune.backend import FineTuneSpec
 from tools.raft.finetune.job import open_backend, run_job
 
+HERE = ("local", "trl")
+
 
 @tool
 def submit_training(
@@ -24,7 +26,8 @@ def submit_training(
 ) -> dict:
     """Submit the job, or poll the one submitted before; if `submit` is false, send nothing.
 
-    The connection is used by the backend `openai` only.
+    The connection is used by the backend `openai` only. A training on this machine is waited for, since it
+    ends with the process that started it.
     """
     if not submit:
         return {"state": "not submitted", "estimate": estimate}
@@ -34,4 +37,6 @@ def submit_training(
     folder = Path(out)
     endpoint = promptflow_endpoint(connection, parsed.model)
     service = open_backend(backend, parsed.model, folder, connection=endpoint)
+    if backend in HERE:
+        return {**run_job(service, parsed, folder, poll=1.0)}
     return {**run_job(service, parsed, folder, wait=wait)}

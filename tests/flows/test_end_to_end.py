@@ -1,0 +1,124 @@
+"""The page "promptflow from end to end" of the README: every command as pasted, documents to comparison."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.readme import commands, section
+from tests.scripted_endpoint import scripted_endpoint
+from tests.tiny import save_tiny_model
+from tools.raft.files import PROJECT, read_log
+from tools.raft.generate.pipeline import DatasetSettings, build_dataset
+from tools.raft.ingest.corpus import collect_chunks
+from tools.raft.models.endpoint import Endpoint
+
+ROOT = PROJECT
+PAGE = commands(section(ROOT / "README.md", "promptflow from end to end"))
+NAME = re.compile(r"([\w.]+)=")
+
+
+def flow_inputs(flow: Path) -> dict[str, Any]:
+    return yaml.safe_load((flow / "flow.dag.yaml").read_text(encoding="utf-8"))["inputs"]
+
+
+def options(command: list[str], option: str) -> list[str]:
+    """Return the values that follow an option."""
+    if option not in command:
+        return []
+    rest = command[command.index(option) + 1 :]
+    end = next((i for i, word in enumerate(rest) if word.startswith("--")), len(rest))
+    return rest[:end]
+
+
+@pytest.mark.parametrize("command", [line for line in PAGE if line.startswith("pf ")])
+def test_each_command_names_what_is_there(command: str) -> None:
+    words = shlex.split(command)
+    run: dict[str, Any] = {}
+    (flow,) = options(words, "--flow") or [""]
+    if file := options(words, "--file"):
+        path = ROOT / file[0]
+        if "connection.yaml" in file[0]:
+            return
+        run = yaml.safe_load(path.read_text(encoding="utf-8"))
+        flow = str(path.parent.relative_to(ROOT) / run["flow"])
+    if not flow:
+        assert words[:3] == ["pf", "run", "show-metrics"]
+        return
+    inputs = flow_inputs(ROOT / flow)
+    given = options(words, "--inputs") + options(words, "--column-mapping")
+    names = {match[1] for word in given if (match := NAME.match(word))}
+    names |= set(() if options(words, "--column-mapping") else run.get("column_mapping", {}))
+    assert names <= set(inputs), "an unknown input is ignored without a word"
+
+
+@pytest.mark.slow
+def test_the_page_leads_from_documents_to_a_comparison(tmp_path: Path) -> None:
+    build = tmp_path / "build"
+    with scripted_endpoint() as teacher, scripted_endpoint() as chat:
+        env = {
+            **os.environ,
+            "HOME": str(tmp_path),
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PYTHON_KEYRING_BACKEND": "keyrings.alt.file.PlaintextKeyring",
+            "COMPATIBLE_BASE_URL": teacher.url, "COMPATIBLE_API_KEY": "any",
+            "RAFT_CACHE_DIR": str(tmp_path / "cache"),
+        }  # fmt: skip
+
+        def run(command: str, **more: str) -> str:
+            done = subprocess.run(
+                ["bash", "-c", command], cwd=ROOT, env={**env, **more}, capture_output=True, text=True, timeout=400
+            )  # fmt: skip
+            assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+            return done.stdout
+
+        run("python -m tools connect compatible")
+        tiny = save_tiny_model(tmp_path / "tiny")
+        for command in PAGE:
+            # What differs from the page: addresses of the scripted models, a model that is trained in a moment.
+            command = command.replace("$PWD/build", str(build)).replace("build/tuned/", f"{build}/tuned/")
+            command = command.replace("model=embedded", f"model={tiny}")
+            if "tools connect embedded" in command:
+                command = f"pf connection create --file connections/embedded.yaml --set base_url={chat.url}"
+            if "connection.yaml" in command:
+                command += f" --set base_url={chat.url}"
+            asks = "ask_questions" in command or "raft_generate" in command
+            run(command, **({"RAFT_CONNECTION": "compatible", "RAFT_MODEL": "m"} if asks else {}))
+
+        def shown(name: str) -> dict[str, Any]:
+            run_ = json.loads(run(f"pf run show --name {name}"))
+            assert run_["status"] == "Completed"
+            metrics = run_["properties"]["system_metrics"]
+            assert not metrics.get("__pf__.lines.failed")
+            return metrics
+
+        for tokens in ("prompt_tokens", "completion_tokens"):
+            assert shown("questions")[tokens] + shown("records")[tokens] == teacher.stats()[tokens]
+            assert shown("rag")[tokens] + shown("raft")[tokens] == chat.stats()[tokens] > 0
+        corpus = collect_chunks([ROOT / "data" / "documents"], chunk_size=160)
+        build_dataset(
+            corpus,
+            Endpoint(base_url=teacher.url, model="m"),
+            tmp_path / "expected",
+            DatasetSettings(questions=2, chunk_size=160, formats=("chat", "eval")),
+        )
+    for name in ("raft.jsonl", "rejected.jsonl", "train.chat.jsonl", "valid.jsonl", "test.eval.jsonl"):
+        assert (build / "dataset" / name).read_bytes() == (tmp_path / "expected" / name).read_bytes(), name
+    assert read_log(build / "tuned" / "log.jsonl") or (build / "tuned" / "job.json").is_file()
+    comparison = json.loads((build / "report" / "comparison.json").read_text(encoding="utf-8"))
+    questions = read_log(build / "dataset" / "test.eval.jsonl")
+    assert comparison["questions"] == len(questions) > 10
+    assert comparison["settings"]["different_requests"] == 0, "the same documents, prompts and settings"
+    assert comparison["settings"]["models"]["raft-scores"] == "raft"
+    metrics = json.loads(run("pf run show-metrics --name comparison"))
+    assert metrics["f1.raft-scores.difference"] == 0, "the same scripted model answered for both"
+    assert metrics["f1.raft-scores.pairs"] == len(questions)
