@@ -2,8 +2,10 @@
 
 from promptflow.core import tool
 
+from tools.raft.generate.batches import count_chunks as count
+
 
 @tool
 def count_chunks(split: dict) -> dict:
-    """Count documents, chunks, and files and chunks left out."""
-    return {"documents": split["documents"], **{name: len(split[name]) for name in ("chunks", "left_out")}}
+    """Count documents, chunks, what was left out, and the characters (letters and digits) seen and kept."""
+    return count([split])

@@ -17,7 +17,8 @@ class Chunking(str, Enum):
 
 @tool
 def split_documents(documents: str, chunk_size: int, chunking: Chunking = Chunking.text) -> dict:
-    """Return "chunks", "left_out" (files and chunks, each with its reason) and the number of "documents"."""
+    """Return "chunks", "left_out" (files and chunks with their reasons) and the "accounts" of the files."""
     path = Path(__file__).parent.parent / documents  # relative to the flow's folder, unless absolute
     corpus = collect_chunks([path], chunk_size=chunk_size, mode=getattr(chunking, "value", chunking))
-    return {"chunks": corpus.chunks, "left_out": corpus.rejected, "documents": corpus.documents}
+    accounts = [account.to_dict() for account in corpus.accounts]
+    return {"chunks": corpus.chunks, "left_out": corpus.rejected, "accounts": accounts}

@@ -83,6 +83,9 @@ def test_the_page_leads_from_documents_to_a_comparison(tmp_path: Path) -> None:
 
         run("python -m tools connect compatible")
         tiny = save_tiny_model(tmp_path / "tiny")
+        config = json.loads((tiny / "config.json").read_text(encoding="utf-8"))
+        config["max_position_embeddings"] = 16_384  # its tokens are bytes
+        (tiny / "config.json").write_text(json.dumps(config), encoding="utf-8")
         for command in PAGE:
             # What differs from the page: addresses of the scripted models, a model that is trained in a moment.
             command = command.replace("$PWD/build", str(build)).replace("build/tuned/", f"{build}/tuned/")

@@ -85,7 +85,9 @@ def generate(
         int, typer.Option(min=1, help="Maximum concurrent calls; adapts to rate limits.")
     ] = 32,
     timeout: Timeout = 120.0,
-    prices: Annotated[Path | None, typer.Option(help="Your own price table; see data/prices.json.")] = None,
+    prices: Annotated[
+        Path | None, typer.Option(help="Your own price table; see tools/raft/models/prices.json.")
+    ] = None,
     strict: Strict = False,
     ocr: Ocr = "",
     max_file_mb: MaxFileMb = 50,

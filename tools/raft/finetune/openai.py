@@ -15,7 +15,7 @@ from ..errors import UserError
 from ..files import hash_file, read_log, write_jsonl
 from ..models.endpoint import CONNECTIONS, Endpoint
 from ..models.openai_sdk import ApiError, classify_error, clean, open_sdk
-from ..models.pricing import PER, find_price, load_prices
+from ..models.pricing import PER, PRICES, find_price, load_prices
 from .backend import Estimate, FineTuneSpec, Result, State, Status, Unreachable
 from .lengths import Lengths
 from .training_files import check_uploads, count_tokens, has_rows, without_bom
@@ -78,7 +78,7 @@ class OpenAIBackend:
         tuned = spec.model if spec.model.startswith("ft:") else f"ft:{spec.model}:"
         price = find_price(tuned, load_prices())
         if price is None or price.training is None:
-            return Estimate(tokens, None, f"no training price for {spec.model} in data/prices.json")
+            return Estimate(tokens, None, f"no training price for {spec.model} in {PRICES.name}")
         basis = (
             f"${price.training:g} per million tokens ({price.source}, {price.as_of}), tokens estimated; "
             "Azure OpenAI has its own price list, and charges for the deployment by the hour"

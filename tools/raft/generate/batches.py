@@ -8,38 +8,60 @@ from typing import Any, cast, get_type_hints
 
 from ..errors import UserError
 from ..files import read_jsonl, write_jsonl
+from ..ingest.account import from_dict, total_account
 from ..ingest.chunks import read_chunks, sanitize_chunk
 from ..ingest.corpus import Corpus, reject_chunk
 from ..ingest.filter import repetition_filter
+from ..ingest.formats.parsed import count_characters
 from ..models.endpoint import Endpoint
 from ..records import Chunk, Draft, new_draft
 from ..text.sanitize import sanitize_line
 from .pipeline import DatasetSettings, assemble_dataset, summarise
 
-CHUNKS, LEFT_OUT, QUESTIONS = "chunks.jsonl", "left_out.jsonl", "questions.jsonl"
+CHUNKS, LEFT_OUT, ACCOUNTS = "chunks.jsonl", "left_out.jsonl", "documents.jsonl"
+QUESTIONS = "questions.jsonl"
+_REPEATED = "repeats another chunk"
+
+
+def count_chunks(splits: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Count documents, chunks, what was left out, and the characters (letters and digits) seen and kept.
+
+    splits: of each line, its "chunks", "left_out" (rows with a "reason") and the "accounts" of its files.
+    """
+    total = total_account(from_dict(row) for split in splits for row in split["accounts"])
+    return {
+        "documents": total.documents,
+        "chunks": sum(len(split["chunks"]) for split in splits),
+        "left_out": sum(len(split["left_out"]) for split in splits),
+        "characters": total.seen,
+        "characters_kept": total.kept,
+    }
 
 
 def write_chunks(out: Path | None, splits: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Write out/chunks.jsonl, and out/left_out.jsonl with the files and chunks left out.
+    """Write out/chunks.jsonl, out/left_out.jsonl (files and chunks) and out/documents.jsonl (accounts).
 
-    splits: of each line, its "chunks", "left_out" and number of "documents". A chunk that repeats one of an
-    earlier line is left out. Without `out` nothing is written. Return the counts. Raises UserError if a file
-    cannot be written.
+    splits: as for `count_chunks`. A chunk that repeats one of an earlier line is left out. Without `out`
+    nothing is written. Return the counts. Raises UserError if a file cannot be written.
     """
     is_repeated = repetition_filter()
-    chunks, left_out = [], []
+    unique = []
     for split in splits:
-        left_out += split["left_out"]
+        accounts = {row["source"]: from_dict(row) for row in split["accounts"]}
+        chunks, left_out = [], list(split["left_out"])
         for chunk in split["chunks"]:
             if is_repeated(chunk):
-                left_out.append(reject_chunk(chunk, "repeats another chunk"))
+                left_out.append(reject_chunk(chunk, _REPEATED))
+                characters = count_characters(chunk["text"])
+                accounts[chunk["source"]].left_out[f"in chunks: {_REPEATED}"] += characters
             else:
                 chunks.append(chunk)
+        rows = [account.to_dict() for account in accounts.values()]
+        unique.append({"chunks": chunks, "left_out": left_out, "accounts": rows})
     if out:
-        write_jsonl(out / CHUNKS, chunks)
-        write_jsonl(out / LEFT_OUT, left_out)
-    documents = sum(split["documents"] for split in splits)
-    return {"documents": documents, "chunks": len(chunks), "left_out": len(left_out)}
+        for name, part in ((CHUNKS, "chunks"), (LEFT_OUT, "left_out"), (ACCOUNTS, "accounts")):
+            write_jsonl(out / name, (row for split in unique for row in split[part]))
+    return count_chunks(unique)
 
 
 def count_questions(drafts: Iterable[Sequence[Draft]]) -> dict[str, int]:
@@ -80,14 +102,18 @@ def assemble_batch(
 ) -> dict[str, Any]:
     """Build the dataset of a batch in the folder `out`; return its manifest.
 
-    chunks_file: as `write_chunks` writes it; what was left out is read from the file beside it, if any.
+    chunks_file: as `write_chunks` writes it; what was left out, and the accounts of the documents, are read
+    from the files beside it, if there are any.
     drafts: verified or rejected, in the order of the batch's lines. Raises UserError if one is about a chunk
     that is not in the file, and as `build_dataset` does.
     """
     corpus = Corpus(chunks=list(read_chunks(chunks_file)))
+    corpus.documents = len({chunk["source"] for chunk in corpus.chunks})
     if (left_out := chunks_file.with_name(LEFT_OUT)).exists():
         corpus.rejected = [row for _, row in read_jsonl(left_out)]
-    corpus.documents = len({chunk["source"] for chunk in corpus.chunks})
+    if (accounts := chunks_file.with_name(ACCOUNTS)).exists():
+        corpus.accounts = [from_dict(row) for _, row in read_jsonl(accounts)]
+        corpus.documents = total_account(corpus.accounts).documents
     parts: dict[str, list[Draft]] = {chunk["id"]: [] for chunk in corpus.chunks}
     models = set()
     for draft in drafts:

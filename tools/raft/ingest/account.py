@@ -57,6 +57,11 @@ class Account:
         }
 
 
+def from_dict(row: Mapping[str, Any]) -> Account:
+    """Return the account of which `to_dict` made the row."""
+    return Account(row["source"], row["documents"], row["characters"], Counter(row["left_out"]))
+
+
 def describe_reasons(left_out: Counter[str]) -> str:
     """Return the reasons with their characters, the largest first."""
     return ", ".join(f"{count:,} {reason}" for reason, count in left_out.most_common())

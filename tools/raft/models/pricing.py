@@ -1,4 +1,4 @@
-"""Compute what tokens cost, by the price table in data/prices.json."""
+"""Compute what tokens cost, by the price table in tools/raft/models/prices.json."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..files import PROJECT
 
-PRICES = PROJECT / "data" / "prices.json"
+PRICES = Path(__file__).with_name("prices.json")
 PER = 1_000_000  # tokens per price in the table
 
 # A suffix that does not change the price of a known name: the date of a snapshot (-2024-08-06, -0613).
@@ -104,7 +103,7 @@ def _read_prices(path: Path) -> dict[str, Price]:
         raise UserError(f"the prices in {path} are not JSON: {error}") from None
     models = table.get("models") if isinstance(table, dict) else None
     if not isinstance(models, dict):
-        raise UserError(f'{path} has no "models"; see data/prices.json for the format')
+        raise UserError(f'{path} has no "models"; see tools/raft/models/prices.json for the format')
     prices: dict[str, Price] = {}
     for name, entry in models.items():
         if _fold(name) in prices:

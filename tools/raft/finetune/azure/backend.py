@@ -14,7 +14,7 @@ from typing import Any
 from ...errors import UserError
 from ...files import hash_file
 from ...models.endpoint import CONNECTIONS
-from ...models.pricing import Price, find_price, load_prices
+from ...models.pricing import PRICES, Price, find_price, load_prices
 from ..backend import ENDED, Estimate, FineTuneSpec, Result, State, Status
 from ..lengths import Lengths
 from ..training_files import check_uploads, count_tokens, has_rows, without_bom
@@ -80,7 +80,7 @@ class AzureMLBackend:
         tokens = count_tokens(spec)
         price = find_training_price(model.name)
         if price is None or price.training_hour is None:
-            return Estimate(tokens, None, f"no training price for {model.name} in data/prices.json")
+            return Estimate(tokens, None, f"no training price for {model.name} in {PRICES.name}")
         hours = tokens / _TOKENS_PER_HOUR
         basis = (
             f"about {hours:.2g} hours at ${price.training_hour:g} ({price.source}), at the speed of the "
