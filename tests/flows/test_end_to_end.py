@@ -62,6 +62,7 @@ def test_each_command_names_what_is_there(command: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_the_page_leads_from_documents_to_a_comparison(tmp_path: Path) -> None:
     build = tmp_path / "build"
     with scripted_endpoint() as teacher, scripted_endpoint() as chat:

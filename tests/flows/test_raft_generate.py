@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -206,6 +208,44 @@ def test_pf_makes_a_dataset_from_documents_and_counts_its_tokens(tmp_path: Path)
         again = batch("again", flows[1], build / "chunks.jsonl", "text=${data.text}", "questions=2", out)
         assert again["total_tokens"] == 0, "nothing is paid twice"
         assert endpoint.stats()["answered"] == counted["answered"]
+
+
+@pytest.mark.slow
+def test_a_killed_batch_pays_nothing_twice(tmp_path: Path) -> None:
+    chunks = tmp_path / "chunks.jsonl"
+    write_jsonl(chunks, corpus(40))
+    with scripted_endpoint(latency=0.5) as endpoint:
+        env = {
+            **os.environ,
+            "HOME": str(tmp_path),
+            "PYTHON_KEYRING_BACKEND": "keyrings.alt.file.PlaintextKeyring",
+            "COMPATIBLE_BASE_URL": endpoint.url, "COMPATIBLE_API_KEY": "any",
+            "RAFT_CONNECTION": "compatible", "RAFT_MODEL": "m", "RAFT_CACHE_DIR": str(tmp_path / "cache"),
+        }  # fmt: skip
+        subprocess.run(
+            [sys.executable, "-m", "tools", "connect", "compatible"], cwd=ROOT, env=env, check=True
+        )
+
+        def start(name: str) -> subprocess.Popen[bytes]:
+            options = ["--file", str(ASK / "run.yml"), "--data", str(chunks), "--name", name]
+            mapping = ["--column-mapping", "text=${data.text}", f"out={tmp_path / 'build'}"]
+            command = [sys.executable, "-m", "promptflow._cli._pf.entry", "run", "create", *options, *mapping]
+            return subprocess.Popen(
+                command, cwd=ROOT, env=env, start_new_session=True, stdout=subprocess.DEVNULL
+            )
+
+        killed = start("killed")
+        while endpoint.stats()["answered"] < 10:
+            assert killed.poll() is None
+            time.sleep(0.1)
+        os.killpg(killed.pid, signal.SIGKILL)
+        killed.wait()
+        time.sleep(1)  # for the calls under way
+        assert endpoint.stats()["answered"] < 40, "it was killed before its end"
+        assert start("again").wait(200) == 0
+        twice = endpoint.stats()["paid_twice"]
+    assert len(read_log(tmp_path / "build" / "questions.jsonl")) == 200
+    assert twice <= 4, "only the calls of four workers that were under way when it was killed"
 
 
 @pytest.mark.parametrize("flow", [ASK, GENERATE], ids=lambda flow: flow.name)
