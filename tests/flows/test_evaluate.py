@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.conftest import merge_flow
+from tests.conftest import assert_names_for_mlflow, merge_flow
 from tests.scripted_endpoint import scripted_endpoint
 from tools.raft.errors import UserError
 from tools.raft.evaluate.metrics import (
@@ -70,6 +71,21 @@ def test_lines_are_scored_and_averaged_without_a_judge(merged: Path) -> None:
     assert metrics["exact_match"] == 0.5
     assert (metrics["exact_match.n"], metrics["exact_match.missing"]) == (8, 2), "two lines failed"
     assert (metrics["answers"], metrics["answers.missing"]) == (8, 2)
+    assert_names_for_mlflow(metrics)
+
+
+def test_a_metric_that_is_not_chosen_causes_no_warning(
+    merged: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from promptflow._utils.logger_utils import flow_logger
+
+    flow_logger.addHandler(caplog.handler)
+    try:
+        execute(merged, "http://127.0.0.1:9/v1", "f1")
+    finally:
+        flow_logger.removeHandler(caplog.handler)
+    assert "judge_answer" in caplog.text, "the node was skipped"
+    assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 def test_the_judge_is_called_only_if_chosen(merged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
