@@ -31,18 +31,18 @@ def write_dataset(
     no_oracle: NoOracle, valid: float, test: float, seed: list,
 ) -> dict:  # fmt: skip
     """Drop repeats, draw distractors, assemble, split and write, with the counts as metrics of the run."""
+    settings = DatasetSettings(
+        distractors=distractors,
+        p=p,
+        seed=max(seed),
+        negatives=getattr(negatives, "value", negatives),
+        no_oracle=getattr(no_oracle, "value", no_oracle),
+        valid=valid,
+        test=test,
+    )
     folder, chunks = run_folder("out", out), run_folder("chunks_file", chunks_file)
     counts: dict = {"rows": sum(not draft["reason"] for draft in drafts), "lines": len(drafts)}
     if folder and chunks:
-        settings = DatasetSettings(
-            distractors=distractors,
-            p=p,
-            seed=max(seed),
-            negatives=getattr(negatives, "value", negatives),
-            no_oracle=getattr(no_oracle, "value", no_oracle),
-            valid=valid,
-            test=test,
-        )
         counts |= assemble_batch(chunks, drafts, folder, settings)["counts"]
     for name, value in counts.items():
         if isinstance(value, (int, float)):
