@@ -192,6 +192,18 @@ def test_every_flow_opens_in_the_editor(folder: Path) -> None:
     assert used == {node["name"] for node in flow["nodes"]} - last, "every node's output is used"
 
 
+@pytest.mark.parametrize(
+    "folder", [ROOT, *sorted((ROOT / "flows").iterdir())], ids=lambda folder: folder.name
+)
+def test_a_run_is_described_and_maps_columns_to_inputs(folder: Path) -> None:
+    from promptflow.client import load_run
+
+    run = load_run(folder / "run.yml")
+    assert run.display_name and run.description and run.tags
+    assert run.column_mapping, "promptflow warns of a run that maps nothing"
+    assert set(run.column_mapping) <= set(graph(folder)["inputs"])
+
+
 @pytest.fixture
 def served(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
