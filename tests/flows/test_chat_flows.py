@@ -268,6 +268,27 @@ def test_a_request_without_a_question_is_refused(served: tuple[Any, Scripted], b
     assert "question" in reply.json["error"]["message"]
 
 
+@pytest.mark.parametrize(
+    "history",
+    [[{"question": SPEED, "answer": "50"}], [[SPEED, "50"]], ["50"], {"a": 1}, "50", 5],
+)
+def test_a_history_in_an_unknown_form_is_refused(served: tuple[Any, Scripted], history: Any) -> None:
+    client, endpoint = served
+    reply = client.post("/score", json={"question": "and its weight?", "chat_history": history})
+    assert (reply.status_code, endpoint.requests()) == (400, []), reply.text
+    assert "chat_history" in reply.json["error"]["message"]
+
+
+def test_a_history_in_the_form_of_openai_is_understood(served: tuple[Any, Scripted]) -> None:
+    client, endpoint = served
+    history = [{"role": "user", "content": SPEED}, {"role": "assistant", "content": "50"}]
+    assert (
+        client.post("/score", json={"question": "and its weight?", "chat_history": history}).status_code
+        == 200
+    )
+    assert "18 to 40 grams" in endpoint.requests()[-1]["messages"][1]["content"]
+
+
 def test_a_flow_fails_on_a_question_under_another_name(sample_folder: Path) -> None:  # noqa: F811
     with scripted_endpoint() as endpoint:
         with pytest.raises(Exception, match="question"):
