@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -82,6 +84,12 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("RAFT_", "OPENAI_", "AZURE_", "AZUREML_")):
             monkeypatch.delenv(name)
+
+
+def assert_names_for_mlflow(metrics: Mapping[str, object]) -> None:
+    """Assert that MLflow, and so Azure ML, accepts the names; recall@3 is one that it does not."""
+    # mlflow.utils.validation: alphanumerics, underscores, dashes, periods, spaces and slashes
+    assert [name for name in metrics if not re.fullmatch(r"[/\w.\- ]+", name)] == []
 
 
 def merge_flow(flow: Path, into: Path) -> Path:

@@ -275,6 +275,7 @@ def _completion(
     request: Mapping[str, Any], text: str, finish: str, counts: Mapping[str, int], chat: bool
 ) -> dict[str, Any]:
     content = {"message": {"role": "assistant", "content": text}} if chat else {"text": text}
+    details = {"prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0}} if chat else {}
     return {
         "id": "scripted",
         "object": "chat.completion" if chat else "text_completion",
@@ -285,6 +286,7 @@ def _completion(
             "prompt_tokens": counts["prompt"],
             "completion_tokens": counts["completion"],
             "total_tokens": counts["prompt"] + counts["completion"],
+            **details,
         },
     }
 

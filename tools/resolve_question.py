@@ -2,7 +2,8 @@
 
 from promptflow.core import tool
 
-import tools.chat_page  # noqa: F401 - the chat page of `pf flow serve` needs it
+import tools.chat_page  # the chat page of `pf flow serve` needs it
+import tools.token_counts  # noqa: F401 - as do the tokens that promptflow counts
 from tools.raft.rag import follow_up
 from tools.served_request import check_text
 

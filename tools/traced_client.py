@@ -20,6 +20,8 @@ class TracedClient(Client):
         from promptflow.tracing._trace import _traced_async
         from promptflow.tracing.contracts.trace import TraceType
 
+        import tools.token_counts  # noqa: F401 - so that promptflow counts the tokens
+
         kinds: dict[str, tuple[str, Any, Any]] = {
             "/chat/completions": ("openai_chat", TraceType.LLM, ChatCompletion),
             "/completions": ("openai_completion", TraceType.LLM, Completion),

@@ -31,15 +31,15 @@ def write_dataset(
     no_oracle: NoOracle, valid: float, test: float, seed: list, drills: int = 0,
 ) -> dict:  # fmt: skip
     """Drop repeats, draw distractors, assemble, split and write, with the counts as metrics of the run."""
+    settings = DatasetSettings(
+        distractors=distractors, p=p, seed=max(seed), valid=valid, test=test, drills=drills,
+        negatives=getattr(negatives, "value", negatives),
+        no_oracle=getattr(no_oracle, "value", no_oracle),
+        formats=("chat", "eval"),
+    )  # fmt: skip
     folder, chunks = run_folder("out", out), run_folder("chunks_file", chunks_file)
     counts: dict = {"rows": sum(not draft["reason"] for draft in drafts), "lines": len(drafts)}
     if folder and chunks:
-        settings = DatasetSettings(
-            distractors=distractors, p=p, seed=max(seed), valid=valid, test=test, drills=drills,
-            negatives=getattr(negatives, "value", negatives),
-            no_oracle=getattr(no_oracle, "value", no_oracle),
-            formats=("chat", "eval"),
-        )  # fmt: skip
         counts |= assemble_batch(chunks, drafts, folder, settings)["counts"]
     for name, value in counts.items():
         if isinstance(value, (int, float)):

@@ -60,15 +60,20 @@ def test_they_agree_with_trec_eval():
 def test_a_source_counts_once_however_many_of_its_chunks_are_found():
     hits = [hit(1, "x", "b.md"), hit(2, "y"), hit(3, "z")]
     scores = score_hits(hits, ["a.md"], 3)
-    assert scores == {"recall@1": 0, "recall@3": 1, "mrr@3": 0.5, "ndcg@3": pytest.approx(0.63093, abs=1e-5)}
-    assert score_hits(hits, ["z"], 3)["mrr@3"] == pytest.approx(1 / 3)
+    assert scores == {
+        "recall_at_1": 0,
+        "recall_at_3": 1,
+        "mrr_at_3": 0.5,
+        "ndcg_at_3": pytest.approx(0.63093, abs=1e-5),
+    }
+    assert score_hits(hits, ["z"], 3)["mrr_at_3"] == pytest.approx(1 / 3)
 
 
 def test_recall_depths_end_at_k():
     assert [name for name in score_hits([hit(1, "x")], ["x"], 4) if "recall" in name] == [
-        "recall@1",
-        "recall@3",
-        "recall@4",
+        "recall_at_1",
+        "recall_at_3",
+        "recall_at_4",
     ]
 
 
@@ -76,9 +81,9 @@ def test_missing_and_unjudged_questions_are_counted():
     rows = [score_hits([hit(1, "x")], ["x"], 1), score_hits([], ["x"], 1), score_hits([hit(1, "x")], [], 1)]
     metrics = average_scores(rows, lines=5)
     assert metrics == {
-        "recall@1": 0.5,
-        "mrr@1": 0.5,
-        "ndcg@1": 0.5,
+        "recall_at_1": 0.5,
+        "mrr_at_1": 0.5,
+        "ndcg_at_1": 0.5,
         "questions": 2,
         "unjudged": 1,
         "missing": 2,

@@ -196,6 +196,18 @@ def test_every_flow_opens_in_the_editor(folder: Path) -> None:
     assert used == {node["name"] for node in flow["nodes"]} - last, "every node's output is used"
 
 
+@pytest.mark.parametrize(
+    "folder", [ROOT, *sorted((ROOT / "flows").iterdir())], ids=lambda folder: folder.name
+)
+def test_a_run_is_described_and_maps_columns_to_inputs(folder: Path) -> None:
+    from promptflow.client import load_run
+
+    run = load_run(folder / "run.yml")
+    assert run.display_name and run.description and run.tags
+    assert run.column_mapping, "promptflow warns of a run that maps nothing"
+    assert set(run.column_mapping) <= set(graph(folder)["inputs"])
+
+
 @pytest.fixture
 def served(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
@@ -259,6 +271,27 @@ def test_a_request_without_a_question_is_refused(served: tuple[Any, Scripted], b
     reply = client.post("/score", json=body)
     assert (reply.status_code, endpoint.requests()) == (400, [])
     assert "question" in reply.json["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "history",
+    [[{"question": SPEED, "answer": "50"}], [[SPEED, "50"]], ["50"], {"a": 1}, "50", 5],
+)
+def test_a_history_in_an_unknown_form_is_refused(served: tuple[Any, Scripted], history: Any) -> None:
+    client, endpoint = served
+    reply = client.post("/score", json={"question": "and its weight?", "chat_history": history})
+    assert (reply.status_code, endpoint.requests()) == (400, []), reply.text
+    assert "chat_history" in reply.json["error"]["message"]
+
+
+def test_a_history_in_the_form_of_openai_is_understood(served: tuple[Any, Scripted]) -> None:
+    client, endpoint = served
+    history = [{"role": "user", "content": SPEED}, {"role": "assistant", "content": "50"}]
+    assert (
+        client.post("/score", json={"question": "and its weight?", "chat_history": history}).status_code
+        == 200
+    )
+    assert "18 to 40 grams" in endpoint.requests()[-1]["messages"][1]["content"]
 
 
 def test_a_flow_fails_on_a_question_under_another_name(sample_folder: Path) -> None:  # noqa: F811

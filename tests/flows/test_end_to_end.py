@@ -55,7 +55,8 @@ def test_each_command_names_what_is_there(command: str) -> None:
         assert words[:3] == ["pf", "run", "show-metrics"]
         return
     inputs = flow_inputs(ROOT / flow)
-    given = options(words, "--inputs") + options(words, "--column-mapping")
+    mapped = [word.removeprefix("column_mapping.") for word in options(words, "--set")]
+    given = options(words, "--inputs") + options(words, "--column-mapping") + mapped
     names = {match[1] for word in given if (match := NAME.match(word))}
     names |= set(() if options(words, "--column-mapping") else run.get("column_mapping", {}))
     assert names <= set(inputs), "an unknown input is ignored without a word"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.conftest import make_chunk, merge_flow
+from tests.conftest import assert_names_for_mlflow, make_chunk, merge_flow
 from tests.rag.test_answer import Flat
 from tests.scripted_endpoint import scripted_endpoint
 from tools.raft.errors import UserError
@@ -75,6 +76,21 @@ def test_lines_are_scored_and_averaged_without_a_judge(merged: Path) -> None:
     assert metrics["exact_match"] == 0.5
     assert (metrics["exact_match.n"], metrics["exact_match.missing"]) == (8, 2), "two lines failed"
     assert (metrics["answers"], metrics["answers.missing"]) == (8, 2)
+    assert_names_for_mlflow(metrics)
+
+
+def test_a_metric_that_is_not_chosen_causes_no_warning(
+    merged: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from promptflow._utils.logger_utils import flow_logger
+
+    flow_logger.addHandler(caplog.handler)
+    try:
+        execute(merged, "http://127.0.0.1:9/v1", "f1")
+    finally:
+        flow_logger.removeHandler(caplog.handler)
+    assert "judge_answer" in caplog.text, "the node was skipped"
+    assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 def test_the_judge_is_called_only_if_chosen(merged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,11 +167,14 @@ def test_run_yml_has_the_number_of_lines_of_the_data() -> None:
     assert run["column_mapping"]["lines"] == len(LINES)
 
 
-def test_every_held_out_question_has_all_fields_mapped_in_the_readme() -> None:
-    mapped = re.findall(r"\$\{data\.(\w+)\}", (FLOW / "README.md").read_text(encoding="utf-8"))
+def test_every_held_out_question_has_all_fields_that_the_scores_of_a_chat_run_need() -> None:
+    run = yaml.safe_load((FLOW / "run_chat.yml").read_text(encoding="utf-8"))
     names = yaml.safe_load((FLOW / "flow.dag.yaml").read_text(encoding="utf-8"))["inputs"]
-    assert {"question", "answers", "answerable", "relevant"} <= set(mapped)
-    assert set(re.findall(r"(\w+)=['\"]", (FLOW / "README.md").read_text(encoding="utf-8"))) <= set(names)
+    assert set(run["column_mapping"]) <= set(names)
+    mapped = re.findall(r"\$\{run\.inputs\.(\w+)\}", str(run["column_mapping"]))
+    assert {"question", "answers", "answerable", "relevant"} == set(mapped)
+    chat = yaml.safe_load((ROOT / "flow.dag.yaml").read_text(encoding="utf-8"))
+    assert set(re.findall(r"\$\{run\.outputs\.(\w+)\}", str(run["column_mapping"]))) <= set(chat["outputs"])
     lines = (ROOT / "data" / "held_out.jsonl").read_text(encoding="utf-8").splitlines()
     assert [line for line in lines if not set(mapped) <= set(json.loads(line))] == []
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import merge_flow
+from tests.conftest import assert_names_for_mlflow, merge_flow
 from tools.raft.files import PROJECT
 
 ROOT = PROJECT
@@ -32,14 +32,16 @@ def test_the_flow_scores_lines_and_averages_the_scores(merged: Path) -> None:
     inputs = [{**line, "k": 5, "mode": "lexical", "lines": 6} for line in lines]
     results = [executor.exec_line(row, index=number) for number, row in enumerate(inputs)]
     assert results[0].output["hits"][0]["rank"] == 1
-    assert results[0].output["scores"]["recall@1"] == 1
+    assert results[0].output["scores"]["recall_at_1"] == 1
     aggregated = executor.exec_aggregation(
         {name: [row[name] for row in inputs] for name in inputs[0]},
         {"${score_hits.output}": [result.output["scores"] for result in results]},
     )
     assert aggregated.metrics["questions"] == 4
     assert aggregated.metrics["missing"] == 2
-    assert aggregated.metrics["recall@3"] >= 0.75
+    assert aggregated.metrics["recall_at_3"] >= 0.75
+    assert {"mrr_at_5", "ndcg_at_5"} < aggregated.metrics.keys()
+    assert_names_for_mlflow(aggregated.metrics)
 
 
 def test_the_stored_tool_metadata_matches_the_nodes() -> None:

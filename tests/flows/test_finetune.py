@@ -59,7 +59,8 @@ def test_with_submit_the_flow_submits_once_and_then_polls(merged: Path, tmp_path
     [
         ({"submit": True, "out": "out"}, "an absolute path"),
         ({"api": "completion"}, "run generate with --format completion"),
-        ({"backend": "nobody"}, "there is no backend 'nobody'"),
+        ({"backend": "nobody"}, "backend: 'nobody' is not one of local, trl, azure-ml, openai"),
+        ({"api": "chatt"}, "api: 'chatt' is not one of chat, completion, dsf"),
     ],
 )
 def test_impossible_inputs_raise_an_error(merged: Path, inputs: dict[str, Any], message: str) -> None:

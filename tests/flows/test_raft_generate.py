@@ -153,6 +153,22 @@ def test_questions_about_chunks_of_another_file_are_an_error(
             )
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"negatives": "dens"}, "negatives: 'dens' is not one of lexical, dense, fused, random"),
+        ({"no_oracle": "Refuse"}, "no_oracle: 'Refuse' is not one of keep, refuse"),
+    ],
+)
+def test_a_misspelt_choice_is_refused_with_those_there_are(given: dict[str, str], message: str) -> None:
+    from tools.write_dataset import write_dataset
+
+    nodes = yaml.safe_load((GENERATE / "flow.dag.yaml").read_text(encoding="utf-8"))["nodes"]
+    inputs = next(node["inputs"] for node in nodes if node["name"] == "write_dataset")
+    with pytest.raises(UserError, match=message):
+        write_dataset(**{**inputs, "drafts": [], "chunks_file": [], "out": [], "seed": [42], **given})
+
+
 @pytest.mark.slow
 def test_pf_makes_a_dataset_from_documents_and_counts_its_tokens(tmp_path: Path) -> None:
     flows = [

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, get_args
+
+from .errors import UserError
 
 Chunking = Literal["text", "semantic"]  # split at headings and sentences, or where the topic changes
 Mode = Literal["lexical", "dense", "fused"]  # of retrieval
@@ -15,3 +17,9 @@ ON_THIS_MACHINE = ("local", "trl")  # backends that train in a process of this m
 Quantization = Literal["none", "4bit", "8bit"]  # of the base model in a training with TRL
 Trainer = Literal["trl", "axolotl", "llama-factory", "unsloth"]  # that a training is exported for
 Prompt = Literal["chain_of_thought", "plain", "few_shot", "closed_book"]  # as the variants of flows/chat_rag
+
+
+def check_choice(name: str, value: str, choices: Any) -> None:
+    """Raise UserError if the value is not one of a Literal's, as where it was typed into a flow."""
+    if value not in get_args(choices):
+        raise UserError(f"{name}: {value!r} is not one of {', '.join(get_args(choices))}")

@@ -53,15 +53,17 @@ def _discount(rank: int) -> float:
 def score_hits(hits: Sequence[Hit], relevant: Collection[str], k: int) -> dict[str, float]:
     """Score one question's hits: recall at the standard depths up to k, MRR@k and nDCG@k.
 
+    Named `recall_at_3`, since MLflow and Azure ML refuse a metric named recall@3.
     `relevant` holds ids of chunks, or sources if any chunk of a document counts. Empty if nothing is
     relevant: such a question cannot be scored.
     """
     if not relevant:
         return {}
     ranking = [hit["id"] if hit["id"] in relevant else hit["source"] for hit in hits[:k]]
-    scores = {f"recall@{depth}": recall_at(depth, ranking, relevant) for depth in (*DEPTHS, k) if depth <= k}
-    scores[f"mrr@{k}"] = reciprocal_rank(ranking, relevant)
-    scores[f"ndcg@{k}"] = ndcg_at(k, ranking, relevant)
+    depths = [depth for depth in (*DEPTHS, k) if depth <= k]
+    scores = {f"recall_at_{depth}": recall_at(depth, ranking, relevant) for depth in depths}
+    scores[f"mrr_at_{k}"] = reciprocal_rank(ranking, relevant)
+    scores[f"ndcg_at_{k}"] = ndcg_at(k, ranking, relevant)
     return scores
 
 

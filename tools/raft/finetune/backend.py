@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypedDict
 
-from ..choices import Form, Quantization
+from ..choices import Form, Quantization, check_choice
 from ..errors import UserError
 from ..files import hash_file
 from ..models.weights import ADAPTER_CONFIG
@@ -43,6 +43,9 @@ class FineTuneSpec:
     quantize: Quantization = "none"  # of the base model; trl only
     overrides: tuple[str, ...] = ()  # settings of TRL, KEY=VALUE; trl only
     minutes: float | None = None  # budget that the epochs are cut down to; local only
+
+    def __post_init__(self) -> None:
+        check_choice("api", self.api, Form)
 
     def file(self, part: str) -> Path:
         """Return the path of a part of the dataset (a split or the drills) in the form trained on."""

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict
 
-from ..choices import BackendName
+from ..choices import BackendName, check_choice
 from ..errors import UserError
 from ..files import write_json
 from ..models.endpoint import Endpoint, Lookup, resolve_endpoint
@@ -201,8 +201,7 @@ def open_backend(
         from .trl.backend import TrlBackend
 
         return TrlBackend(folder)
-    if name != "local":
-        raise UserError(f"there is no backend {name!r}: use local, trl, azure-ml or openai")
+    check_choice("backend", name, BackendName)
     from .local.backend import LocalBackend
 
     return LocalBackend(folder)

@@ -14,7 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from ..choices import Chunking, Negatives, NoOracle
+from ..choices import Chunking, Negatives, NoOracle, check_choice
 from ..dataset.card import write_card, write_manifest
 from ..dataset.export import PROMPT as RAFT_PROMPT, make_datasets
 from ..dataset.splits import assign_splits
@@ -52,6 +52,11 @@ class DatasetSettings:
     chunking: Chunking = "text"
     drills: int = 0
     formats: tuple[str, ...] = ("chat",)
+
+    def __post_init__(self) -> None:
+        check_choice("negatives", self.negatives, Negatives)
+        check_choice("no_oracle", self.no_oracle, NoOracle)
+        check_choice("chunking", self.chunking, Chunking)
 
 
 @dataclass
