@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ import yaml
 from tests.readme import commands, section
 from tests.scripted_endpoint import scripted_endpoint
 from tests.tiny import save_tiny_model
-from tools.raft.files import PROJECT, read_log
+from tools.raft.files import PROJECT, read_log, write_jsonl
 from tools.raft.generate.pipeline import DatasetSettings, build_dataset
 from tools.raft.ingest.corpus import collect_chunks
 from tools.raft.models.endpoint import Endpoint
@@ -89,9 +90,15 @@ def test_the_page_leads_from_documents_to_a_comparison(tmp_path: Path) -> None:
         config["max_position_embeddings"] = 16_384  # its tokens are bytes
         (tiny / "config.json").write_text(json.dumps(config), encoding="utf-8")
         for command in PAGE:
-            # What differs from the page: addresses of the scripted models, a model that is trained in a moment.
+            # What differs from the page: the addresses of the scripted models, and a training of a moment.
             command = command.replace("$PWD/build", str(build)).replace("build/tuned/", f"{build}/tuned/")
             command = command.replace("model=embedded", f"model={tiny}")
+            if "flows/finetune" in command:
+                shutil.copytree(build / "dataset", tmp_path / "few")
+                for name in ("train", "valid"):
+                    rows = read_log(build / "dataset" / f"{name}.chat.jsonl")
+                    write_jsonl(tmp_path / "few" / f"{name}.chat.jsonl", rows[:10])
+                command = command.replace(f"{build}/dataset", str(tmp_path / "few"))
             if "tools connect embedded" in command:
                 command = f"pf connection create --file connections/embedded.yaml --set base_url={chat.url}"
             if "connection.yaml" in command:
