@@ -8,11 +8,13 @@ from tools.raft.models.embed_endpoint import open_embedder
 
 
 class ScoreSimilarity(ToolProvider):
-    """Hold the embedding model, which is loaded with the first answer; by default the embedded one."""
+    """Hold the embedding model, by default the embedded one."""
 
-    def __init__(self, embedding_model: str = "") -> None:
+    def __init__(self, embedding_model: str = "", preload_embeddings: bool = True) -> None:
         super().__init__()
         self._embedder = open_embedder(embedding_model, lookup=lookup)
+        if preload_embeddings:  # once: not in each worker of a batch
+            self._embedder.load()
 
     @tool
     def score(self, answer: dict, gold: dict) -> dict:

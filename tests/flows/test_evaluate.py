@@ -52,7 +52,8 @@ def execute(merged: Path, url: str, metrics: str) -> tuple[list[dict[str, Any]],
         "type": "OpenAIConnection", "module": "promptflow.connections",
         "value": {"api_key": "none", "base_url": url},
     }  # fmt: skip
-    executor = FlowExecutor.create(merged / "flow.dag.yaml", {"embedded": connection})
+    lazily = {"score_similarity.preload_embeddings": False}
+    executor = FlowExecutor.create(merged / "flow.dag.yaml", {"embedded": connection}, node_override=lazily)
     rows = inputs(metrics)
     results = [executor.exec_line(row, index=number) for number, row in enumerate(rows)]
     aggregated = executor.exec_aggregation(
