@@ -1,0 +1,229 @@
+"""The deployed endpoint: its model chosen and checked at the start, warm when it is Healthy, its Azure ML files."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.flows.test_chat_flows import lexical_only
+from tests.rag.test_answer import SPEED
+from tests.scripted_endpoint import Scripted, scripted_endpoint
+from tools.raft.files import PROJECT
+
+DEPLOY = PROJECT / "deploy"
+KEY = "sk-a-key-nobody-must-see"
+COPIED = ("tools", "prompts", "connections", "index", "deploy")
+
+
+def flow_folder(parent: Path) -> Path:
+    """Copy the flow as the image has it, searching by words only: the embedding model takes seconds to load."""
+    folder = parent / "raft"
+    folder.mkdir(parents=True)
+    for name in COPIED:
+        shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    text = lexical_only((PROJECT / "flow.dag.yaml").read_text(encoding="utf-8"))
+    (folder / "flow.dag.yaml").write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def flow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a copy of the flow that no test may change, as where Azure ML mounts it."""
+    return flow_folder(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Scripted]:
+    with scripted_endpoint(key=KEY) as server:
+        yield server
+
+
+@pytest.fixture
+def deployment(monkeypatch: pytest.MonkeyPatch, flow: Path, tmp_path: Path) -> Callable[..., None]:
+    """Return a function that deploys: it sets the variables of a deployment, and enters the flow's folder."""
+    from keyring import set_keyring
+    from keyring.backends.null import Keyring
+
+    def deploy(**variables: str) -> None:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+
+    set_keyring(Keyring())
+    monkeypatch.chdir(flow)
+    monkeypatch.setenv("PROMPTFLOW_PROJECT_PATH", str(flow))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return deploy
+
+
+def encoded(connections: dict[str, str]) -> str:
+    """Encode connections, given as name and address, as those of a workspace reach an Azure ML endpoint."""
+    from promptflow.core._serving.utils import encode_dict
+
+    return encode_dict(
+        {
+            name: {
+                "type": "OpenAIConnection", "module": "promptflow.connections",
+                "value": {"api_key": KEY, "base_url": url},
+            }
+            for name, url in connections.items()
+        }
+    )  # fmt: skip
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return {path: path.read_bytes() for path in files}
+
+
+def start(extension: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Start as start.sh does, but with a test client in place of gunicorn; return it."""
+    from deploy import serve
+
+    commands: list[list[str]] = []
+    monkeypatch.setenv("EXTENSION", extension)
+    monkeypatch.setattr("os.execv", lambda _, command: commands.append(command))
+    serve.main()
+    (command,) = commands
+    assert command[-1] == f"deploy.serve:create_app('{extension}')"
+    return serve.create_app(extension).test_client()
+
+
+@pytest.mark.parametrize("extension", ["local", "azureml"])
+def test_a_deployment_chooses_connection_and_model_without_editing_the_flow(
+    extension: str, deployment: Any, endpoint: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment(
+        RAFT_CONNECTION="compatible", RAFT_MODEL="mine", COMPATIBLE_BASE_URL=endpoint.url, COMPATIBLE_API_KEY=KEY,
+        PROMPTFLOW_ENCODED_CONNECTIONS=encoded({"compatible": endpoint.url, "embedded": "http://127.0.0.1:9/v1"}),
+    )  # fmt: skip
+    before = contents(Path.cwd())
+    client = start(extension, monkeypatch)
+    assert client.get("/health").status_code == 200
+    reply = client.post("/score", json={"question": SPEED})
+    assert reply.status_code == 200, reply.text
+    assert reply.json["citations"]
+    assert {request["model"] for request in endpoint.requests()} == {"mine"}
+    assert contents(Path.cwd()) == before, "the flow may be read-only"
+
+
+def test_an_override_of_azure_ml_is_respected(
+    deployment: Any, endpoint: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    urls = {"mine": endpoint.url, "embedded": "http://127.0.0.1:9/v1"}
+    deployment(
+        PROMPTFLOW_ENCODED_CONNECTIONS=encoded(urls), RAFT_MODEL="tuned", EMBEDDED_BASE_URL=endpoint.url
+    )
+    client = start("azureml", monkeypatch)
+    assert client.post("/score", json={"question": SPEED}).status_code == 200
+    assert {request["model"] for request in endpoint.requests()} == {"tuned"}
+
+
+def fail(flow: Path, home: Path, **variables: str) -> str:
+    """Start in a process of its own, which must end in one line on standard error; return that line."""
+    settings = home / ".promptflow"
+    settings.mkdir(parents=True, exist_ok=True)
+    (settings / "pf.yaml").write_text(
+        "telemetry:\n  enabled: false\ntrace:\n  destination: none\n", encoding="utf-8"
+    )
+    env = {
+        **os.environ, "HOME": str(home), "PF_HOME_DIRECTORY": str(settings),
+        "PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring", "PYTHONDONTWRITEBYTECODE": "1", **variables,
+    }  # fmt: skip
+    path = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
+    done = subprocess.run(
+        ["sh", str(flow / "deploy" / "start.sh")],
+        cwd=flow, env={**env, "PATH": path}, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode not in (0, 124), done.stdout
+    assert KEY not in done.stdout + done.stderr
+    (line,) = done.stderr.splitlines()
+    return line
+
+
+AZURE = {"RAFT_CONNECTION": "azure_openai", "RAFT_MODEL": "gpt"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        (
+            {"EMBEDDED_BASE_URL": "http://127.0.0.1:9/v1"},
+            "nothing answers at http://127.0.0.1:9/v1 .*RAFT_CONNECTION and RAFT_MODEL choose another",
+        ),
+        (AZURE, "azure_openai needs AZURE_OPENAI_ENDPOINT in the environment"),
+        (
+            {**AZURE, "RAFT_MODEL": ""},
+            "RAFT_MODEL is not set: name its model, on Azure OpenAI the deployment",
+        ),
+        ({**AZURE, "RAFT_CONNECTION": "nobody"}, "connection nobody of the flow cannot be read: .*not found"),
+        (
+            {
+                **AZURE,
+                "EXTENSION": "azureml",
+                "PROMPTFLOW_ENCODED_CONNECTIONS": "",
+                "PROMPTFLOW_CONNECTION_PROVIDER": "",
+            },
+            "connection azure_openai of the flow cannot be read: .*PROMPTFLOW_CONNECTION_PROVIDER",
+        ),
+    ],
+    ids=["no model", "variable", "model name", "connection", "workspace"],
+)
+def test_a_start_that_could_only_answer_with_errors_ends_in_one_line(
+    flow: Path, tmp_path: Path, variables: dict[str, str], message: str
+) -> None:
+    assert re.search(message, fail(flow, tmp_path, **variables))
+
+
+@pytest.mark.parametrize("given", ["sk-the-wrong-key-654321", KEY])
+def test_a_refused_key_or_model_ends_the_start_without_showing_the_key(
+    flow: Path, tmp_path: Path, given: str
+) -> None:
+    options = {"key": KEY} if given != KEY else {"always": 404}
+    with scripted_endpoint(**options) as server:
+        line = fail(
+            flow, tmp_path, RAFT_CONNECTION="compatible", RAFT_MODEL="m",
+            COMPATIBLE_BASE_URL=server.url, COMPATIBLE_API_KEY=given,
+        )  # fmt: skip
+    assert given not in line
+    expected = "refused the call" if given != KEY else "does not exist"
+    assert line.startswith("error: compatible (m at http") and expected in line
+
+
+def test_parameters_that_the_model_refuses_end_the_start(
+    deployment: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with scripted_endpoint(key=KEY, refuse=["temperature"]) as server:
+        deployment(PROMPTFLOW_ENCODED_CONNECTIONS=encoded({"embedded": server.url}))
+        with pytest.raises(SystemExit) as exit_:
+            start("azureml", monkeypatch)
+    assert exit_.value.code == 4, "on which gunicorn ends"
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("error: the flow has no answer: ") and "'temperature' is not supported" in last
+
+
+def test_a_busy_model_does_not_keep_an_endpoint_from_starting(
+    deployment: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with scripted_endpoint(always=500) as server:
+        deployment(PROMPTFLOW_ENCODED_CONNECTIONS=encoded({"embedded": server.url}))
+        client = start("azureml", monkeypatch)
+        calls = server.stats()["calls"]
+    assert client.get("/health").status_code == 200
+    assert calls == 2, "the worker asks nothing, as promptflow would repeat it for an hour"
+    assert "does not answer now, but may later" in capsys.readouterr().err
+
+
+def test_the_check_can_be_switched_off(
+    deployment: Any, endpoint: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment(PROMPTFLOW_ENCODED_CONNECTIONS=encoded({"embedded": endpoint.url}), RAFT_CHECK="off")
+    assert start("azureml", monkeypatch).get("/health").status_code == 200
+    assert endpoint.stats()["calls"] == 0
