@@ -227,3 +227,56 @@ def test_the_check_can_be_switched_off(
     deployment(PROMPTFLOW_ENCODED_CONNECTIONS=encoded({"embedded": endpoint.url}), RAFT_CHECK="off")
     assert start("azureml", monkeypatch).get("/health").status_code == 200
     assert endpoint.stats()["calls"] == 0
+
+
+SERVED = """
+import sys
+from promptflow.core._serving.app import create_app
+client = create_app(extension_type="azureml").test_client()
+before = set(sys.modules)
+assert client.post("/score", json={"question": "bats?"}).status_code == 200
+print(*sorted(set(sys.modules) - before))
+"""
+
+
+def modules_of_the_first_request(flow: Path, url: str) -> set[str]:
+    """Serve a flow as `pf flow serve` does; return the large packages that its first request imports."""
+    env = {**os.environ, "PROMPTFLOW_PROJECT_PATH": str(flow), "PYTHONDONTWRITEBYTECODE": "1",
+           "PROMPTFLOW_ENCODED_CONNECTIONS": encoded({"embedded": url})}  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", SERVED], cwd=flow, env=env, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    modules = done.stdout.splitlines()[-1].split()
+    large = (
+        "openai.resources.chat.completions",
+        "torch",
+        "transformers",
+        "sentence_transformers",
+        "faiss",
+        "bm25s",
+    )
+    return {module for module in modules if module.startswith(large)}
+
+
+def test_the_first_request_imports_nothing_large(flow: Path, endpoint: Scripted) -> None:
+    assert not modules_of_the_first_request(flow, endpoint.url)
+
+
+@pytest.mark.slow
+def test_the_first_request_imports_nothing_large_with_embeddings(endpoint: Scripted, tmp_path: Path) -> None:
+    folder = flow_folder(tmp_path)
+    shutil.copy(PROJECT / "flow.dag.yaml", folder)
+    assert not modules_of_the_first_request(folder, endpoint.url)
+
+
+@pytest.mark.parametrize("serving", [True, False])
+def test_a_served_index_has_been_searched_once(serving: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tools.raft.rag.index import Index
+    from tools.search_index import SearchIndex
+
+    searched: list[object] = []
+    monkeypatch.setattr("tools.search_index.serving", lambda: serving)
+    monkeypatch.setattr(Index, "search", lambda self, *arguments: searched.append(arguments))
+    SearchIndex("index", preload_embeddings=False)
+    assert len(searched) == serving, "a batch forks after it, which the embedding model would not survive"

@@ -2,11 +2,13 @@
 
 from enum import Enum
 from pathlib import Path
+from typing import Literal
 
 from promptflow.core import ToolProvider, tool
 
 from tools.connections import lookup
 from tools.raft.rag.index import open_index
+from tools.warm_up import serving
 
 
 class Mode(str, Enum):
@@ -25,7 +27,10 @@ class SearchIndex(ToolProvider):
         folder = Path(__file__).parent.parent / index  # relative to the flow's folder, unless absolute
         self._index = open_index(folder, lookup=lookup)
         # Here once: not in each worker of a batch, nor in an endpoint's first request.
-        self._index.prepare("fused" if preload_embeddings else "lexical")
+        mode: Literal["fused", "lexical"] = "fused" if preload_embeddings else "lexical"
+        self._index.prepare(mode)
+        if serving():
+            self._index.search(["warm up"], 1, mode)
 
     @tool
     def search(self, question: str, k: int, mode: Mode = Mode.fused) -> list:
