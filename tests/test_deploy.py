@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.flows.test_chat_flows import lexical_only
 from tests.rag.test_answer import SPEED
@@ -280,3 +282,109 @@ def test_a_served_index_has_been_searched_once(serving: bool, monkeypatch: pytes
     monkeypatch.setattr(Index, "search", lambda self, *arguments: searched.append(arguments))
     SearchIndex("index", preload_embeddings=False)
     assert len(searched) == serving, "a batch forks after it, which the embedding model would not survive"
+
+
+def test_feedback_becomes_a_span_in_the_trace_of_its_request(
+    deployment: Any, endpoint: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    deployment(PROMPTFLOW_ENCODED_CONNECTIONS=encoded({"embedded": endpoint.url}), PF_DISABLE_TRACING="false")
+    client = start("azureml", monkeypatch)
+    exporter = InMemorySpanExporter()
+    trace.get_tracer_provider().add_span_processor(SimpleSpanProcessor(exporter))  # type: ignore[attr-defined]
+    trace_id = "0af7651916cd43dd8448eb211c80319c"
+    headers = {"traceparent": f"00-{trace_id}-b7ad6b7169203331-01"}
+    assert client.post("/score", json={"question": SPEED}, headers=headers).status_code == 200
+    feedback = {"helpful": False, "comment": "It is 50."}
+    reply = client.post("/feedback?flatten=true", json=feedback, headers=headers)
+    assert (reply.status_code, reply.json) == (200, {"status": "Feedback received."})
+    reply = client.post("/feedback", json=feedback, headers=headers)
+    assert reply.status_code == 200
+    spans = [span for span in exporter.get_finished_spans() if span.context.trace_id == int(trace_id, 16)]
+    flat, whole = (dict(span.attributes or {}) for span in spans if span.name == "promptflow-feedback")
+    assert {"helpful": False, "comment": "It is 50."}.items() <= flat.items()
+    assert json.loads(str(whole["feedback"])) == feedback
+    assert {"search_index", "openai_chat"} <= {span.name for span in spans}, "beside the nodes of the request"
+
+
+@pytest.fixture(params=["deployment.yaml", "model-deployment.yaml"])
+def azure_deployment(request: pytest.FixtureRequest) -> Any:
+    from azure.ai.ml import load_online_deployment
+
+    return load_online_deployment(DEPLOY / request.param)
+
+
+def test_azure_ml_accepts_the_deployments(azure_deployment: Any) -> None:
+    from azure.ai.ml import load_online_endpoint
+
+    assert load_online_endpoint(DEPLOY / "endpoint.yaml").name == azure_deployment.endpoint_name
+    build = azure_deployment.environment.build
+    assert (DEPLOY / build.path).resolve() == PROJECT
+    assert (PROJECT / build.dockerfile_path).is_file()
+    routes = azure_deployment.environment.inference_config
+    assert {name: route["path"] for name, route in routes.items()} == {
+        "livenessRoute": "/health", "readinessRoute": "/health", "scoringRoute": "/score"
+    }  # fmt: skip
+    assert {str(route["port"]) for route in routes.values()} == {"8080"}
+    variables = azure_deployment.environment_variables
+    assert variables["RAFT_MODEL"]
+    for name in ("RAFT_CONNECTION", "RAFT_MODEL", "PROMPTFLOW_RUN_MODE"):
+        assert name not in variables or name in (DEPLOY / "start.sh").read_text(encoding="utf-8")
+
+
+def test_the_variables_of_the_image_are_those_of_its_connection() -> None:
+    from tools.connections import load_connection
+
+    fields = yaml.safe_load((DEPLOY / "deployment.yaml").read_text(encoding="utf-8"))
+    variables = fields["environment_variables"]
+    loaded = load_connection(PROJECT / "connections" / f"{variables['RAFT_CONNECTION']}.yaml", variables)
+    assert loaded.api_base == variables["AZURE_OPENAI_ENDPOINT"]
+    assert variables["AZURE_OPENAI_API_KEY"].startswith("${{azureml://connections/")
+
+
+def test_the_model_has_the_properties_by_which_the_studio_chats_with_it() -> None:
+    from azure.ai.ml import load_model
+
+    model = load_model(DEPLOY / "model.yaml")
+    assert (DEPLOY / model.path).resolve() == PROJECT, "the flow is the model"
+    deployment = yaml.safe_load((DEPLOY / "model-deployment.yaml").read_text(encoding="utf-8"))
+    assert deployment["model"] == f"azureml:{model.name}@latest"
+    graph = yaml.safe_load((PROJECT / "flow.dag.yaml").read_text(encoding="utf-8"))
+    (question,) = (name for name, spec in graph["inputs"].items() if spec.get("is_chat_input"))
+    (reply,) = (name for name, spec in graph["outputs"].items() if spec.get("is_chat_output"))
+    assert model.properties.pop("azureml.promptflow.source_flow_id")
+    assert model.properties == {
+        "azureml.promptflow.mode": "chat",
+        "azureml.promptflow.chat_input": question,
+        "azureml.promptflow.chat_output": reply,
+    }
+
+
+def test_requests_and_insights_are_collected_by_the_change_of_one_line(tmp_path: Path) -> None:
+    from azure.ai.ml import load_online_deployment
+
+    text = (DEPLOY / "model-deployment.yaml").read_text(encoding="utf-8")
+    text = text.replace("# data_collector:", "data_collector:").replace("enabled: false", "enabled: true")
+    file = tmp_path / "deploy" / "deployment.yaml"
+    file.parent.mkdir()
+    shutil.copytree(DEPLOY, tmp_path / "deploy", dirs_exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+    loaded = load_online_deployment(file)
+    assert loaded.app_insights_enabled
+    # The names that promptflow's server collects under.
+    collected = {name for name, entry in loaded.data_collector.collections.items() if entry.enabled == "true"}
+    assert collected == {"model_inputs", "model_outputs", "app_traces"}
+
+
+def test_a_mounted_model_is_served_instead_of_the_flow_of_the_image(tmp_path: Path) -> None:
+    folder = flow_folder(tmp_path / "mounted")
+    text = (folder / "flow.dag.yaml").read_text(encoding="utf-8")
+    (folder / "flow.dag.yaml").write_text(text.replace("connection: embedded", "connection: of_the_model"))
+    image = flow_folder(tmp_path / "image")
+    variables = {"AZUREML_MODEL_DIR": str(folder.parent), "PROMPTFLOW_RUN_MODE": "serving"}
+    encoded_ = encoded({"embedded": "http://127.0.0.1:9/v1"})
+    line = fail(image, tmp_path / "home", PROMPTFLOW_ENCODED_CONNECTIONS=encoded_, **variables)
+    assert "connection of_the_model of the flow cannot be read" in line, "from the workspace, as of the model"
