@@ -210,7 +210,7 @@ def load_app(extension: str) -> Any:
         # As a request, for the nodes that look at it, but past the collection of requests and answers.
         with app.test_request_context("/score", method="POST", json={}):
             question = {"question": "What are these documents about?", "chat_history": []}
-            run = app.flow_invoker.invoke(question).run_info
+            run = app.flow_invoker.invoke(question, disable_input_output_logging=True).run_info
         if run.status != Status.Completed:
             message = (run.error or {}).get("message", "no reason given")
             for connection in app.flow_invoker.connections.values():
