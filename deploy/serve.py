@@ -40,7 +40,7 @@ def main() -> None:
         if extension == "local":
             store_connections(folder, env)
         endpoint = find_endpoint(folder, extension)
-        if checks(env) and not asyncio.run(answers(endpoint, chosen="RAFT_CONNECTION" in env)):
+        if not checks(env) or not asyncio.run(answers(endpoint, chosen="RAFT_CONNECTION" in env)):
             os.environ["RAFT_CHECK"] = "off"
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -94,14 +94,21 @@ def choose_model(folder: Path, env: Mapping[str, str]) -> Path:
 
 
 def read_flow(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the graph of the flow and its node ask_model. Raise UserError if there is none."""
+    """Return the graph of the flow and its node ask_model, of variants the default one.
+
+    Raise UserError if there is none.
+    """
+    file = folder / FLOW
     try:
-        flow = yaml.safe_load((folder / FLOW).read_text(encoding="utf-8"))
-    except OSError:
-        raise UserError(f"there is no {FLOW} in {folder}") from None
-    node = next((node for node in flow["nodes"] if node["name"] == NODE), None)
-    if node is None:
-        raise UserError(f"{folder / FLOW} has no node {NODE}, whose connection could be served")
+        flow = yaml.safe_load(file.read_text(encoding="utf-8"))
+        node = next(node for node in flow["nodes"] if node["name"] == NODE)
+        if node.get("use_variants"):
+            variants = flow["node_variants"][NODE]
+            node = variants["variants"][variants["default_variant_id"]]["node"]
+    except (OSError, yaml.YAMLError) as error:
+        raise UserError(f"{file} cannot be read: {one_line(error)}") from None
+    except (KeyError, StopIteration, TypeError):
+        raise UserError(f"{file} has no node {NODE}, whose connection could be served") from None
     return flow, node
 
 
@@ -152,7 +159,8 @@ def find_endpoint(folder: Path, extension: str) -> Endpoint:
         connection = _Connection._from_execution_connection_dict(name, found)
     except Exception as error:  # of the store, the workspace, or the sign-in
         raise UserError(f"connection {name} of the flow cannot be read: {one_line(error)}") from None
-    return promptflow_endpoint(connection, node["inputs"]["model"])
+    key = "deployment_name" if found["type"] == "AzureOpenAIConnection" else "model"
+    return promptflow_endpoint(connection, node["inputs"].get(key, ""))
 
 
 async def answers(endpoint: Endpoint, *, chosen: bool) -> bool:

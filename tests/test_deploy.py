@@ -18,6 +18,7 @@ import yaml
 from tests.flows.test_chat_flows import lexical_only
 from tests.rag.test_answer import SPEED
 from tests.scripted_endpoint import Scripted, scripted_endpoint
+from tools.raft.errors import UserError
 from tools.raft.files import PROJECT
 
 DEPLOY = PROJECT / "deploy"
@@ -78,6 +79,61 @@ def encoded(connections: dict[str, str]) -> str:
             for name, url in connections.items()
         }
     )  # fmt: skip
+
+
+def edited(flow: Path, tmp_path: Path, edit: Callable[[dict[str, Any], dict[str, Any]], None]) -> Path:
+    """Return a copy of the flow that a user has edited, given its graph and its node ask_model."""
+    graph = yaml.safe_load((flow / "flow.dag.yaml").read_text(encoding="utf-8"))
+    edit(graph, next(node for node in graph["nodes"] if node["name"] == "ask_model"))
+    folder = tmp_path / "edited"
+    folder.mkdir()
+    (folder / "flow.dag.yaml").write_text(yaml.safe_dump(graph), encoding="utf-8")
+    return folder
+
+
+def test_the_default_variant_of_the_node_is_the_one_chosen_for(flow: Path, tmp_path: Path) -> None:
+    from deploy.serve import choose_model, read_flow
+
+    def add_variants(graph: dict[str, Any], node: dict[str, Any]) -> None:
+        variants = {name: {"node": {**node, "connection": name}} for name in ("one", "two")}
+        graph["node_variants"] = {"ask_model": {"default_variant_id": "two", "variants": variants}}
+        node.clear()
+        node.update(name="ask_model", use_variants=True)
+
+    folder = edited(flow, tmp_path, add_variants)
+    assert read_flow(folder)[1]["connection"] == "two"
+    node = read_flow(choose_model(folder, {"RAFT_MODEL": "mine"}))[1]
+    assert (node["connection"], node["inputs"]["model"]) == ("two", "mine")
+
+
+def test_the_deployment_named_in_a_flow_of_azure_openai_is_checked(
+    flow: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from promptflow.core._serving.utils import encode_dict
+
+    from deploy.serve import find_endpoint
+
+    fields = {"api_key": KEY, "api_base": "https://mine.openai.azure.com", "api_type": "azure"}
+    azure = {"type": "AzureOpenAIConnection", "module": "promptflow.connections", "value": fields}
+    folder = edited(
+        flow, tmp_path, lambda _, node: node["inputs"].update(deployment_name="gpt", model="other")
+    )
+    for name in ("tools", "prompts"):
+        (folder / name).symlink_to(flow / name)
+    monkeypatch.setenv("PROMPTFLOW_PROJECT_PATH", str(folder))
+    monkeypatch.setenv("PROMPTFLOW_ENCODED_CONNECTIONS", encode_dict({"embedded": azure}))
+    endpoint = find_endpoint(folder, "azureml")
+    assert (endpoint.kind, endpoint.model) == ("azure_openai", "gpt")
+
+
+@pytest.mark.parametrize("text", ["nodes: [", "inputs: {}", "nodes: [{name: other}]"])
+def test_a_flow_that_cannot_be_served_is_refused_in_one_line(text: str, tmp_path: Path) -> None:
+    from deploy.serve import read_flow
+
+    (tmp_path / "flow.dag.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=r"flow\.dag\.yaml") as error:
+        read_flow(tmp_path)
+    assert "\n" not in str(error.value)
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
