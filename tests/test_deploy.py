@@ -263,7 +263,9 @@ def test_parameters_that_the_model_refuses_end_the_start(
         with pytest.raises(SystemExit) as exit_:
             start("azureml", monkeypatch)
     assert exit_.value.code == 4, "on which gunicorn ends"
-    last = capsys.readouterr().err.splitlines()[-1]
+    errors = capsys.readouterr()
+    last = errors.err.splitlines()[-1]
+    assert "Traceback" not in errors.out + errors.err and "Exception" not in errors.err
     assert last.startswith("error: the flow has no answer: ") and "'temperature' is not supported" in last
 
 
