@@ -6,6 +6,7 @@ import atexit
 import os
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -90,6 +91,20 @@ def assert_names_for_mlflow(metrics: Mapping[str, object]) -> None:
     """Assert that MLflow, and so Azure ML, accepts the names; recall@3 is one that it does not."""
     # mlflow.utils.validation: alphanumerics, underscores, dashes, periods, spaces and slashes
     assert [name for name in metrics if not re.fullmatch(r"[/\w.\- ]+", name)] == []
+
+
+def promptflow_environment(home: Path) -> dict[str, str]:
+    """Return the environment of a process that runs `pf` with connections and runs of its own, below `home`."""
+    store = home / ".promptflow"
+    store.mkdir(parents=True)
+    shutil.copy(_PROMPTFLOW / "pf.yaml", store)
+    return {
+        **os.environ,
+        "HOME": str(home),
+        "PF_HOME_DIRECTORY": str(store),
+        "PYTHON_KEYRING_BACKEND": "keyrings.alt.file.PlaintextKeyring",
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
 
 
 def merge_flow(flow: Path, into: Path) -> Path:

@@ -55,6 +55,27 @@ def test_a_connection_named_embedded_is_an_ordinary_endpoint() -> None:
     assert promptflow_endpoint(connection, TEACHER_MODEL).constrained
 
 
+@pytest.fixture
+def stored(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Replace promptflow's store; return the list of what is created in it."""
+    from promptflow._sdk.operations._connection_operations import ConnectionOperations
+
+    created: list[object] = []
+    monkeypatch.setattr(ConnectionOperations, "list", lambda self, **_: [])
+    monkeypatch.setattr(ConnectionOperations, "create_or_update", lambda self, one: created.append(one))
+    return created
+
+
+def test_connect_follows_the_port_of_serve(stored: list[OpenAIConnection]) -> None:
+    create_connections(["embedded", "openai"], ENV, port=8090)
+    create_connections([], ENV, port=8091)
+    bases = {(connection.name, getattr(connection, "base_url", None)) for connection in stored}
+    assert {("embedded", "http://127.0.0.1:8090/v1"), ("embedded", "http://127.0.0.1:8091/v1")} <= bases
+    assert ("openai", None) in bases
+    with pytest.raises(UserError, match="--port is that of `python -m tools serve`: name embedded, too"):
+        create_connections(["openai"], ENV, port=8090)
+
+
 def test_no_file_holds_a_key() -> None:
     for path in CONNECTIONS.glob("*.yaml"):
         for line in path.read_text(encoding="utf-8").splitlines():

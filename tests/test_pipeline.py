@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.conftest import promptflow_environment
 from tests.scripted_endpoint import scripted_endpoint
 from tools.raft.files import PROJECT, read_log
 
@@ -82,17 +81,8 @@ def test_the_steps_run_from_documents_to_the_report(job: Any, tmp_path: Path) ->
     parameters |= {"baseline_model": "base", "raft_model": "tuned"}
     with scripted_endpoint() as endpoint:
         for step in STEPS:
-            home = tmp_path / "homes" / step
-            (home / ".promptflow").mkdir(parents=True)
-            (home / ".promptflow" / "pf.yaml").write_text(
-                "telemetry:\n  enabled: false\ntrace:\n  destination: none\n", encoding="utf-8"
-            )
             env = {
-                **os.environ,
-                "HOME": str(home),
-                "PF_HOME_DIRECTORY": str(home / ".promptflow"),
-                "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-                "PYTHON_KEYRING_BACKEND": "keyrings.alt.file.PlaintextKeyring",
+                **promptflow_environment(tmp_path / "homes" / step),
                 "COMPATIBLE_BASE_URL": endpoint.url, "COMPATIBLE_API_KEY": "any",
                 "RAFT_CONNECTION": "compatible", "RAFT_MODEL": "teacher",
             }  # fmt: skip

@@ -26,12 +26,17 @@ OPTIONAL = "AZURE_OPENAI_API_KEY"
 
 
 def create_connections(
-    names: Iterable[str] = (), env: Mapping[str, str] | None = None, *, directory: Path = CONNECTIONS
+    names: Iterable[str] = (),
+    env: Mapping[str, str] | None = None,
+    *,
+    port: int | None = None,
+    directory: Path = CONNECTIONS,
 ) -> list[tuple[str, str]]:
     """Create or update promptflow connections from the YAML files, with their variables filled in.
 
     If names are given, create those; a missing variable raises UserError before anything is created.
-    Otherwise create all whose variables are set. Return (name, status) pairs, the status being "created",
+    Otherwise create all whose variables are set. `port`: where the embedded model is served, if not where its
+    file says. Return (name, status) pairs, the status being "created",
     "updated" or "skipped: …". Raise UserError also if the system has no keyring.
     """
     env = environment(directory.parent) if env is None else env
@@ -39,6 +44,8 @@ def create_connections(
     files = {path.stem: path for path in sorted(directory.glob("*.yaml"))}
     if unknown := [name for name in requested if name not in files]:
         raise UserError(f"there is no {directory / unknown[0]}.yaml; known connections: {', '.join(files)}")
+    if port and requested and "embedded" not in requested:
+        raise UserError("--port is that of `python -m tools serve`: name embedded, too")
     ready: dict[str, Any] = {}
     skipped: dict[str, str] = {}
     for name in requested or files:
@@ -48,6 +55,9 @@ def create_connections(
             if requested:
                 raise
             skipped[name] = f"skipped: {error}"
+
+    if port and "embedded" in ready:
+        ready["embedded"].base_url = f"http://127.0.0.1:{port}/v1"
 
     from promptflow._sdk._errors import StoreConnectionEncryptionKeyError
     from promptflow.client import PFClient

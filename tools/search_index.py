@@ -1,12 +1,14 @@
 """Node: a question → the best-matching chunks, with scores and sources."""
 
 from enum import Enum
+from typing import Literal
 
 from promptflow.core import ToolProvider, tool
 
 from tools.connections import lookup
 from tools.index_folder import index_folder
 from tools.raft.rag.index import open_index
+from tools.warm_up import serving
 
 
 class Mode(str, Enum):
@@ -27,7 +29,10 @@ class SearchIndex(ToolProvider):
         super().__init__()
         self._index = open_index(index_folder(index), lookup=lookup)
         # Here once: not in each worker of a batch, nor in an endpoint's first request.
-        self._index.prepare("fused" if preload_embeddings else "lexical")
+        mode: Literal["fused", "lexical"] = "fused" if preload_embeddings else "lexical"
+        self._index.prepare(mode)
+        if serving():
+            self._index.search(["warm up"], 1, mode)
 
     @tool
     def search(self, question: str, k: int, mode: Mode = Mode.fused) -> list:

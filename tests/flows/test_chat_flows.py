@@ -467,11 +467,3 @@ def test_a_pf_build_serves_without_the_repository(tmp_path: Path) -> None:
     assert str(flow) in done.stdout, "nothing came from the repository"
     assert not list((tmp_path / "built").rglob("*.pdf"))
     assert "${env:EMBEDDED_API_KEY}" in (tmp_path / "built" / "connections" / "embedded.yaml").read_text()
-
-
-def test_the_image_starts_a_known_promptflow_server() -> None:
-    from promptflow.core._serving.extension.extension_type import ExtensionType
-
-    command = (ROOT / "deploy" / "start.sh").read_text(encoding="utf-8")
-    default = re.search(r"EXTENSION:-(\w+)", command)
-    assert default and ExtensionType(default[1]) is ExtensionType.DEFAULT

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from tests.conftest import promptflow_environment
 from tests.readme import commands, section
 from tests.scripted_endpoint import scripted_endpoint
 from tests.tiny import save_tiny_model
@@ -69,10 +68,7 @@ def test_the_page_leads_from_documents_to_a_comparison(tmp_path: Path) -> None:
     build = tmp_path / "build"
     with scripted_endpoint() as teacher, scripted_endpoint() as chat:
         env = {
-            **os.environ,
-            "HOME": str(tmp_path),
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "PYTHON_KEYRING_BACKEND": "keyrings.alt.file.PlaintextKeyring",
+            **promptflow_environment(tmp_path / "home"),
             "COMPATIBLE_BASE_URL": teacher.url, "COMPATIBLE_API_KEY": "any",
             "RAFT_CACHE_DIR": str(tmp_path / "cache"),
         }  # fmt: skip

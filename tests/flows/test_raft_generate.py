@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.conftest import corpus, make_chunk, merge_flow
+from tests.conftest import corpus, make_chunk, merge_flow, promptflow_environment
 from tests.scripted_endpoint import Scripted, scripted_endpoint
 from tools.raft.errors import UserError
 from tools.raft.files import PROJECT, read_log, write_jsonl
@@ -181,9 +181,7 @@ def test_pf_makes_a_dataset_from_documents_and_counts_its_tokens(tmp_path: Path)
     build = tmp_path / "build"
     with scripted_endpoint() as endpoint:
         env = {
-            **os.environ,
-            "HOME": str(tmp_path),
-            "PYTHON_KEYRING_BACKEND": "keyrings.alt.file.PlaintextKeyring",
+            **promptflow_environment(tmp_path / "home"),
             "COMPATIBLE_BASE_URL": endpoint.url,
             "COMPATIBLE_API_KEY": "any",
             "RAFT_CACHE_DIR": str(tmp_path / "cache"),
@@ -232,9 +230,7 @@ def test_a_killed_batch_pays_nothing_twice(tmp_path: Path) -> None:
     write_jsonl(chunks, corpus(40))
     with scripted_endpoint(latency=0.5) as endpoint:
         env = {
-            **os.environ,
-            "HOME": str(tmp_path),
-            "PYTHON_KEYRING_BACKEND": "keyrings.alt.file.PlaintextKeyring",
+            **promptflow_environment(tmp_path / "home"),
             "COMPATIBLE_BASE_URL": endpoint.url, "COMPATIBLE_API_KEY": "any",
             "RAFT_CONNECTION": "compatible", "RAFT_MODEL": "m", "RAFT_CACHE_DIR": str(tmp_path / "cache"),
         }  # fmt: skip

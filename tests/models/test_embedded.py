@@ -102,6 +102,8 @@ def test_the_command_serves_until_interrupted() -> None:
         assert line, process.stderr.read()
         base_url = line.split(" at ")[1].split()[0]
         assert urllib.request.urlopen(f"{base_url}/models", timeout=10).status == 200
+        port = base_url.removesuffix("/v1").rpartition(":")[2]
+        assert f"python -m tools connect embedded --port {port}" in process.stdout.readline()
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=20) == 0
         assert process.stderr.read() == "", "the runtime writes no log"

@@ -14,6 +14,9 @@ def connect(
             metavar="[NAME]…", help="Connections to create; by default all whose variables are set."
         ),
     ] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port of `serve`, for the connection embedded.")
+    ] = None,
 ) -> None:
     """Create promptflow connections from connections/*.yaml and the environment or .env.
 
@@ -21,13 +24,14 @@ def connect(
 
       python -m tools connect
       python -m tools connect azure_openai embedded
+      python -m tools connect embedded --port 8090
     """
     from rich.console import Console
     from rich.table import Table
 
     from tools.connections import create_connections
 
-    statuses = create_connections(names or [])
+    statuses = create_connections(names or [], port=port)
     table = Table("connection", "status")
     for name, status in statuses:
         table.add_row(name, status)

@@ -17,11 +17,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from ..child import free_processors, start_child
 from ..errors import UserError, one_line
 from ..progress import Progress, no_progress
-from .endpoint import Endpoint
+from .endpoint import EMBEDDED_URL, Endpoint
 from .merge_lora import merged_model
 from .weights import check_gguf, default_model, teacher_adapter
 
@@ -142,6 +143,9 @@ def serve(
     model = model or default_model()
     with _running_server(model, lora, port, slots, None, alias, progress) as (process, base_url):
         print(f"serving {model.name} at {base_url} (press Ctrl-C to stop)", flush=True)
+        if base_url != EMBEDDED_URL:
+            port = urlsplit(base_url).port or port
+            print(f"promptflow reaches it after: python -m tools connect embedded --port {port}", flush=True)
         try:
             status = process.wait()
         except KeyboardInterrupt:
