@@ -31,10 +31,15 @@ class SearchIndex(ToolProvider):
         # Here once: not in each worker of a batch, nor in an endpoint's first request.
         mode: Literal["fused", "lexical"] = "fused" if preload_embeddings else "lexical"
         self._index.prepare(mode)
+        self._focus = self._index.focus()
         if serving():
             self._index.search(["warm up"], 1, mode)
 
     @tool
-    def search(self, question: str, k: int, mode: Mode = Mode.fused) -> list:
-        """Return the k best-matching chunks, each with rank, score, id, text, title, source and page."""
-        return self._index.search([question], k, getattr(mode, "value", mode))[0]
+    def search(self, question: str, k: int, mode: Mode = Mode.fused, focus: bool = False) -> list:
+        """Return the k best-matching chunks, each with rank, score, id, text, title, source and page.
+
+        With `focus` each also has its best sentences, which the model is shown in place of the text.
+        """
+        found = self._index.search([question], k, getattr(mode, "value", mode))
+        return (self._focus.cut([question], found) if focus else found)[0]

@@ -16,6 +16,7 @@ from tools.verbs.options import (
     ApiKind,
     BaseUrl,
     Connection,
+    FocusOption,
     Model,
     Timeout,
     named_endpoint,
@@ -40,6 +41,7 @@ def answer(
     api: ApiKind = None,
     k: Annotated[int, typer.Option(min=0, max=100, help="Documents retrieved per question.")] = 4,
     mode: Annotated[Mode, typer.Option(help="Retrieval mode.")] = "fused",
+    focus: FocusOption = False,
     prompt: Annotated[Prompt, typer.Option(help="Prompt template.")] = "chain_of_thought",
     workers: Annotated[int, typer.Option(min=1, max=1000, help="Maximum concurrent calls.")] = 32,
     timeout: Timeout = 120.0,
@@ -72,7 +74,7 @@ def answer(
     with serving(endpoint, bar) as live:
         answers, usage = produce(
             rows, opened, live, cache_directory(out.parent), k=k, mode=mode, prompt=prompt,
-            workers=workers, timeout=timeout,
+            focus=opened.focus() if focus else None, workers=workers, timeout=timeout,
         )  # fmt: skip
     write_jsonl(out, answers.rows)
     console = Console(highlight=False)

@@ -31,6 +31,9 @@ ApiKind = Annotated[
     Api | None, typer.Option(help="The API to call; by default inferred from the URL, else chat.")
 ]
 Timeout = Annotated[float, typer.Option(min=1, help="Seconds before a call is aborted and retried.")]
+FocusOption = Annotated[
+    bool, typer.Option("--focus", help="Cut the documents to the sentences that matter for the question.")
+]
 ChunkSize = Annotated[int, typer.Option(min=16, help="Maximum tokens per chunk.")]
 Strict = Annotated[
     bool,

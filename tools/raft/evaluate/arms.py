@@ -18,6 +18,7 @@ from ..text.answers import holds_answer
 from .score import Gold, from_oracle
 
 if TYPE_CHECKING:
+    from ..rag.focus import Focus
     from ..rag.index import Hit, Index
 
 Role = Literal["baseline", "student", "dsf", "raft"]
@@ -105,16 +106,24 @@ async def ask_arm(
     documents: Sequence[Sequence[Hit]],
     client: Client,
     *,
+    focus: Focus | None = None,
     before: Mapping[str, Row] | None = None,
     on_answer: Callable[[Row], None] = lambda row: None,
 ) -> list[Row]:
     """Ask one arm all the questions; return a row for each, in order, with an `error` if the call failed.
 
-    `before` holds the rows of an earlier run by id: a cache hit keeps the time the call originally took.
+    `focus` cuts the documents to their best sentences. `before` holds the rows of an earlier run by id: a
+    cache hit keeps the time the call originally took.
     """
     shown = documents if arm.with_documents else [()] * len(questions)
     answers = await answer_questions(
-        questions, None, client, prompt=arm.prompt, documents=shown, on_answer=on_answer
+        questions,
+        None,
+        client,
+        prompt=arm.prompt,
+        documents=shown,
+        focus=focus if arm.with_documents else None,
+        on_answer=on_answer,
     )
     rows = []
     for id, row, seconds in zip(ids, answers.rows, answers.seconds, strict=True):

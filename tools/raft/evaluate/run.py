@@ -19,6 +19,7 @@ from ..models.endpoint import Endpoint, Lookup
 from ..models.pricing import Price
 from ..progress import Progress, no_progress
 from ..rag.answer import read_chat_questions
+from ..rag.focus import Focus
 from ..rag.index import Hit, open_index
 from .arms import (
     Arm,
@@ -57,6 +58,7 @@ class ComparisonPlan:
     judge: Endpoint | None = None
     k: int = 4
     mode: Mode = "fused"
+    focus: bool = False  # whether documents are cut to their best sentences, for all arms
     distractor_questions: int = 100
     without_oracle: bool = False
     similarity: bool = True
@@ -77,6 +79,7 @@ class Inputs:
     golds: list[Gold]
     hits: list[list[Hit]]  # as deep as the sweep needs
     k: int
+    focus: Focus | None
     sweep: list[int]  # positions of the questions asked again with 0 to 10 distractors
     without_oracle: bool  # whether all are asked again without the oracle
 
@@ -123,7 +126,8 @@ def run_comparison(
         hits = find_documents(questions, index, max(plan.k, _DEPTH), plan.mode, on_found)
     documents = any(arm.with_documents for arm in plan.arms)
     sweep = sample(ids, plan.distractor_questions, plan.seed) if documents else []
-    inputs = Inputs(questions, ids, golds, hits, plan.k, sweep, plan.without_oracle)
+    focus = index.focus() if plan.focus else None
+    inputs = Inputs(questions, ids, golds, hits, plan.k, focus, sweep, plan.without_oracle)
 
     answers = ArmAnswers()
     for role, endpoint in plan.endpoints.items():
@@ -235,6 +239,7 @@ async def _ask(
         [inputs.ids[position] for position in documents],
         list(documents.values()),
         client,
+        focus=inputs.focus,
         before={row["id"]: row for row in before if "id" in row},
         on_answer=answered,
     )
@@ -297,6 +302,7 @@ def _summarise(
             "questions": plan.questions.name,
             "k": plan.k,
             "mode": plan.mode,
+            "focus": plan.focus,
             "seed": plan.seed,
             "models": {role: endpoint.model for role, endpoint in plan.endpoints.items()},
             "judge": plan.judge.model if plan.judge else None,

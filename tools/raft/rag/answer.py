@@ -19,6 +19,7 @@ from .citations import read_reply
 from .follow_up import resolve_question
 
 if TYPE_CHECKING:
+    from .focus import Focus
     from .index import Hit, Index
 
 DOCUMENTS = 4  # as many as a row of the dataset has by default: an oracle and three distractors
@@ -51,7 +52,8 @@ class Answers:
 
 def build_instruction(hits: Sequence[Hit], question: str) -> str:
     """Sanitize documents and question and format them for the prompt exactly as in the training rows."""
-    return defuse_roles(format_instruction([sanitize(hit["text"]) for hit in hits], sanitize(question)))
+    texts = [sanitize(hit.get("focus", hit["text"])) for hit in hits]
+    return defuse_roles(format_instruction(texts, sanitize(question)))
 
 
 def chat_messages(hits: Sequence[Hit], question: str, prompt: Prompt = "chain_of_thought") -> list[Message]:
@@ -70,14 +72,16 @@ async def answer_questions(
     mode: Mode = "fused",
     prompt: Prompt = "chain_of_thought",
     documents: Sequence[Sequence[Hit]] | None = None,
+    focus: Focus | None = None,
     on_answer: Callable[[Row], None] = lambda row: None,
 ) -> Answers:
     """Answer many questions: retrieve in batches, with as many calls at a time as the client allows.
 
     A question is a mapping with `question` and optionally `chat_history`; the whole mapping is kept in
     `asked`. Without an index the model is given no documents; `documents`, retrieved before, replace the
-    search. The row of a failed call has the reason and an empty answer. `on_answer` is called with each row
-    as it is answered. Raises EndpointRefused if no call can succeed.
+    search, and `focus` cuts them to their best sentences. The row of a failed call has the reason and an
+    empty answer. `on_answer` is called with each row as it is answered. Raises EndpointRefused if no call
+    can succeed.
     """
     chat_messages([], "", prompt)
 
@@ -122,6 +126,8 @@ async def answer_questions(
                 found = documents[start : start + _BATCH]
             elif index is not None and k > 0:
                 found = await asyncio.to_thread(index.search, [item.query for item in resolved], k, mode)
+            if focus is not None:
+                found = await asyncio.to_thread(focus.cut, [item.query for item in resolved], found)
             tasks += [
                 asyncio.create_task(answer(start + i, row, item.question, hits))
                 for i, (row, item, hits) in enumerate(zip(batch, resolved, found, strict=True))

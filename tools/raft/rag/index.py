@@ -33,13 +33,19 @@ from .search import Dense, Lexical, exact_index, rank
 if TYPE_CHECKING:
     import numpy as np
 
+    from .focus import Focus
+
 # Up to this many vectors a query is compared with all of them: 5 ms at 384 dimensions on one core. Beyond,
 # an inverted file compares it only with those in the nearest lists.
 EXACT_UP_TO = 50_000
 PROBED = 1 / 16  # share of the lists that a query is compared with
 
 
-class Hit(TypedDict):
+class _Focused(TypedDict, total=False):
+    focus: str  # the sentences of the text that matter for the question, if it was cut to them
+
+
+class Hit(_Focused):
     """One retrieved chunk."""
 
     rank: int  # from 1
@@ -70,6 +76,12 @@ class Index:
             if self._lexical is None:
                 self._lexical = Lexical([chunk["text"] for chunk in self.chunks])
             return self._lexical
+
+    def focus(self) -> Focus:
+        """Return what cuts the hits to their best sentences, with the embedding model of the index."""
+        from .focus import Focus
+
+        return Focus(self.dense.embedder)
 
     def prepare(self, mode: Mode = "fused") -> None:
         """Load what a search needs, so that the first one does not wait for it."""

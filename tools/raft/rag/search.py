@@ -117,18 +117,18 @@ class Dense:
 
     def __init__(self, index: Any, embedder: Embedder) -> None:
         self._index = index
-        self._embedder = embedder
+        self.embedder = embedder
 
     def load(self) -> None:
         """Load the embedding model, so that the first search does not wait for it."""
-        self._embedder.load()
+        self.embedder.load()
 
     def search(self, queries: Sequence[str], k: int) -> list[Ranking]:
         """Return for each query the k texts whose vectors are closest to that of the query."""
-        vectors = self._embedder.embed(queries, role="query")
+        vectors = self.embedder.embed(queries, role="query")
         if vectors.shape[1] != self._index.d:
             raise UserError(
-                f"{self._embedder.name} returns vectors of {vectors.shape[1]} dimensions, the index has "
+                f"{self.embedder.name} returns vectors of {vectors.shape[1]} dimensions, the index has "
                 f"{self._index.d}: open it with the model it was built with"
             )
         return self.search_vectors(vectors, k)

@@ -108,7 +108,8 @@ def show_setup(settings: Mapping[str, Any]) -> str:
         return f"Evaluation runs: {scored}. Models: {models}. {judge}"
     return (
         f"Questions: {settings['questions']}. Models: {models}. {judge} {settings['k']} documents per "
-        f"question, retrieved by {settings['mode']} search from {settings['index']['chunks']} chunks."
+        f"question, retrieved by {settings['mode']} search from {settings['index']['chunks']} chunks"
+        f"{' and cut to their best sentences' if settings.get('focus') else ''}."
     )
 
 
