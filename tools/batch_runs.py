@@ -8,6 +8,7 @@ from typing import Any
 from tools.raft.errors import UserError
 from tools.raft.evaluate.batch_runs import is_run
 from tools.raft.evaluate.compare_runs import ScoredRun
+from tools.store import open_store
 
 
 def find_scored_run(name: str) -> ScoredRun:
@@ -29,10 +30,9 @@ def find_scored_run(name: str) -> ScoredRun:
 
 def _find_run(name: str) -> Any:
     from promptflow._sdk._errors import RunNotFoundError
-    from promptflow.client import PFClient
 
     try:
-        run = PFClient().runs.get(name)
+        run = open_store().runs.get(name)
     except RunNotFoundError:
         raise UserError(f"promptflow has no run {name!r}: see `pf run list`") from None
     if run.status != "Completed":

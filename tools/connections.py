@@ -19,6 +19,7 @@ from tools.raft.models.endpoint import (
     kind_of,
     read_connection,
 )
+from tools.store import open_store
 from tools.traced_client import TracedClient
 
 # The only variable in connections/ that may be left empty: Entra ID is used instead.
@@ -149,28 +150,14 @@ def lookup(name: str, model: str) -> Endpoint | None:
     if importlib.util.find_spec("promptflow") is None:  # requirements-core.txt
         return None
     from promptflow._sdk._errors import ConnectionNotFoundError
-    from promptflow.client import PFClient
 
-    _renew_lock()
     try:
-        found = PFClient().connections.get(name, with_secrets=True)
+        found = open_store().connections.get(name, with_secrets=True)
     except ConnectionNotFoundError:
         return None
     except Exception as error:  # no keyring, another machine's encryption
         raise UserError(f"promptflow's connection {name} cannot be read: {one_line(error)}") from None
     return promptflow_endpoint(found, model)
-
-
-def _renew_lock() -> None:
-    """Replace the lock of promptflow's store if this is a worker of a batch.
-
-    promptflow makes it when it is imported, and filelock refuses a lock that was made before a fork.
-    """
-    from filelock import FileLock
-    from promptflow._sdk._orm import session
-
-    if session.session_maker is None:
-        session.lock = FileLock(session.LOCAL_MGMT_DB_SESSION_ACQUIRE_LOCK_PATH)
 
 
 def node_client(connection: Any, model: str) -> TracedClient:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -90,7 +89,6 @@ def test_the_page_leads_from_documents_to_a_comparison(tmp_path: Path) -> None:
             command = command.replace("$PWD/build", str(build)).replace("build/tuned/", f"{build}/tuned/")
             command = command.replace("model=embedded", f"model={tiny}")
             if "flows/finetune" in command:
-                shutil.copytree(build / "dataset", tmp_path / "few")
                 for name in ("train", "valid"):
                     rows = read_log(build / "dataset" / f"{name}.chat.jsonl")
                     write_jsonl(tmp_path / "few" / f"{name}.chat.jsonl", rows[:10])

@@ -235,16 +235,17 @@ def test_a_killed_batch_pays_nothing_twice(tmp_path: Path) -> None:
             "RAFT_CONNECTION": "compatible", "RAFT_MODEL": "m", "RAFT_CACHE_DIR": str(tmp_path / "cache"),
         }  # fmt: skip
         subprocess.run(
-            [sys.executable, "-m", "tools", "connect", "compatible"], cwd=ROOT, env=env, check=True
+            [sys.executable, "-m", "tools", "connect", "compatible", "embedded"],
+            cwd=ROOT,
+            env=env,
+            check=True,
         )
 
         def start(name: str) -> subprocess.Popen[bytes]:
             options = ["--file", str(ASK / "run.yml"), "--data", str(chunks), "--name", name]
             mapping = ["--column-mapping", "text=${data.text}", f"out={tmp_path / 'build'}"]
             command = [sys.executable, "-m", "promptflow._cli._pf.entry", "run", "create", *options, *mapping]
-            return subprocess.Popen(
-                command, cwd=ROOT, env=env, start_new_session=True, stdout=subprocess.DEVNULL
-            )
+            return subprocess.Popen(command, cwd=ROOT, env=env, start_new_session=True)
 
         killed = start("killed")
         while endpoint.stats()["answered"] < 10:
