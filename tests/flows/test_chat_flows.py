@@ -118,6 +118,24 @@ def test_the_flow_and_the_command_line_send_identical_requests(sample_folder: Pa
         assert result["citations"][0]["source"] in result["reply"]
 
 
+def test_with_focus_the_flow_and_the_command_line_send_fewer_sentences(sample_folder: Path) -> None:  # noqa: F811
+    index = open_index(sample_folder)
+    with scripted_endpoint() as endpoint:
+        flow = load(ROOT, endpoint, sample_folder)
+        whole = flow(**ROWS[0])
+        before = sent_requests(endpoint)
+        endpoint.reset()
+        result = flow(**ROWS[0], focus=True)
+        cut = sent_requests(endpoint)
+        endpoint.reset()
+        answer_with_the_library(endpoint, sample_folder, ROWS[:1], focus=index.focus())
+        assert json.dumps(sent_requests(endpoint)) == json.dumps(cut)
+    assert len(json.dumps(cut)) < len(json.dumps(before))
+    assert "…" in json.dumps(cut, ensure_ascii=False)
+    assert result["sources"] == whole["sources"], "the same documents"
+    assert result["citations"][0]["verbatim"], "looked up in the whole text"
+
+
 def test_each_variant_sends_the_requests_of_the_command_line(chat_rag: Path, sample_folder: Path) -> None:  # noqa: F811
     model = graph(CHAT_RAG)["node_variants"]["ask_model"]["variants"]["plain"]["node"]["inputs"]["model"]
     with scripted_endpoint() as endpoint:
