@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from tools.connections import renew_lock
 from tools.raft.errors import UserError
 from tools.raft.evaluate.batch_runs import is_run
 from tools.raft.evaluate.compare_runs import ScoredRun
@@ -31,6 +32,7 @@ def _find_run(name: str) -> Any:
     from promptflow._sdk._errors import RunNotFoundError
     from promptflow.client import PFClient
 
+    renew_lock()
     try:
         run = PFClient().runs.get(name)
     except RunNotFoundError:

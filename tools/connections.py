@@ -141,7 +141,7 @@ def lookup(name: str, model: str) -> Endpoint | None:
     from promptflow._sdk._errors import ConnectionNotFoundError
     from promptflow.client import PFClient
 
-    _renew_lock()
+    renew_lock()
     try:
         found = PFClient().connections.get(name, with_secrets=True)
     except ConnectionNotFoundError:
@@ -151,7 +151,7 @@ def lookup(name: str, model: str) -> Endpoint | None:
     return promptflow_endpoint(found, model)
 
 
-def _renew_lock() -> None:
+def renew_lock() -> None:
     """Replace the lock of promptflow's store if this is a worker of a batch.
 
     promptflow makes it when it is imported, and filelock refuses a lock that was made before a fork.
