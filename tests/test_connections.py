@@ -187,3 +187,28 @@ def test_promptflow_stores_and_returns_created_connections(tmp_path: Path) -> No
 def test_without_a_keyring_the_error_names_the_package_to_install(tmp_path: Path) -> None:
     message = create(tmp_path, "keyring.backends.fail.Keyring")
     assert "pip install keyrings.alt" in str(message)
+
+
+WORKER = """
+import os, sys
+from promptflow._sdk._orm import session  # the process that forks the workers of a batch has imported it
+if pid := os.fork():
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+from tools.batch_runs import find_scored_run
+from tools.connections import lookup
+try:
+    print({call})
+except Exception as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="where there is no fork, nothing is inherited")
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [("lookup('nobody', 'm')", "None"), ("find_scored_run('nobody')", "promptflow has no run 'nobody'")],
+)
+def test_a_worker_of_a_batch_reads_what_promptflow_stores(call: str, expected: str) -> None:
+    command = [sys.executable, "-c", WORKER.format(call=call)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.stdout.startswith(expected), done.stdout + done.stderr

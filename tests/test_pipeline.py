@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.conftest import promptflow_environment
 from tests.scripted_endpoint import scripted_endpoint
@@ -67,6 +68,19 @@ def test_nothing_large_or_secret_is_uploaded_with_a_step(job: Any) -> None:
         files = [path for path in Path(code.path).rglob("*") if path.is_file()]
         assert sum(path.stat().st_size for path in files) < 8e6
         assert not [path for path in files if path.name == ".env" or path.suffix == ".gguf"]
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_has_what_its_flows_include(job: Any, step: str) -> None:
+    component = job.jobs[step].component
+    command = f"{component.command} {values(job, step).get('flow', '')}"
+    flows = set(re.findall(r"flows/\w+", command))
+    assert flows
+    with component._build_code() as code:
+        for flow in flows:
+            folder = Path(code.path) / flow
+            graph = yaml.safe_load((folder / "flow.dag.yaml").read_text(encoding="utf-8"))
+            assert [name for name in graph["additional_includes"] if not (folder / name).exists()] == []
 
 
 @pytest.mark.slow

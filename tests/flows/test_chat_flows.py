@@ -39,6 +39,7 @@ FLOWS = [
     CHAT_RAG,
     *(ROOT / "flows" / name for name in (*GENERATION, "build_index", "finetune", "compare")),
 ]
+EVERY_FLOW = [ROOT, *sorted(path.parent for path in (ROOT / "flows").glob("*/flow.dag.yaml"))]
 REQUEST_FIELDS = ("model", "messages", "prompt", "max_tokens", "temperature")
 
 
@@ -214,9 +215,7 @@ def test_every_flow_opens_in_the_editor(folder: Path) -> None:
     assert used == {node["name"] for node in flow["nodes"]} - last, "every node's output is used"
 
 
-@pytest.mark.parametrize(
-    "folder", [ROOT, *sorted((ROOT / "flows").iterdir())], ids=lambda folder: folder.name
-)
+@pytest.mark.parametrize("folder", EVERY_FLOW, ids=lambda folder: folder.name)
 def test_a_run_is_described_and_maps_columns_to_inputs(folder: Path) -> None:
     from promptflow.client import load_run
 
@@ -389,9 +388,7 @@ def test_an_interrupted_stream_says_so() -> None:
     assert "".join(stream_answer(pieces(), [])).startswith("50 kilo\n\nThe reply broke off here")
 
 
-@pytest.mark.parametrize(
-    "folder", [ROOT, *sorted((ROOT / "flows").iterdir())], ids=lambda folder: folder.name
-)
+@pytest.mark.parametrize("folder", EVERY_FLOW, ids=lambda folder: folder.name)
 def test_the_requirements_of_a_flow_travel_with_it(folder: Path) -> None:
     flow = graph(folder)
     name = flow["environment"]["python_requirements_txt"]
