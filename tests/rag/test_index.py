@@ -60,7 +60,7 @@ class Hashed(Embedder):
 
 def open_hashed(folder: Path) -> Index:
     index = open_index(folder)
-    index.dense._embedder = Hashed()
+    index.dense.embedder = Hashed()
     return index
 
 
@@ -240,7 +240,7 @@ def test_rejects_files_of_another_index(tmp_path: Path) -> None:
 def test_rejects_a_model_with_other_dimensions(tmp_path: Path) -> None:
     build_index(corpus(5), tmp_path, Hashed())
     index = open_index(tmp_path)
-    index.dense._embedder = Hashed(size=32)
+    index.dense.embedder = Hashed(size=32)
     with pytest.raises(UserError, match="32 .*64"):
         index.search(["otter"], 1, "dense")
 
