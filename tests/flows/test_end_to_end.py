@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shlex
+import socket
 import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +49,7 @@ def options(command: list[str], option: str) -> list[str]:
 def test_each_command_names_what_is_there(command: str) -> None:
     words = shlex.split(command)
     run: dict[str, Any] = {}
-    (flow,) = options(words, "--flow") or [""]
+    (flow,) = options(words, "--flow") or options(words, "--source") or [""]
     if file := options(words, "--file"):
         path = ROOT / file[0]
         if "connection.yaml" in file[0]:
@@ -59,6 +65,33 @@ def test_each_command_names_what_is_there(command: str) -> None:
     names = {match[1] for word in given if (match := NAME.match(word))}
     names |= set(() if options(words, "--column-mapping") else run.get("column_mapping", {}))
     assert names <= set(inputs), "an unknown input is ignored without a word"
+
+
+def serve_and_ask(command: str, env: Mapping[str, str]) -> dict[str, Any]:
+    """Serve the flow on a free port until it has answered a question; return the answer."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = "exec " + command.replace("--port 8080", f"--port {port} --skip-open-browser")
+    server = subprocess.Popen(["bash", "-c", command], cwd=ROOT, env=env)
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/score",
+        data=json.dumps({"question": "How heavy is a noctule?", "chat_history": []}).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    try:
+        for _ in range(120):
+            with (
+                contextlib.suppress(urllib.error.URLError),
+                urllib.request.urlopen(request, timeout=60) as reply,
+            ):
+                return dict(json.load(reply))
+            assert server.poll() is None, "the server ended"
+            time.sleep(0.5)
+        raise AssertionError("no answer in a minute")
+    finally:
+        server.terminate()
+        server.wait()
 
 
 @pytest.mark.slow
@@ -93,10 +126,15 @@ def test_the_page_leads_from_documents_to_a_comparison(tmp_path: Path) -> None:
                     rows = read_log(build / "dataset" / f"{name}.chat.jsonl")
                     write_jsonl(tmp_path / "few" / f"{name}.chat.jsonl", rows[:10])
                 command = command.replace(f"{build}/dataset", str(tmp_path / "few"))
+            if "tools connect embedded" in command and "--port" in command:
+                continue  # it is the same scripted model
             if "tools connect embedded" in command:
                 command = f"pf connection create --file connections/embedded.yaml --set base_url={chat.url}"
             if "connection.yaml" in command:
                 command += f" --set base_url={chat.url}"
+            if "pf flow serve" in command:
+                assert serve_and_ask(command, env)["sources"]
+                continue
             asks = "ask_questions" in command or "raft_generate" in command
             run(command, **({"RAFT_CONNECTION": "compatible", "RAFT_MODEL": "m"} if asks else {}))
 
