@@ -163,6 +163,7 @@ def test_the_page_leads_from_documents_to_a_comparison(tmp_path: Path) -> None:
     assert comparison["questions"] == len(questions) > 10
     assert comparison["settings"]["different_requests"] == 0, "the same documents, prompts and settings"
     assert comparison["settings"]["models"]["raft-scores"] == "raft"
+    assert comparison["settings"]["seen_in_training"] == 0
     metrics = json.loads(run("pf run show-metrics --name comparison"))
     assert metrics["f1.raft-scores.difference"] == 0, "the same scripted model answered for both"
     assert metrics["f1.raft-scores.pairs"] == len(questions)
