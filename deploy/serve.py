@@ -205,6 +205,7 @@ def load_app(extension: str) -> Any:
 
     Raise UserError if the flow cannot be loaded or has no answer.
     """
+    from promptflow._utils.logger_utils import LoggerFactory
     from promptflow.contracts.run_info import Status
     from promptflow.core._serving.app import create_app
     from promptflow.exceptions import PromptflowException
@@ -219,12 +220,11 @@ def load_app(extension: str) -> Any:
     if checks(os.environ):
         # As a request, for the nodes that look at it, but past the collection of requests and answers.
         question = {"question": "What are these documents about?", "chat_history": []}
-        logging.disable(logging.ERROR)  # a failure is said once, below
-        try:
-            with app.test_request_context("/score", method="POST", json={}), redirect_stderr(StringIO()):
-                run = app.flow_invoker.invoke(question, disable_input_output_logging=True).run_info
-        finally:
-            logging.disable(logging.NOTSET)
+        # A failure is said once, below. `logging.disable` would silence promptflow's loggers for good, since
+        # `logging` does not manage them.
+        request = app.test_request_context("/score", method="POST", json={})
+        with LoggerFactory.disable_all_loggers(), redirect_stderr(StringIO()), request:
+            run = app.flow_invoker.invoke(question, disable_input_output_logging=True).run_info
         if run.status != Status.Completed:
             message = (run.error or {}).get("message", "no reason given")
             for connection in app.flow_invoker.connections.values():

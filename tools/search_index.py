@@ -7,6 +7,7 @@ from promptflow.core import ToolProvider, tool
 
 from tools.connections import lookup
 from tools.index_folder import index_folder
+from tools.raft.rag.focus import Focus
 from tools.raft.rag.index import open_index
 from tools.warm_up import serving
 
@@ -31,7 +32,7 @@ class SearchIndex(ToolProvider):
         # Here once: not in each worker of a batch, nor in an endpoint's first request.
         mode: Literal["fused", "lexical"] = "fused" if preload_embeddings else "lexical"
         self._index.prepare(mode)
-        self._focus = self._index.focus()
+        self._focus = Focus(self._index.embedder)
         if serving():
             self._index.search(["warm up"], 1, mode)
 

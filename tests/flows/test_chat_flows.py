@@ -29,6 +29,7 @@ from tools.raft.models.client import Client
 from tools.raft.models.endpoint import Endpoint
 from tools.raft.rag.answer import PROMPTS, answer_questions
 from tools.raft.rag.citations import stream_answer
+from tools.raft.rag.focus import Focus
 from tools.raft.rag.index import build_index, open_index
 
 ROOT = PROJECT
@@ -129,7 +130,7 @@ def test_with_focus_the_flow_and_the_command_line_send_fewer_sentences(sample_fo
         result = flow(**ROWS[0], focus=True)
         cut = sent_requests(endpoint)
         endpoint.reset()
-        answer_with_the_library(endpoint, sample_folder, ROWS[:1], focus=index.focus())
+        answer_with_the_library(endpoint, sample_folder, ROWS[:1], focus=Focus(index.embedder))
         assert json.dumps(sent_requests(endpoint)) == json.dumps(cut)
     assert len(json.dumps(cut)) < len(json.dumps(before))
     assert "…" in json.dumps(cut, ensure_ascii=False)

@@ -63,6 +63,7 @@ def answer(
     from tools.raft.models.cache import cache_directory
     from tools.raft.models.embedded import serving
     from tools.raft.rag.answer import read_chat_questions
+    from tools.raft.rag.focus import Focus
     from tools.raft.rag.index import open_index
     from tools.verbs.progress import bar
 
@@ -74,7 +75,7 @@ def answer(
     with serving(endpoint, bar) as live:
         answers, usage = produce(
             rows, opened, live, cache_directory(out.parent), k=k, mode=mode, prompt=prompt,
-            focus=opened.focus() if focus else None, workers=workers, timeout=timeout,
+            focus=Focus(opened.embedder) if focus else None, workers=workers, timeout=timeout,
         )  # fmt: skip
     write_jsonl(out, answers.rows)
     console = Console(highlight=False)

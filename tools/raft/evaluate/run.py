@@ -126,7 +126,7 @@ def run_comparison(
         hits = find_documents(questions, index, max(plan.k, _DEPTH), plan.mode, on_found)
     documents = any(arm.with_documents for arm in plan.arms)
     sweep = sample(ids, plan.distractor_questions, plan.seed) if documents else []
-    focus = index.focus() if plan.focus else None
+    focus = Focus(index.embedder) if plan.focus else None
     inputs = Inputs(questions, ids, golds, hits, plan.k, focus, sweep, plan.without_oracle)
 
     answers = ArmAnswers()

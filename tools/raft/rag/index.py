@@ -33,8 +33,6 @@ from .search import Dense, Lexical, exact_index, rank
 if TYPE_CHECKING:
     import numpy as np
 
-    from .focus import Focus
-
 # Up to this many vectors a query is compared with all of them: 5 ms at 384 dimensions on one core. Beyond,
 # an inverted file compares it only with those in the nearest lists.
 EXACT_UP_TO = 50_000
@@ -77,11 +75,10 @@ class Index:
                 self._lexical = Lexical([chunk["text"] for chunk in self.chunks])
             return self._lexical
 
-    def focus(self) -> Focus:
-        """Return what cuts the hits to their best sentences, with the embedding model of the index."""
-        from .focus import Focus
-
-        return Focus(self.dense.embedder)
+    @property
+    def embedder(self) -> Embedder:
+        """Return the embedding model of the index."""
+        return self.dense.embedder
 
     def prepare(self, mode: Mode = "fused") -> None:
         """Load what a search needs, so that the first one does not wait for it."""
