@@ -61,9 +61,8 @@ def create_connections(
         ready["embedded"].base_url = f"http://127.0.0.1:{port}/v1"
 
     from promptflow._sdk._errors import StoreConnectionEncryptionKeyError
-    from promptflow.client import PFClient
 
-    client = PFClient()
+    client = open_store()
     known = {connection.name for connection in client.connections.list(all_results=True)}
     statuses = []
     for name in requested or files:

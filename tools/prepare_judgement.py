@@ -3,7 +3,7 @@
 from promptflow.core import tool
 
 from tools.raft.evaluate.judge import applicable_judgements, judge_values
-from tools.raft.evaluate.metrics import JUDGEMENTS
+from tools.raft.evaluate.metrics import JUDGEMENTS, chosen_judgements
 from tools.raft.evaluate.score import read_gold
 
 
@@ -11,6 +11,5 @@ from tools.raft.evaluate.score import read_gold
 def prepare_judgement(answer: dict, gold: dict, chosen: dict) -> dict:
     """Return the sanitized values of the prompts, and for each judgement if it is chosen and applies."""
     values = judge_values(answer, read_gold(gold))
-    applicable = applicable_judgements(values)
-    wanted = {f"judge_{name}": name in applicable and chosen[f"judge_{name}"] for name in JUDGEMENTS}
-    return {**values, **wanted}
+    needed = {*applicable_judgements(values)} & {*chosen_judgements(chosen)}
+    return {**values, **{f"judge_{name}": name in needed for name in JUDGEMENTS}}

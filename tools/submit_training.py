@@ -7,11 +7,10 @@ from promptflow.connections import AzureOpenAIConnection, OpenAIConnection
 from promptflow.core import tool
 
 from tools.connections import promptflow_endpoint
+from tools.raft.choices import ON_THIS_MACHINE
 from tools.raft.errors import UserError
 from tools.raft.finetune.backend import FineTuneSpec
 from tools.raft.finetune.job import open_backend, run_job
-
-HERE = ("local", "trl")
 
 
 @tool
@@ -37,6 +36,6 @@ def submit_training(
     folder = Path(out)
     endpoint = promptflow_endpoint(connection, parsed.model)
     service = open_backend(backend, parsed.model, folder, connection=endpoint)
-    if backend in HERE:
+    if backend in ON_THIS_MACHINE:
         return {**run_job(service, parsed, folder, poll=1.0)}
     return {**run_job(service, parsed, folder, wait=wait)}

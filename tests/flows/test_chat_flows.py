@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from install import UV
-from tests.conftest import make_chunk, merge_flow
+from tests.conftest import make_chunk, merge_flow, promptflow_environment
 from tests.rag.test_answer import SPEED, Flat, sample_folder, turn  # noqa: F401 - a fixture
 from tests.scripted_endpoint import Scripted, scripted_endpoint
 from tests.text.test_sanitize import HOSTILE
@@ -447,15 +447,10 @@ def test_an_upload_contains_no_key_and_no_document() -> None:
 
 @pytest.mark.slow
 def test_a_pf_build_serves_without_the_repository(tmp_path: Path) -> None:
-    home = tmp_path / "home" / ".promptflow"
-    home.mkdir(parents=True)
-    (home / "pf.yaml").write_text(
-        "telemetry:\n  enabled: false\ntrace:\n  destination: none\n", encoding="utf-8"
-    )
     with scripted_endpoint() as endpoint:
         env = {
-            **os.environ, "HOME": str(home.parent), "PF_HOME_DIRECTORY": str(home), "PF_WORKER_COUNT": "2",
-            "PYTHON_KEYRING_BACKEND": "keyrings.alt.file.PlaintextKeyring", "EMBEDDED_BASE_URL": endpoint.url,
+            **promptflow_environment(tmp_path / "home"),
+            "PF_WORKER_COUNT": "2", "EMBEDDED_BASE_URL": endpoint.url,
         }  # fmt: skip
         pf = [sys.executable, "-m", "promptflow._cli._pf.entry"]
 

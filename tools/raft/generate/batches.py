@@ -8,7 +8,7 @@ from typing import Any, cast, get_type_hints
 
 from ..errors import UserError
 from ..files import read_jsonl, write_jsonl
-from ..ingest.account import from_dict, total_account
+from ..ingest.account import Account, total_account
 from ..ingest.chunks import read_chunks, sanitize_chunk
 from ..ingest.corpus import Corpus, reject_chunk
 from ..ingest.filter import repetition_filter
@@ -28,7 +28,7 @@ def count_chunks(splits: Sequence[Mapping[str, Any]]) -> dict[str, int]:
 
     splits: of each line, its "chunks", "left_out" (rows with a "reason") and the "accounts" of its files.
     """
-    total = total_account(from_dict(row) for split in splits for row in split["accounts"])
+    total = total_account(Account.from_dict(row) for split in splits for row in split["accounts"])
     return {
         "documents": total.documents,
         "chunks": sum(len(split["chunks"]) for split in splits),
@@ -47,7 +47,7 @@ def write_chunks(out: Path | None, splits: Sequence[Mapping[str, Any]]) -> dict[
     is_repeated = repetition_filter()
     unique = []
     for split in splits:
-        accounts = {row["source"]: from_dict(row) for row in split["accounts"]}
+        accounts = {row["source"]: Account.from_dict(row) for row in split["accounts"]}
         chunks, left_out = [], list(split["left_out"])
         for chunk in split["chunks"]:
             if is_repeated(chunk):
@@ -112,7 +112,7 @@ def assemble_batch(
     if (left_out := chunks_file.with_name(LEFT_OUT)).exists():
         corpus.rejected = [row for _, row in read_jsonl(left_out)]
     if (accounts := chunks_file.with_name(ACCOUNTS)).exists():
-        corpus.accounts = [from_dict(row) for _, row in read_jsonl(accounts)]
+        corpus.accounts = [Account.from_dict(row) for _, row in read_jsonl(accounts)]
         corpus.documents = total_account(corpus.accounts).documents
     parts: dict[str, list[Draft]] = {chunk["id"]: [] for chunk in corpus.chunks}
     models = set()

@@ -56,10 +56,10 @@ class Account:
             "left_out": dict(self.left_out.most_common()),
         }
 
-
-def from_dict(row: Mapping[str, Any]) -> Account:
-    """Return the account of which `to_dict` made the row."""
-    return Account(row["source"], row["documents"], row["characters"], Counter(row["left_out"]))
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> Account:
+        """Return the account of which `to_dict` made the row."""
+        return cls(row["source"], row["documents"], row["characters"], Counter(row["left_out"]))
 
 
 def describe_reasons(left_out: Counter[str]) -> str:
