@@ -12,7 +12,7 @@ from tests.conftest import corpus, verified
 from tools.raft.choices import Negatives
 from tools.raft.dataset.splits import assign_splits
 from tools.raft.errors import UserError
-from tools.raft.generate.assemble import assemble_record
+from tools.raft.generate.assemble import RowOptions, assemble_record
 from tools.raft.generate.distractors import Distractors
 from tools.raft.records import Record
 
@@ -33,9 +33,7 @@ def records(
         ]
         for draft, drawn in zip(drafts, distractors.draw(drafts, chunk, k=k, seed=seed), strict=True):
             split = distractors.split_of(chunk)
-            rows.append(
-                assemble_record(draft, chunk, drawn, p=p, seed=seed, split=split, no_oracle=no_oracle)
-            )  # type: ignore[arg-type]
+            rows.append(assemble_record(draft, chunk, drawn, RowOptions(k, p, seed, no_oracle), split=split))  # type: ignore[arg-type]
     return rows
 
 

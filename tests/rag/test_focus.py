@@ -9,8 +9,9 @@ import pytest
 
 from tests.rag.test_answer import hit
 from tools.raft.rag.answer import build_instruction
-from tools.raft.rag.focus import GAP, Focus, choose, join_sentences
+from tools.raft.rag.focus import Focus, choose
 from tools.raft.rag.search import words
+from tools.raft.text.excerpts import GAP, join_sentences
 from tools.raft.text.sentences import sentence_spans
 
 

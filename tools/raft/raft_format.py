@@ -30,6 +30,8 @@ RESERVED = re.compile(
     re.IGNORECASE,
 )
 
+_DOCUMENT = re.compile(r"^<DOCUMENT>(.*?)</DOCUMENT>$", re.DOTALL | re.MULTILINE)
+
 REFUSAL = "refusal.jinja2"
 
 
@@ -86,6 +88,11 @@ def parse_answer(text: str) -> Answer | FormatError:
 def format_documents(documents: Iterable[str]) -> str:
     """Wrap each document in its tags and join them."""
     return "".join(f"<DOCUMENT>{document}</DOCUMENT>\n" for document in documents)
+
+
+def parse_documents(instruction: str) -> list[str]:
+    """Return the documents of an instruction, as `format_instruction` wrote them."""
+    return _DOCUMENT.findall(instruction)
 
 
 def format_instruction(documents: Iterable[str], question: str) -> str:

@@ -15,6 +15,7 @@ from tools.verbs.options import (
     BaseUrl,
     ChunkSize,
     Connection,
+    FocusOption,
     MaxFileMb,
     Model,
     MorePaths,
@@ -62,6 +63,7 @@ def generate(
     no_oracle: Annotated[
         NoOracle, typer.Option(help="Rows without the oracle: keep its answer, or refuse.")
     ] = "keep",
+    focus: FocusOption = False,
     chunk_size: ChunkSize = 512,
     chunking: Annotated[
         Chunking, typer.Option(help="Split at headings and sentences, or where the topic changes.")
@@ -119,6 +121,7 @@ def generate(
         seed=seed,
         negatives=negatives,
         no_oracle=no_oracle,
+        focus=focus,
         valid=valid,
         test=test,
         chunk_size=chunk_size,

@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+from tools.raft.choices import Negatives, NoOracle
+from tools.verbs.options import FocusOption
+
 
 def squad(
     qa: Annotated[
@@ -20,6 +23,11 @@ def squad(
     p: Annotated[
         float, typer.Option(min=0, max=1, help="Probability that the oracle is among the documents.")
     ] = 0.9,
+    negatives: Annotated[Negatives, typer.Option(help="Distractors by retrieval or at random.")] = "lexical",
+    no_oracle: Annotated[
+        NoOracle, typer.Option(help="Rows without the oracle: keep its answer, or refuse.")
+    ] = "keep",
+    focus: FocusOption = False,
     format: Annotated[
         list[str], typer.Option(help="hf, chat, completion, dsf or parquet; may be repeated.")
     ] = ["chat", "dsf"],  # noqa: B006
@@ -45,6 +53,8 @@ def squad(
 
     from tools.raft.generate.from_squad import records_from_squad, write_squad_records
     from tools.raft.ingest.squad import read_paragraphs
+    from tools.raft.models.embed import Embedder
+    from tools.raft.rag.focus import Focus
     from tools.verbs.progress import bar
 
     paragraphs, left_out = read_paragraphs(qa)
@@ -53,6 +63,9 @@ def squad(
             paragraphs,
             distractors=distractors,
             p=p,
+            negatives=negatives,
+            no_oracle=no_oracle,
+            focus=Focus(Embedder()) if focus else None,
             valid=valid,
             rounds=rounds,
             drills=drills,

@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,7 +14,7 @@ from ..errors import UserError
 from ..files import describe_file, json_line, replacing
 from ..models.openai_sdk import format_completion_prompt
 from ..prompts import Message, render
-from ..raft_format import ANSWER_TAG, format_documents, refusal
+from ..raft_format import ANSWER_TAG, format_documents, parse_documents, refusal
 from ..records import DRILLS, FIELDS, SPLITS, part_of, question_id
 from .validate import Finding, validate_files
 
@@ -181,7 +180,7 @@ def to_eval(row: Mapping[str, Any]) -> Row:
         "relevant": [row["chunk_id"]],
         "gold_final_answer": row["final_answer"],
         "gold_cot_answer": row["cot_answer"],
-        "context": format_documents(chain.from_iterable(row["context"]["sentences"])),
+        "context": format_documents(parse_documents(row["instruction"])),
         **{
             key: row[key]
             for key in ("oracle_context", "has_oracle", "chunk_id", "source", "page", "type", "origin")

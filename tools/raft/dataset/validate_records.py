@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from ..raft_format import parse_answer
+from ..raft_format import parse_answer, parse_documents
 from ..records import FIELDS, content_id, question_id
+from ..text.excerpts import is_excerpt
 from ..text.normalise import fold, normalise
 
 Severity = Literal["error", "warning", "note"]
@@ -106,16 +107,23 @@ def validate_record(row: Row, split: str, file: str, line: int, report: Report) 
         error(
             "documents and distractor_ids do not match", f"{len(documents)} and {len(row['distractor_ids'])}"
         )
-    instruction = row["instruction"]
-    if not instruction.rstrip().endswith(row["question"].strip()) or not all(
-        document in instruction for document in documents
-    ):
+    if not _instruction_fits(row["instruction"], documents, row["question"]):
         error("the instruction lacks a document or does not end with the question")
     answer = parse_answer(row["cot_answer"])
     if isinstance(answer, str):
         error(f"answer: {answer}")
     _validate_leaks(row, documents, split, file, line, report)
     return True
+
+
+def _instruction_fits(instruction: str, documents: list[str], question: str) -> bool:
+    """Return whether an instruction has the documents, whole or cut to sentences, and the question."""
+    if not instruction.rstrip().endswith(question.strip()):
+        return False
+    if all(document in instruction for document in documents):
+        return True
+    shown = parse_documents(instruction)
+    return len(shown) == len(documents) and all(map(is_excerpt, shown, documents))
 
 
 def _validate_leaks(row: Row, documents: list[str], split: str, file: str, line: int, report: Report) -> None:

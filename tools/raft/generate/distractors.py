@@ -48,21 +48,27 @@ class Distractors:
         return self._splits.get(chunk["id"], "train")
 
     def draw(
-        self, drafts: Sequence[Draft], oracle: Chunk, *, k: int, seed: int, round: int | None = None
+        self,
+        drafts: Sequence[Draft],
+        oracle: Chunk,
+        *,
+        k: int,
+        seed: int,
+        round: int = 0,
+        shared: bool = False,
     ) -> list[list[Chunk]]:
         """Draw k + 1 chunks for each draft, none of them the oracle or with the same text.
 
         The last one is used only if the oracle is left out. A chunk that holds the answer is drawn only
         if no others are left, and where none is left for the last place, the oracle itself stands there.
-        The draw depends only on the seed and the row.
-        With a round, all drafts get the same chunks unless one holds their answer: those closest to the
-        oracle, and in each round the next ones. Raises UserError if the split is too small.
+        Each round has the next ones of the ranking. The draw depends only on the seed and the row.
+        With `shared`, all drafts get the same chunks unless one holds their answer: those closest to the
+        oracle. Raises UserError if the split is too small.
         """
         pool = self._pools[self.split_of(oracle)]
         answers = [draft["final_answer"] for draft in drafts]
-        if round is not None:
-            return pool.draw_together(answers, oracle, k + 1, seed, round)
-        return pool.draw([draft["question"] for draft in drafts], answers, oracle, k + 1, seed)
+        questions = ["" if shared else draft["question"] for draft in drafts]
+        return pool.draw(questions, answers, oracle, k + 1, seed, round)
 
 
 def _open_ranker(chunks: Sequence[Chunk], negatives: Negatives, embedder: Embedder | None) -> Ranker:
@@ -82,22 +88,24 @@ class _Pool:
         self._rank = rank
 
     def draw(
-        self, questions: Sequence[str], answers: Sequence[str], oracle: Chunk, count: int, seed: int
+        self,
+        questions: Sequence[str],
+        answers: Sequence[str],
+        oracle: Chunk,
+        count: int,
+        seed: int,
+        round: int,
     ) -> list[list[Chunk]]:
-        rankings = self._rank(questions, oracle, count + _DEPTH)
-        return [
-            self._pick(question, answer, oracle, count, seed, ranking)
-            for question, answer, ranking in zip(questions, answers, rankings, strict=True)
-        ]
-
-    def draw_together(
-        self, answers: Sequence[str], oracle: Chunk, count: int, seed: int, round: int
-    ) -> list[list[Chunk]]:
+        """Draw the chunks of each question; an empty one stands for the oracle's text."""
         # Each round starts at the last chunk of the previous one, which is used only without the oracle.
         start = round * (count - 1)
         end = start + count
-        (ranking,) = self._rank([oracle["text"]], oracle, end + _DEPTH)
-        return [self._pick("", answer, oracle, end, seed, ranking)[start:] for answer in answers]
+        queries = list(dict.fromkeys(question or oracle["text"] for question in questions))
+        rankings = dict(zip(queries, self._rank(queries, oracle, end + _DEPTH), strict=True))
+        return [
+            self._pick(question, answer, oracle, end, seed, rankings[question or oracle["text"]])[start:]
+            for question, answer in zip(questions, answers, strict=True)
+        ]
 
     def _pick(
         self, question: str, answer: str, oracle: Chunk, count: int, seed: int, ranking: Sequence[int]

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..choices import Negatives
+from ..choices import Negatives, NoOracle
 from ..dataset.export import make_datasets
 from ..dataset.splits import assign_splits
 from ..files import write_jsonl
@@ -16,10 +16,13 @@ from ..ingest.chunks import make_chunk
 from ..ingest.squad import Paragraph, Question, find_sentence, flat
 from ..records import Chunk, Record, content_id, new_draft, question_id
 from ..text.sentences import sentence_spans
-from .assemble import assemble_records
+from .assemble import RowOptions, assemble_records
 from .distractors import Distractors
 from .small_model.drills import make_drills
 from .small_model.grammar import answer_reply
+
+if TYPE_CHECKING:
+    from ..rag.focus import Focus
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ def records_from_squad(
     distractors: int = 2,
     p: float = 0.9,
     negatives: Negatives = "lexical",
+    no_oracle: NoOracle = "keep",
+    focus: Focus | None = None,
     valid: float = 0.05,
     rounds: int = 1,
     drills: int = 0,
@@ -50,7 +55,8 @@ def records_from_squad(
     paragraphs. The valid split has paragraphs of its own, and none of their questions is held out.
 
     rounds: records per question in the train split, each with other documents, which all questions about
-    a paragraph then share. drills: drills per paragraph, added in each round.
+    a paragraph then share unless a focus cuts them for each. drills: drills per paragraph, added in each
+    round.
     """
     chunks = [
         make_chunk(
@@ -66,6 +72,8 @@ def records_from_squad(
         [chunk["id"] for chunk in chunks], seed=seed, valid=valid, test=0.0, smallest=distractors + 2
     )
     pool = Distractors(chunks, splits, negatives)
+    options = RowOptions(distractors, p, seed, no_oracle, focus)
+    shared = (rounds > 1 or drills > 0) and focus is None
     result = SquadRecords(chunks, [], [], Counter())
     for paragraph, chunk in zip(paragraphs, chunks, strict=True):
         split = splits[chunk["id"]]
@@ -93,11 +101,8 @@ def records_from_squad(
         drill_drafts = make_drills(chunk, drills * rounds, seed=seed) if split == "train" else []
         for i in range(rounds if split == "train" else 1):
             drafts = question_drafts + drill_drafts[i::rounds]
-            shared_round = i if rounds > 1 or drills else None
-            drawn = pool.draw(drafts, chunk, k=distractors, seed=seed, round=shared_round)
-            result.records.extend(
-                assemble_records(drafts, chunk, drawn, p=p, seed=seed, split=split, round=i)
-            )
+            drawn = pool.draw(drafts, chunk, k=distractors, seed=seed, round=i, shared=shared)
+            result.records.extend(assemble_records(drafts, chunk, drawn, options, split=split, round=i))
         on_paragraph()
     return result
 

@@ -28,6 +28,7 @@ from ..models.endpoint import Endpoint
 from ..models.pricing import Price, dollars
 from ..prompts import prompt_hash
 from ..records import DRILLS, Chunk, Draft
+from .assemble import RowOptions
 from .distractors import Distractors
 from .draft import choose_teacher, draft_given, draft_rows
 from .given_questions import GivenQuestion, Locator
@@ -46,6 +47,7 @@ class DatasetSettings:
     seed: int = 42
     negatives: Negatives = "lexical"
     no_oracle: NoOracle = "keep"
+    focus: bool = False  # whether instructions have the documents cut to their best sentences
     valid: float = 0.1
     test: float = 0.1
     chunk_size: int = 512
@@ -155,10 +157,7 @@ def _write_dataset(
                 rejected,
                 chunks={chunk["id"]: chunk for chunk in corpus.chunks},
                 distractors=Distractors(corpus.chunks, splits, settings.negatives),
-                k=settings.distractors,
-                p=settings.p,
-                seed=settings.seed,
-                no_oracle=settings.no_oracle,
+                options=_row_options(settings),
                 window=window,
                 on_done=lambda counts: on_progress(next(done), total, counts),
                 on_rows=on_rows,
@@ -174,6 +173,16 @@ def _write_dataset(
     notes += [str(finding) for finding in findings if finding.severity != "note"]
     reasons = counts.rejected + Counter(str(row["reason"]) for row in corpus.rejected)
     return BuildResult(counts, usage, files, reasons, notes, time.monotonic() - started)
+
+
+def _row_options(settings: DatasetSettings) -> RowOptions:
+    focus = None
+    if settings.focus:
+        from ..models.embed import Embedder
+        from ..rag.focus import Focus
+
+        focus = Focus(Embedder())
+    return RowOptions(settings.distractors, settings.p, settings.seed, settings.no_oracle, focus)
 
 
 def _drafting_tasks(

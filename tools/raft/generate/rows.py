@@ -8,12 +8,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..choices import NoOracle
 from ..errors import CallsFailed
 from ..files import json_line
 from ..records import DRILLS, Chunk, Draft, Record, part_of, question_id
 from ..text.normalise import normalise
-from .assemble import assemble_records
+from .assemble import RowOptions, assemble_records
 from .distractors import Distractors
 
 Task = Callable[[], Awaitable[list[Draft]]]  # drafts the questions of a chunk, or one given question
@@ -47,10 +46,7 @@ async def generate_records(
     *,
     chunks: Mapping[str, Chunk],
     distractors: Distractors,
-    k: int,
-    p: float,
-    seed: int,
-    no_oracle: NoOracle = "keep",
+    options: RowOptions,
     window: int = 64,
     on_done: Callable[[Counts], None] = lambda counts: None,
     on_rows: OnRows = lambda records, rejected: None,
@@ -81,7 +77,7 @@ async def generate_records(
                 else:
                     seen.add(key)
                     accepted.append(draft)
-            records = _assemble(accepted, chunks, distractors, k=k, p=p, seed=seed, no_oracle=no_oracle)
+            records = _assemble(accepted, chunks, distractors, options)
             for record in records:
                 raft.write(json_line(record))
                 counts.accepted[part_of(record)] += 1
@@ -124,11 +120,7 @@ def _assemble(
     drafts: Sequence[Draft],
     chunks: Mapping[str, Chunk],
     distractors: Distractors,
-    *,
-    k: int,
-    p: float,
-    seed: int,
-    no_oracle: NoOracle,
+    options: RowOptions,
 ) -> list[Record]:
     """Draw the distractors for all drafts of one chunk, then assemble a record from each.
 
@@ -138,9 +130,9 @@ def _assemble(
         return []
     oracle = chunks[drafts[0]["chunk_id"]]
     drilled = drafts[0]["origin"] == "drill"
-    drawn = distractors.draw(drafts, oracle, k=k, seed=seed, round=0 if drilled else None)
-    split = distractors.split_of(oracle)
-    return assemble_records(drafts, oracle, drawn, p=p, seed=seed, split=split, no_oracle=no_oracle)
+    shared = drilled and options.focus is None  # cut documents are those of one question only
+    drawn = distractors.draw(drafts, oracle, k=options.k, seed=options.seed, shared=shared)
+    return assemble_records(drafts, oracle, drawn, options, split=distractors.split_of(oracle))
 
 
 def reject(draft: Draft, chunk: Chunk | None) -> dict[str, object]:

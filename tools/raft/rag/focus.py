@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..text.excerpts import Span, join_sentences
+from ..text.quotes import find_quote
 from ..text.sentences import sentence_spans
 from .search import Lexical
 
@@ -17,9 +19,6 @@ if TYPE_CHECKING:
 # How much is kept: the sentences that hold this share of the scores' mass, but at least so many. That is more
 # where many sentences score alike, as for questions that need several facts.
 SHARE, LEAST = 0.95, 3
-GAP = "…"  # in place of sentences that are left out
-
-Span = tuple[int, int, str]  # start and end in the text, and the sentence with its white space folded
 
 
 class Focus:
@@ -34,16 +33,31 @@ class Focus:
     def cut(self, questions: Sequence[str], found: Sequence[Sequence[Hit]]) -> list[list[Hit]]:
         """Return the documents of each question with `focus`: the best sentences of the text, in their order.
 
-        The sentences of a question's documents compete: a document without any keeps its place, as "…".
-        The text itself stays, for citations and scores. Many questions in one call are faster.
+        The text itself stays, for citations and scores.
         """
-        self._learn({hit["text"] for hits in found for hit in hits})
+        excerpts = self.excerpts(questions, [[hit["text"] for hit in hits] for hits in found])
+        return [
+            [{**hit, "focus": excerpt} for hit, excerpt in zip(hits, cut, strict=True)]
+            for hits, cut in zip(found, excerpts, strict=True)
+        ]
+
+    def excerpts(
+        self, questions: Sequence[str], texts: Sequence[Sequence[str]], *, keep: Sequence[Sequence[str]] = ()
+    ) -> list[list[str]]:
+        """Return the texts of each question, each cut to its best sentences.
+
+        The sentences of a question's texts compete: a text without any keeps its place, as "…". `keep` has
+        quotes for each question: the sentences that they stand in are kept, however they score. Many
+        questions in one call are faster.
+        """
+        self._learn({text for group in texts for text in group})
         if not questions:
             return []
         vectors = self._embedder.embed(questions, role="query")
+        quotes = keep or [()] * len(questions)
         return [
-            self._cut(question, vector, hits)
-            for question, vector, hits in zip(questions, vectors, found, strict=True)
+            self._cut(question, vector, group, kept)
+            for question, vector, group, kept in zip(questions, vectors, texts, quotes, strict=True)
         ]
 
     def _learn(self, texts: Iterable[str]) -> None:
@@ -58,21 +72,35 @@ class Focus:
             self._known[text] = spans, vectors[start : start + len(spans)]
             start += len(spans)
 
-    def _cut(self, question: str, vector: np.ndarray, hits: Sequence[Hit]) -> list[Hit]:
+    def _cut(
+        self, question: str, vector: np.ndarray, texts: Sequence[str], quotes: Sequence[str]
+    ) -> list[str]:
         import numpy as np
 
-        documents = [self._known[hit["text"]] for hit in hits]
+        documents = [self._known[text] for text in texts]
         sentences = [sentence for spans, _ in documents for _, _, sentence in spans]
         if not sentences:
-            return [{**hit, "focus": hit["text"]} for hit in hits]
+            return list(texts)
         cosines = np.concatenate([vectors @ vector for spans, vectors in documents if spans])
-        kept = choose(score_sentences(question, sentences, cosines), self._share, self._least)
+        best = choose(score_sentences(question, sentences, cosines), self._share, self._least)
         cut, start = [], 0
-        for hit, (spans, _) in zip(hits, documents, strict=True):
-            positions = [i for i in range(len(spans)) if start + i in kept]
-            cut.append(join_sentences(hit["text"], spans, positions))
+        for text, (spans, _) in zip(texts, documents, strict=True):
+            quoted = _quoted(text, spans, quotes)
+            positions = [i for i in range(len(spans)) if start + i in best or i in quoted]
+            cut.append(join_sentences(text, spans, positions))
             start += len(spans)
-        return [{**hit, "focus": text} for hit, text in zip(hits, cut, strict=True)]
+        return cut
+
+
+def _quoted(text: str, spans: Sequence[Span], quotes: Sequence[str]) -> set[int]:
+    """Return the positions of the sentences that quotes stand in."""
+    positions = set()
+    for quote in quotes:
+        if found := find_quote(quote, text):
+            begin = text.find(found)
+            end = begin + len(found)
+            positions |= {i for i, (start, stop, _) in enumerate(spans) if start < end and begin < stop}
+    return positions
 
 
 def score_sentences(question: str, sentences: Sequence[str], cosines: np.ndarray) -> np.ndarray:
@@ -98,20 +126,3 @@ def choose(scores: np.ndarray, share: float, least: int) -> set[int]:
     order = np.argsort(-scores, kind="stable")
     count = int(np.searchsorted(np.cumsum(mass[order]) / mass.sum(), share)) + 1
     return set(order[: max(count, least)].tolist())
-
-
-def join_sentences(text: str, spans: Sequence[Span], positions: Sequence[int]) -> str:
-    """Return the sentences at these positions of a text, verbatim, with "…" for each gap."""
-    parts: list[str] = []
-    after = -1  # position of the sentence before
-    for position in positions:
-        start, end, _ = spans[position]
-        if position != after + 1:
-            parts.append(f" {GAP} " if parts else f"{GAP} ")
-        elif parts:  # what separates neighbours, a space or a line break
-            parts.append(text[spans[after][1] : start])
-        parts.append(text[start:end])
-        after = position
-    if not parts:
-        return GAP
-    return "".join(parts) + ("" if after == len(spans) - 1 else f" {GAP}")
