@@ -8,7 +8,7 @@ from tools.connections import lookup
 from tools.raft.errors import UserError
 from tools.raft.ingest.chunks import read_chunks
 from tools.raft.models.embed_endpoint import open_embedder
-from tools.raft.rag import index
+from tools.raft.rag import build_index as builder
 from tools.run_folder import run_folder
 
 
@@ -19,5 +19,5 @@ def build_index(chunks_file: str, out: str, embedding_model: str = "") -> dict:
     if folder is None:
         raise UserError("out: must be an absolute path, the folder that the index is written to")
     chunks = list(read_chunks(Path(__file__).parent.parent / chunks_file))
-    manifest = index.build_index(chunks, folder, open_embedder(embedding_model, lookup=lookup))
+    manifest = builder.build_index(chunks, folder, open_embedder(embedding_model, lookup=lookup))
     return {name: manifest[name] for name in ("model", "dimensions", "chunks", "sources", "cut", "changes")}

@@ -7,6 +7,7 @@ from promptflow.core import ToolProvider, tool
 
 from tools.connections import lookup
 from tools.index_folder import index_folder
+from tools.raft.rag.answerability import open_answerability
 from tools.raft.rag.focus import Focus
 from tools.raft.rag.index import open_index
 from tools.warm_up import serving
@@ -32,7 +33,8 @@ class SearchIndex(ToolProvider):
         # Here once: not in each worker of a batch, nor in an endpoint's first request.
         mode: Literal["fused", "lexical"] = "fused" if preload_embeddings else "lexical"
         self._index.prepare(mode)
-        self._focus = Focus(self._index.embedder)
+        self._answerability = open_answerability(self._index)
+        self._focus = Focus(self._index.sentences)
         if serving():
             self._index.search(["warm up"], 1, mode)
 
@@ -40,7 +42,10 @@ class SearchIndex(ToolProvider):
     def search(self, question: str, k: int, mode: Mode = Mode.fused, focus: bool = False) -> list:
         """Return the k best-matching chunks, each with rank, score, id, text, title, source and page.
 
-        With `focus` each also has its best sentences, which the model is shown in place of the text.
+        If the index is calibrated, each also has `evidence`, the probability that together they hold an
+        answer; with `focus` its best sentences, which the model is shown instead.
         """
         found = self._index.search([question], k, getattr(mode, "value", mode))
+        if self._answerability:
+            found = self._answerability.rate([question], found)
         return (self._focus.cut([question], found) if focus else found)[0]

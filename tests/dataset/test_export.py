@@ -17,7 +17,8 @@ from tools.raft.dataset.card import write_card, write_manifest
 from tools.raft.dataset.export import FORMATS, make_datasets, parquet_schema, write_datasets
 from tools.raft.dataset.splits import assign_splits
 from tools.raft.errors import UserError
-from tools.raft.generate.assemble import RowOptions, assemble_record
+from tools.raft.generate.assemble import RowOptions, assemble_records
+from tools.raft.generate.distractors import Drawn
 from tools.raft.models.openai_sdk import format_completion_prompt
 from tools.raft.prompts import render
 from tools.raft.raft_format import format_instruction
@@ -63,8 +64,8 @@ def make_rows(
             )
             start = (number + turn) % len(others)
             distractors = (others[start:] + others[:start])[: k + 1]
-            record = assemble_record(
-                draft, oracle, distractors, RowOptions(len(distractors) - 1, p, seed), split=split
+            (record,) = assemble_records(
+                [draft], oracle, [Drawn(distractors, 0)], RowOptions(k, p, seed), split=split
             )
             rows.append({**record})
     return rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import re
 import shutil
@@ -28,9 +29,13 @@ from tools.raft.files import PROJECT
 from tools.raft.models.client import Client
 from tools.raft.models.endpoint import Endpoint
 from tools.raft.rag.answer import PROMPTS, answer_questions
+from tools.raft.rag.answerability import Answerability
+from tools.raft.rag.build_index import build_index
 from tools.raft.rag.citations import stream_answer
+from tools.raft.rag.evidence import FEATURES
 from tools.raft.rag.focus import Focus
-from tools.raft.rag.index import build_index, open_index
+from tools.raft.rag.index import open_index
+from tools.raft.rag.index_store import Calibration, update_manifest
 
 ROOT = PROJECT
 CHAT_RAG = ROOT / "flows" / "chat_rag"
@@ -120,6 +125,52 @@ def test_the_flow_and_the_command_line_send_identical_requests(sample_folder: Pa
         assert result["citations"][0]["source"] in result["reply"]
 
 
+def certain(probability: float) -> Calibration:
+    """Return what makes every question's documents hold an answer with the same probability."""
+    return {
+        "weights": dict.fromkeys(FEATURES, 0.0), "intercept": math.log(probability / (1 - probability)),
+        "threshold": 0.5, "at_most": 0.05, "answerable": 20, "unanswerable": 20, "auroc": 0.9,
+        "refused_wrongly": 0.05, "refused_rightly": 0.8, "curve": [], "questions": "q.jsonl", "k": 4,
+        "mode": "lexical",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("flow_name", ["root", "chat_rag"])
+def test_without_evidence_the_model_is_not_asked_and_the_flow_says_why(
+    flow_name: str,
+    sample_folder: Path,  # noqa: F811
+    chat_rag: Path,
+    tmp_path: Path,
+) -> None:
+    folder = ROOT if flow_name == "root" else chat_rag
+    index = shutil.copytree(sample_folder, tmp_path / "index")
+    update_manifest(index, answerability=certain(0.25))
+    with scripted_endpoint() as endpoint:
+        flow = load(folder, endpoint, index)
+        refused = flow(**ROWS[0])
+        assert not sent_requests(endpoint)
+        answered = flow(**ROWS[0], always_answer=True)
+        assert len(sent_requests(endpoint)) == 1
+    reason = "the documents are unlikely to hold an answer: probability 0.25, below 0.50"
+    assert (refused["answered"], refused["refusal"]) == (False, reason)
+    assert refused["evidence"] == pytest.approx(0.25)
+    assert refused["reply"].startswith(f"{refused['answer']} ({reason})\n\nDocuments looked at:")
+    assert (answered["answered"], answered["refusal"]) == (True, "")
+    assert answered["evidence"] == pytest.approx(0.25)
+
+
+def test_the_command_line_refuses_as_the_flow_does(sample_folder: Path, tmp_path: Path) -> None:  # noqa: F811
+    index = open_index(sample_folder)
+    with scripted_endpoint() as endpoint:
+        answers = answer_with_the_library(
+            endpoint, sample_folder, ROWS[:1], answerability=Answerability(index, certain(0.25))
+        )
+        assert not sent_requests(endpoint)
+    (row,) = answers.rows
+    assert (row["answered"], row["prompt_tokens"]) == (False, 0)
+    assert "unlikely to hold an answer" in row["refusal"] and row["documents"]
+
+
 def test_with_focus_the_flow_and_the_command_line_send_fewer_sentences(sample_folder: Path) -> None:  # noqa: F811
     index = open_index(sample_folder)
     with scripted_endpoint() as endpoint:
@@ -130,7 +181,7 @@ def test_with_focus_the_flow_and_the_command_line_send_fewer_sentences(sample_fo
         result = flow(**ROWS[0], focus=True)
         cut = sent_requests(endpoint)
         endpoint.reset()
-        answer_with_the_library(endpoint, sample_folder, ROWS[:1], focus=Focus(index.embedder))
+        answer_with_the_library(endpoint, sample_folder, ROWS[:1], focus=Focus(index.sentences))
         assert json.dumps(sent_requests(endpoint)) == json.dumps(cut)
     assert len(json.dumps(cut)) < len(json.dumps(before))
     assert "…" in json.dumps(cut, ensure_ascii=False)

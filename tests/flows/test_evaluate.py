@@ -25,8 +25,9 @@ from tools.raft.evaluate.metrics import (
 )
 from tools.raft.evaluate.score import read_gold
 from tools.raft.files import PROJECT
+from tools.raft.rag.build_index import build_index
 from tools.raft.rag.citations import list_sources
-from tools.raft.rag.index import build_index, look_up_texts
+from tools.raft.rag.index import look_up_texts
 
 ROOT = PROJECT
 FLOW = ROOT / "flows" / "evaluate"

@@ -12,15 +12,21 @@ from tests.conftest import corpus, verified
 from tools.raft.choices import Negatives
 from tools.raft.dataset.splits import assign_splits
 from tools.raft.errors import UserError
-from tools.raft.generate.assemble import RowOptions, assemble_record
+from tools.raft.generate.assemble import RowOptions, assemble_records
 from tools.raft.generate.distractors import Distractors
+from tools.raft.rag.search import Retriever
 from tools.raft.records import Record
 
 CHUNKS = corpus(60)
 
 
 def records(
-    k: int, p: float, seed: int, negatives: Negatives = "lexical", no_oracle: str = "keep"
+    k: int,
+    p: float,
+    seed: int,
+    negatives: Negatives = "lexical",
+    no_oracle: str = "keep",
+    order: str = "shuffled",
 ) -> list[Record]:
     splits, _ = assign_splits([chunk["id"] for chunk in CHUNKS], seed=seed, smallest=k + 2)
     distractors = Distractors(CHUNKS, splits, negatives)
@@ -31,9 +37,9 @@ def records(
             verified(f"How many, question {n} of {chunk['id']}?", chunk, quote, quote.split()[6])
             for n in range(3)
         ]
-        for draft, drawn in zip(drafts, distractors.draw(drafts, chunk, k=k, seed=seed), strict=True):
-            split = distractors.split_of(chunk)
-            rows.append(assemble_record(draft, chunk, drawn, RowOptions(k, p, seed, no_oracle), split=split))  # type: ignore[arg-type]
+        drawn = distractors.draw(drafts, chunk, k=k, seed=seed)
+        options = RowOptions(k, p, seed, no_oracle, order)  # type: ignore[arg-type]
+        rows += assemble_records(drafts, chunk, drawn, options, split=distractors.split_of(chunk))
     return rows
 
 
@@ -81,6 +87,32 @@ def test_oracles_are_present_with_probability_p_at_uniform_positions() -> None:
     )
 
 
+def test_ranked_documents_are_in_the_order_of_the_retriever() -> None:
+    rows = records(3, 1.0, 1, order="ranked")
+    shuffled = {row["id"]: row for row in records(3, 1.0, 1)}
+    assert len({row["oracle_index"] for row in rows}) > 1, "the oracle is not always found first"
+    for row in rows:
+        assert set(row["distractor_ids"]) == set(shuffled[row["id"]]["distractor_ids"])
+        others = [chunk for chunk in CHUNKS if chunk["id"] in {*row["distractor_ids"], row["chunk_id"]}]
+        (ranking,) = Retriever(others).search([row["question"]], 4)
+        found = [others[position]["id"] for position in ranking]
+        documents = row["context"]["sentences"][0]
+        assert documents[row["oracle_index"] or 0] == row["oracle_context"]
+        assert len(found) == 4
+
+
+def test_one_distractor_can_be_from_the_oracles_own_document() -> None:
+    chunks = [{**chunk, "source": f"{number // 20}.txt"} for number, chunk in enumerate(corpus(60))]
+    splits = {chunk["id"]: "train" for chunk in chunks}
+    draft = verified("How many of the otter did the station see near the bridge?", chunks[0], "x", "14")  # type: ignore[arg-type]
+    for negatives in ("random", "lexical"):
+        pool = Distractors(chunks, splits, negatives, same_source=True)  # type: ignore[arg-type]
+        for seed in range(10):
+            (drawn,) = pool.draw([draft], chunks[0], k=2, seed=seed)  # type: ignore[arg-type]
+            assert "0.txt" in [chunk["source"] for chunk in drawn.chunks[:2]]
+            assert chunks[0] not in drawn.chunks and len({chunk["id"] for chunk in drawn.chunks}) == 3
+
+
 def test_the_label_is_the_oracles_answer_even_if_the_oracle_is_left_out() -> None:
     for row in records(3, 0.0, 1):
         assert not row["has_oracle"]
@@ -101,13 +133,13 @@ def test_hard_negatives_are_retrieved_chunks_that_do_not_hold_the_answer() -> No
     distractors = Distractors(CHUNKS, splits, "lexical")  # type: ignore[arg-type]
     oracle = CHUNKS[0]  # about otters, like every seventh chunk
     draft = verified("How many of the otter did the station see near the bridge?", oracle, "x", "14")
-    drawn = distractors.draw([draft], oracle, k=3, seed=1)[0]
+    drawn = distractors.draw([draft], oracle, k=3, seed=1)[0].chunks
     assert all("otter" in chunk["text"] for chunk in drawn), "similar chunks, not arbitrary ones"
     holding = CHUNKS[7]["text"]
     draft = verified(
         "How many of the otter did the station see near the bridge?", oracle, "x", "near bridge 7"
     )
-    drawn = distractors.draw([draft], oracle, k=3, seed=1)[0]
+    drawn = distractors.draw([draft], oracle, k=3, seed=1)[0].chunks
     assert holding not in [chunk["text"] for chunk in drawn]
 
 

@@ -25,9 +25,9 @@ def test_a_chunk_that_holds_the_answer_is_drawn_last_in_any_script(
     draft["final_answer"] = answer
     for seed in range(8):
         (drawn,) = pool.draw([draft], chunks[0], k=1, seed=seed)
-        assert sorted(chunk["text"] for chunk in drawn) == sorted([other, "more"])
+        assert sorted(chunk["text"] for chunk in drawn.chunks) == sorted([other, "more"])
         (everything,) = pool.draw([draft], chunks[0], k=2, seed=seed)
-        assert everything[-1]["text"] == holding, "only if no others are left"
+        assert everything.chunks[-1]["text"] == holding, "only if no others are left"
 
 
 @pytest.mark.parametrize(("answer", "holding", "other"), HOLDING)

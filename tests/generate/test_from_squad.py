@@ -9,11 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.rag.test_focus import Words
 from tools.raft.errors import UserError
 from tools.raft.files import PROJECT
 from tools.raft.generate.from_squad import records_from_squad, write_squad_records
 from tools.raft.ingest.squad import Paragraph, Question, read_paragraphs
-from tools.raft.raft_format import parse_answer
+from tools.raft.rag.focus import Focus
+from tools.raft.rag.sentences import Sentences
+from tools.raft.raft_format import parse_answer, parse_documents, refusal
+from tools.raft.text.excerpts import is_excerpt
 
 ROOT = PROJECT
 
@@ -81,6 +85,39 @@ def test_a_round_avoids_documents_that_hold_the_answer() -> None:
     for row in result.records:
         others = [text for text in row["context"]["sentences"][0] if text != row["oracle_context"]]
         assert not any(f" {row['final_answer']}." in text for text in others)
+
+
+def test_rows_can_be_made_as_questions_will_be_asked(tmp_path: Path) -> None:
+    options = {"distractors": 3, "p": 0.6, "valid": 0.2, "no_oracle": "refuse", "order": "ranked"}
+    whole = records_from_squad(paragraphs(), **options)  # type: ignore[arg-type]
+    sentences = Sentences(Words())  # type: ignore[arg-type]
+    result = records_from_squad(paragraphs(), focus=Focus(sentences, share=0.3, least=1), **options)  # type: ignore[arg-type]
+    for row, uncut in zip(result.records, whole.records, strict=True):
+        assert row["context"] == uncut["context"], "the record keeps the whole documents"
+        assert len(row["instruction"]) < len(uncut["instruction"])
+        shown = parse_documents(row["instruction"])
+        assert len(shown) == 4 and all(map(is_excerpt, shown, row["context"]["sentences"][0]))
+        answer = parse_answer(row["cot_answer"])
+        assert not isinstance(answer, str)
+        if row["has_oracle"]:
+            assert answer.quotes[0] in shown[row["oracle_index"] or 0], "the quoted sentence is always kept"
+        else:
+            assert answer == refusal(), "a refusal, as is asked for at inference"
+    refused = sum(not row["has_oracle"] for row in result.records)
+    assert 0 < refused < len(result.records)
+    files = write_squad_records(result, tmp_path, formats=["chat", "eval"], p=0.6, order="ranked")
+    assert files["train.chat.jsonl"]["rows"] == sum(row["split"] == "train" for row in result.records)
+
+
+def test_a_round_that_is_cut_to_the_same_prompt_is_left_out_and_counted() -> None:
+    sentences = Sentences(Words())  # type: ignore[arg-type]
+    result = records_from_squad(
+        paragraphs(), p=1.0, valid=0.2, rounds=3, focus=Focus(sentences, share=0.01, least=1)
+    )
+    prompts = [row["instruction"] for row in result.records]
+    assert len(set(prompts)) == len(prompts)
+    (reason,) = result.left_out
+    assert "as in an earlier round" in reason and result.left_out[reason] + len(prompts) == 3 * 48 + 18
 
 
 def test_counts_repeated_questions_and_answers_across_sentences() -> None:

@@ -13,7 +13,8 @@ from tests.scripted_endpoint import scripted_endpoint
 from tools.raft.errors import UserError
 from tools.raft.models.embed import Embedder
 from tools.raft.models.embed_endpoint import EndpointEmbedder, open_embedder
-from tools.raft.rag.index import build_index, open_index
+from tools.raft.rag.build_index import build_index
+from tools.raft.rag.index import open_index
 
 
 def test_the_name_decides_the_kind_of_embedder(tmp_path: Path) -> None:

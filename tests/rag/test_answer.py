@@ -30,9 +30,10 @@ from tools.raft.rag.answer import (
     chat_messages,
     read_chat_questions,
 )
+from tools.raft.rag.build_index import build_index
 from tools.raft.rag.citations import is_refusal, read_reply, show_answer
 from tools.raft.rag.follow_up import resolve_question
-from tools.raft.rag.index import Hit, Index, build_index, open_index
+from tools.raft.rag.index import Hit, Index, open_index
 
 DATA = PROJECT / "data"
 SPEED = "What is the top speed of a noctule when it flies on the level?"

@@ -11,7 +11,8 @@ from tests.rag.test_answer import hit
 from tools.raft.rag.answer import build_instruction
 from tools.raft.rag.focus import Focus, choose
 from tools.raft.rag.search import words
-from tools.raft.text.excerpts import GAP, join_sentences
+from tools.raft.rag.sentences import Sentences
+from tools.raft.text.excerpts import GAP, is_excerpt, join_sentences
 from tools.raft.text.sentences import sentence_spans
 
 
@@ -20,7 +21,10 @@ class Words:
 
     calls = 0
 
-    def embed(self, texts: list[str], role: str = "document") -> np.ndarray:
+    def embed_queries(self, queries: list[str]) -> np.ndarray:
+        return self.embed(queries)
+
+    def embed(self, texts: list[str]) -> np.ndarray:
         self.calls += 1
         rows = np.zeros((len(texts), 64), dtype=np.float32)
         for row, text in zip(rows, texts, strict=True):
@@ -30,7 +34,7 @@ class Words:
 
 
 def focus(least: int = 1, share: float = 0.5) -> Focus:
-    return Focus(Words(), share=share, least=least)  # type: ignore[arg-type]
+    return Focus(Sentences(Words()), share=share, least=least)  # type: ignore[arg-type]
 
 
 OTTERS = "The river Aru is long. Otters eat eleven fish a day. They sleep in holts.\n\nThe holts are dry. Herons nest here."
@@ -80,7 +84,7 @@ def test_sentences_stay_verbatim_and_gaps_are_marked() -> None:
 
 def test_a_document_is_embedded_once() -> None:
     embedder = Words()
-    focused = Focus(embedder)  # type: ignore[arg-type]
+    focused = Focus(Sentences(embedder))  # type: ignore[arg-type]
     focused.cut(["otters?", "gates?"], [[hit(OTTERS)], [hit(OTTERS), hit(GATES)]])
     assert embedder.calls == 2, "sentences and questions"
     focused.cut(["fish?"], [[hit(GATES)]])
@@ -91,3 +95,16 @@ def test_nothing_to_cut() -> None:
     assert focus().cut([], []) == []
     assert focus().cut(["a question"], [[]]) == [[]]
     assert focus().cut(["a question"], [[hit("")]])[0][0]["focus"] in ("", GAP)
+
+
+def test_a_quoted_sentence_is_kept_however_it_scores() -> None:
+    (cut,) = focus().excerpts(
+        ["How many fish do otters eat a day?"], [[OTTERS, GATES]], keep=[["bats through. Nobody else"]]
+    )
+    assert cut == [
+        f"{GAP} Otters eat eleven fish a day. {GAP}",
+        f"{GAP} A gap of 15 centimetres lets bats through. Nobody else passes.",
+    ]
+    assert all(is_excerpt(excerpt, text) for excerpt, text in zip(cut, (OTTERS, GATES), strict=True))
+    assert not is_excerpt(cut[0], GATES)
+    assert not is_excerpt("Nobody else passes. … The gate of the cave has bars.", GATES), "not in their order"

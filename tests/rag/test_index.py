@@ -20,8 +20,9 @@ from tests.conftest import corpus, make_chunk
 from tools.raft.errors import UserError
 from tools.raft.files import PROJECT
 from tools.raft.models.embed import Embedder, Role
-from tools.raft.rag import index as index_module
-from tools.raft.rag.index import Index, build_index, make_index, open_index
+from tools.raft.rag import build_index as build_module
+from tools.raft.rag.build_index import build_index, make_index
+from tools.raft.rag.index import Index, open_index
 from tools.raft.rag.search import fuse, words
 
 
@@ -269,7 +270,7 @@ def test_counts_chunks_that_the_model_truncates(tmp_path: Path) -> None:
 
 
 def test_approximate_search_has_high_recall_and_is_reproducible(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index_module, "EXACT_UP_TO", 4_000)
+    monkeypatch.setattr(build_module, "EXACT_UP_TO", 4_000)
     rng = np.random.default_rng(1)
     centres = rng.standard_normal((40, 64))
 

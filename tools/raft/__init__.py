@@ -27,7 +27,7 @@ _NAMES = {
     "Record": "records",
     "validate_files": "dataset.validate",
     # chunks → index → answers
-    "build_index": "rag.index",
+    "build_index": "rag.build_index",
     "open_index": "rag.index",
     "Hit": "rag.index",
     "answer_questions": "rag.answer",

@@ -8,6 +8,7 @@ import typer
 
 from tools.raft.errors import UserError
 from tools.verbs.answer import answer
+from tools.verbs.calibrate import calibrate
 from tools.verbs.compare import compare
 from tools.verbs.connect import connect
 from tools.verbs.demo import demo
@@ -26,7 +27,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for verb in (generate, finetune, index, answer, compare, judge_check, serve, connect, demo, squad, teach):
+for verb in (
+    generate, finetune, index, calibrate, answer, compare, judge_check, serve, connect, demo, squad, teach,
+):  # fmt: skip
     app.command()(verb)
 
 

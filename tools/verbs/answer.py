@@ -13,11 +13,13 @@ import typer
 from tools.raft.choices import Mode, Prompt
 from tools.verbs.options import (
     INCOMPLETE,
+    AlwaysAnswer,
     ApiKind,
     BaseUrl,
     Connection,
     FocusOption,
     Model,
+    QuotesOption,
     Timeout,
     named_endpoint,
 )
@@ -42,6 +44,8 @@ def answer(
     k: Annotated[int, typer.Option(min=0, max=100, help="Documents retrieved per question.")] = 4,
     mode: Annotated[Mode, typer.Option(help="Retrieval mode.")] = "fused",
     focus: FocusOption = False,
+    always_answer: AlwaysAnswer = False,
+    quotes: QuotesOption = "free",
     prompt: Annotated[Prompt, typer.Option(help="Prompt template.")] = "chain_of_thought",
     workers: Annotated[int, typer.Option(min=1, max=1000, help="Maximum concurrent calls.")] = 32,
     timeout: Timeout = 120.0,
@@ -63,6 +67,7 @@ def answer(
     from tools.raft.models.cache import cache_directory
     from tools.raft.models.embedded import serving
     from tools.raft.rag.answer import read_chat_questions
+    from tools.raft.rag.answerability import open_answerability
     from tools.raft.rag.focus import Focus
     from tools.raft.rag.index import open_index
     from tools.verbs.progress import bar
@@ -75,14 +80,21 @@ def answer(
     with serving(endpoint, bar) as live:
         answers, usage = produce(
             rows, opened, live, cache_directory(out.parent), k=k, mode=mode, prompt=prompt,
-            focus=Focus(opened.embedder) if focus else None, workers=workers, timeout=timeout,
+            focus=Focus(opened.sentences) if focus else None,
+            answerability=open_answerability(opened, k=k, mode=mode, always_answer=always_answer),
+            quotes=quotes, workers=workers, timeout=timeout,
         )  # fmt: skip
     write_jsonl(out, answers.rows)
     console = Console(highlight=False)
     refused = sum(not row["answered"] and not row["error"] for row in answers.rows)
+    unasked = sum(
+        bool(row["refusal"]) and not row["finish_reason"] for row in answers.rows if not row["error"]
+    )
+    without_call = f", {unasked} of them without a call" if unasked else ""
     console.print(
         f"{usage.calls} calls paid, {usage.cached_calls} cache hits, {usage.retries} retries; "
-        f"{refused} questions not answered; {time.monotonic() - started:.1f} s"
+        f"{refused} questions not answered{without_call}; {time.monotonic() - started:.1f} s",
+        soft_wrap=True,
     )
     if answers.failed:
         first_error = next(row["error"] for row in answers.rows if row["error"])

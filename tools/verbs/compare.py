@@ -9,7 +9,7 @@ import typer
 
 from tools.raft.choices import Mode
 from tools.raft.errors import UserError
-from tools.verbs.options import INCOMPLETE, FocusOption, MorePaths
+from tools.verbs.options import INCOMPLETE, AlwaysAnswer, FocusOption, MorePaths, QuotesOption
 
 if TYPE_CHECKING:
     from tools.raft.evaluate.arms import Role
@@ -53,6 +53,8 @@ def compare(
     k: Annotated[int, typer.Option(min=1, max=16, help="Documents retrieved per question.")] = 4,
     mode: Annotated[Mode, typer.Option(help="Retrieval mode.")] = "fused",
     focus: FocusOption = False,
+    always_answer: AlwaysAnswer = False,
+    quotes: QuotesOption = "free",
     distractor_questions: Annotated[
         int, typer.Option(min=0, help="Questions repeated with 0 to 10 distractors; 0 skips this.")
     ] = 100,
@@ -136,7 +138,8 @@ def compare(
         {role: resolve_endpoint(models[role], lookup=lookup_without_file) for role in roles},
         load_prices(prices),
         judge=resolve_endpoint(judge, lookup=lookup_without_file) if judge else None,
-        k=k, mode=mode, focus=focus, distractor_questions=distractor_questions, without_oracle=without_oracle,
+        k=k, mode=mode, focus=focus, always_answer=always_answer, quotes=quotes,
+        distractor_questions=distractor_questions, without_oracle=without_oracle,
         similarity=similarity, dataset=dataset, training_cost=training_cost,
         price_names={
             "baseline": baseline_price, "student": raft_price, "dsf": raft_price, "raft": raft_price,

@@ -90,7 +90,8 @@ def answer_from(out: Path, adapter: Path) -> None:
     from tools.raft.models.embed import Embedder
     from tools.raft.models.embedded import serving
     from tools.raft.models.endpoint import resolve_endpoint
-    from tools.raft.rag.index import build_index, open_index
+    from tools.raft.rag.build_index import build_index
+    from tools.raft.rag.index import open_index
     from tools.verbs import progress, show
     from tools.verbs.answer import produce as answer
 

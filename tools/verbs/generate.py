@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tools.raft.choices import Chunking, Negatives, NoOracle
+from tools.raft.choices import Chunking, Negatives, NoOracle, Order
 from tools.verbs.options import (
     INCOMPLETE,
     ApiKind,
@@ -60,9 +60,15 @@ def generate(
         float, typer.Option(min=0, max=1, help="Probability that the oracle is among the documents.")
     ] = 0.8,
     negatives: Annotated[Negatives, typer.Option(help="Distractors by retrieval or at random.")] = "lexical",
+    same_source: Annotated[
+        bool, typer.Option("--same-source", help="Have one distractor from the question's own document.")
+    ] = False,
     no_oracle: Annotated[
         NoOracle, typer.Option(help="Rows without the oracle: keep its answer, or refuse.")
     ] = "keep",
+    order: Annotated[
+        Order, typer.Option(help="Order of a row's documents: at random, or as the retriever ranks them.")
+    ] = "shuffled",
     focus: FocusOption = False,
     chunk_size: ChunkSize = 512,
     chunking: Annotated[
@@ -120,7 +126,9 @@ def generate(
         p=p,
         seed=seed,
         negatives=negatives,
+        same_source=same_source,
         no_oracle=no_oracle,
+        order=order,
         focus=focus,
         valid=valid,
         test=test,

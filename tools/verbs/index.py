@@ -38,6 +38,13 @@ def index(
         ),
     ] = "",
     chunk_size: ChunkSize = 512,
+    sentences: Annotated[
+        bool | None,
+        typer.Option(
+            "--sentences/--no-sentences",
+            help="Index the sentences, too: focus then costs a question nothing. By default as it was.",
+        ),
+    ] = None,
     strict: Strict = False,
     ocr: Ocr = "",
     max_file_mb: MaxFileMb = 50,
@@ -59,14 +66,14 @@ def index(
     from tools.raft.ingest.chunks import read_chunks
     from tools.raft.ingest.corpus import collect_chunks
     from tools.raft.models.embed_endpoint import open_embedder
-    from tools.raft.rag.index import build_index
+    from tools.raft.rag.build_index import build_index
     from tools.raft.rag.index_store import read_manifest
     from tools.verbs import progress, show
 
     paths = [*(docs or []), *(more or [])]
     if bool(paths) == bool(chunks):
         raise UserError("nothing to index: give either --docs PATH… or --chunks F.jsonl")
-    read_manifest(out)  # fails early if the folder holds something else
+    before = read_manifest(out)  # fails early if the folder holds something else
     embedder = open_embedder(embedding_model, lookup=lookup_without_file)
     documents: list[dict[str, Any]] = []
     if chunks:
@@ -79,5 +86,7 @@ def index(
         rows = corpus.chunks
         documents = [account.to_dict() for account in corpus.accounts]
     with progress.embedding() as on_batch:
-        manifest = build_index(rows, out, embedder, documents=documents, on_batch=on_batch)
-    show.index(manifest, out)
+        manifest = build_index(
+            rows, out, embedder, documents=documents, sentences=sentences, on_batch=on_batch
+        )
+    show.index(manifest, out, dropped="answerability" in (before or {}) and "answerability" not in manifest)

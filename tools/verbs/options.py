@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tools.raft.choices import Api
+from tools.raft.choices import Api, Quotes
 from tools.raft.errors import CallsFailed
 
 if TYPE_CHECKING:
@@ -33,6 +33,16 @@ ApiKind = Annotated[
 Timeout = Annotated[float, typer.Option(min=1, help="Seconds before a call is aborted and retried.")]
 FocusOption = Annotated[
     bool, typer.Option("--focus", help="Cut the documents to the sentences that matter for the question.")
+]
+QuotesOption = Annotated[
+    Quotes,
+    typer.Option(
+        help="Hold quotes to sentences of the documents: by a grammar (gbnf: llama.cpp) or a schema."
+    ),
+]
+AlwaysAnswer = Annotated[
+    bool,
+    typer.Option("--always-answer", help="Ask the model even where the index's threshold says to refuse."),
 ]
 ChunkSize = Annotated[int, typer.Option(min=16, help="Maximum tokens per chunk.")]
 Strict = Annotated[

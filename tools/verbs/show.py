@@ -69,8 +69,11 @@ def _left_out(source: str, reason: str) -> None:
     console.print(f"  [yellow]left out[/yellow] {escape(source)}: {escape(reason)}", soft_wrap=True)
 
 
-def index(manifest: IndexManifest, out: Path) -> None:
-    """Print what changed in an index; the last line says where it is."""
+def index(manifest: IndexManifest, out: Path, *, dropped: bool = False) -> None:
+    """Print what changed in an index; the last line says where it is.
+
+    dropped: the chunks are not those any more that `calibrate` fitted when to refuse for.
+    """
     changes = manifest["changes"]
     console.print(", ".join(f"{count:,} {name}" for name, count in changes.items()), style="dim")
     if manifest["cut"]:
@@ -78,6 +81,11 @@ def index(manifest: IndexManifest, out: Path) -> None:
             f"[yellow]note[/yellow] {manifest['cut']:,} chunks are longer than the input of "
             f"{escape(manifest['model'])}, which truncates them: a smaller --chunk-size avoids that",
             soft_wrap=True,
+        )
+    if dropped:
+        console.print(
+            "[yellow]note[/yellow] the chunks have changed, so nothing is refused any more: "
+            "run `calibrate` again"
         )
     search = "exact search" if manifest["kind"] == "exact" else "approximate search"
     console.print(

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tools.raft.evaluate.metrics import METRICS, WITHOUT_ORACLE
+from tools.raft.evaluate.report.html import refusal_rows
 from tools.raft.evaluate.report.text import show_break_even, show_chance, show_dollars_per_1000, show_interval
 
 _WIDTH = 120  # of tables in output that is not a terminal
@@ -33,6 +34,8 @@ def show_comparison(comparison: Mapping[str, Any], report: Path, console: Consol
         console.print(f"{line}.", markup=False)
     if any(by_count for by_count in comparison["distractors"].values()):
         console.print(_distractor_sweep(comparison["distractors"]))
+    if comparison["refusals"]:
+        console.print(_refusals(comparison["refusals"]))
     if comparison["without_oracle"]:
         console.print(_without_oracle(comparison["without_oracle"]))
     console.print(
@@ -87,6 +90,15 @@ def _distractor_sweep(distractors: Mapping[str, Any]) -> Table:
             mean = by_count[count]["metrics"].get("f1")
             cells.append(f"{mean['mean']:.2f} n {mean['n']}" if mean and mean["mean"] is not None else "–")
         table.add_row(arm, *cells)
+    return table
+
+
+def _refusals(refusals: Mapping[str, Any]) -> Table:
+    table = Table(
+        "refusals", "answerable, refused", "unanswerable, refused", "precision", "balanced accuracy"
+    )
+    for row in refusal_rows(refusals):
+        table.add_row(row["arm"], row["wrongly"], row["rightly"], row["precision"], row["balanced"])
     return table
 
 

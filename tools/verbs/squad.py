@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tools.raft.choices import Negatives, NoOracle
+from tools.raft.choices import Negatives, NoOracle, Order
 from tools.verbs.options import FocusOption
 
 
@@ -27,6 +27,9 @@ def squad(
     no_oracle: Annotated[
         NoOracle, typer.Option(help="Rows without the oracle: keep its answer, or refuse.")
     ] = "keep",
+    order: Annotated[
+        Order, typer.Option(help="Order of a row's documents: at random, or as the retriever ranks them.")
+    ] = "shuffled",
     focus: FocusOption = False,
     format: Annotated[
         list[str], typer.Option(help="hf, chat, completion, dsf or parquet; may be repeated.")
@@ -55,6 +58,7 @@ def squad(
     from tools.raft.ingest.squad import read_paragraphs
     from tools.raft.models.embed import Embedder
     from tools.raft.rag.focus import Focus
+    from tools.raft.rag.sentences import Sentences
     from tools.verbs.progress import bar
 
     paragraphs, left_out = read_paragraphs(qa)
@@ -65,7 +69,8 @@ def squad(
             p=p,
             negatives=negatives,
             no_oracle=no_oracle,
-            focus=Focus(Embedder()) if focus else None,
+            order=order,
+            focus=Focus(Sentences(Embedder())) if focus else None,
             valid=valid,
             rounds=rounds,
             drills=drills,
@@ -73,10 +78,10 @@ def squad(
             on_paragraph=lambda: on_paragraph(1),
         )
     with bar("writing the dataset", 0):
-        files = write_squad_records(result, out, formats=format, p=p)
+        files = write_squad_records(result, out, formats=format, p=p, order=order)
     console = Console(highlight=False, soft_wrap=True)
     for reason, count in (left_out + result.left_out).most_common():
-        console.print(f"{count} question{'s' * (count > 1)} left out: {reason}")
+        console.print(f"{count} row{'s' * (count > 1)} left out: {reason}")
     drilled = f"{files['drills.jsonl']['rows']} drills, " if "drills.jsonl" in files else ""
     console.print(
         f"Dataset: {len(result.records)} rows from {len(result.chunks)} paragraphs in {out}, "

@@ -151,7 +151,7 @@ def index(out: Path, transcript: Transcript) -> None:
     """Index the passages of the dataset."""
     from tools.raft.ingest.chunks import read_chunks
     from tools.raft.models.embed import Embedder
-    from tools.raft.rag.index import build_index
+    from tools.raft.rag.build_index import build_index
 
     manifest = build_index(list(read_chunks(out / "chunks.jsonl")), out / "index", Embedder())
     transcript.line(f"Index: {manifest['chunks']} passages in {out / 'index'}.")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..choices import Order
 from ..files import BOM
 from ..models.pricing import context_of, load_prices
 from ..raft_format import parse_answer
@@ -49,6 +50,7 @@ def validate_files(
     context: int | None = None,
     count_tokens: Callable[[str], int] | None = None,
     share: float | None = None,
+    order: Order | None = None,
     hosted: bool = False,
 ) -> list[Finding]:
     """Validate the files in a folder: {train,valid,test,drills}.jsonl, .chat, .completion and .dsf.jsonl.
@@ -57,8 +59,9 @@ def validate_files(
     to judge, and a note states the lengths. `context` is the length in tokens of the longest row that
     the model accepts; by default it is looked up by `model`, the model to be tuned. `count_tokens`
     counts with that model's tokenizer; by default the embedded tokenizer gives an estimate. `share` is
-    the p that the rows were drawn with. `hosted` is for files for OpenAI or Azure OpenAI: too few training
-    rows are an error, since these two refuse such a file, and their own keys in chats are accepted.
+    the p that the rows were drawn with, `order` that of their documents, if known. `hosted` is for files
+    for OpenAI or Azure OpenAI: too few training rows are an error, since these two refuse such a file, and
+    their own keys in chats are accepted.
     """
     report = Report()
     if context is None and model:
@@ -79,7 +82,7 @@ def validate_files(
             for line, row in _read(path, report, rows):
                 if validate_record(row, split, path.name, line, report):
                     sample.add(row)
-            validate_positions(sample, path.name, report)
+            validate_positions(sample, path.name, report, order)
             if part != DRILLS:  # drills contain their oracle, whatever p is
                 oracles += sample.rows
             expected |= {

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from ..choices import Mode, Prompt
+from ..choices import Mode, Prompt, Quotes
 from ..errors import UserError
 from ..models.client import Client
 from ..rag.answer import Row, answer_questions
@@ -18,6 +18,7 @@ from ..text.answers import holds_answer
 from .score import Gold, from_oracle
 
 if TYPE_CHECKING:
+    from ..rag.answerability import Answerability
     from ..rag.focus import Focus
     from ..rag.index import Hit, Index
 
@@ -107,13 +108,15 @@ async def ask_arm(
     client: Client,
     *,
     focus: Focus | None = None,
+    answerability: Answerability | None = None,
+    quotes: Quotes = "free",
     before: Mapping[str, Row] | None = None,
     on_answer: Callable[[Row], None] = lambda row: None,
 ) -> list[Row]:
     """Ask one arm all the questions; return a row for each, in order, with an `error` if the call failed.
 
-    `focus` cuts the documents to their best sentences. `before` holds the rows of an earlier run by id: a
-    cache hit keeps the time the call originally took.
+    `focus` cuts the documents to their best sentences, `answerability` refuses questions without evidence.
+    `before` holds the rows of an earlier run by id: a cache hit keeps the time the call originally took.
     """
     shown = documents if arm.with_documents else [()] * len(questions)
     answers = await answer_questions(
@@ -123,6 +126,8 @@ async def ask_arm(
         prompt=arm.prompt,
         documents=shown,
         focus=focus if arm.with_documents else None,
+        answerability=answerability if arm.with_documents else None,
+        quotes=quotes,
         on_answer=on_answer,
     )
     rows = []

@@ -14,6 +14,7 @@ from ..records import content_id
 from .batch_runs import Line, read_lines
 from .cost import cost_arm
 from .metrics import JUDGED, Scores
+from .refusals import summarise_refusals
 from .results import ComparisonResult, Results, recover_costs, warn_of_seen
 from .score import Gold, from_oracle, read_gold, score_answer
 from .trained_on import read_trained_on
@@ -96,6 +97,13 @@ def compare_runs(
             costs, list(arms)[1:], dataset=trained_on.dollars, training=training_cost
         ),
         "distractors": {},
+        "refusals": summarise_refusals(
+            {
+                name: list(zip(answers, results.golds, strict=True))
+                for name, answers in results.answers.items()
+            },
+            seed=seed,
+        ),
         "without_oracle": {},
         "settings": {
             "runs": {run.name: run.answers.name if run.answers else None for run in runs},

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..choices import Mode
+from ..choices import Mode, Quotes
 from ..files import read_log, write_jsonl
 from ..models.cache import cache_directory
 from ..models.client import Client
@@ -19,6 +19,7 @@ from ..models.endpoint import Endpoint, Lookup
 from ..models.pricing import Price
 from ..progress import Progress, no_progress
 from ..rag.answer import read_chat_questions
+from ..rag.answerability import Answerability, open_answerability
 from ..rag.focus import Focus
 from ..rag.index import Hit, open_index
 from .arms import (
@@ -35,6 +36,7 @@ from .compare import summarise_distractor_sweep, summarise_without_oracle
 from .cost import cost_arm
 from .judge import judge_answers
 from .metrics import JUDGEMENTS, Scores
+from .refusals import summarise_refusals
 from .results import ComparisonResult, Results, recover_costs, warn_of_seen
 from .score import Gold, read_gold, score_answers
 from .trained_on import TrainedOn, read_trained_on
@@ -59,6 +61,8 @@ class ComparisonPlan:
     k: int = 4
     mode: Mode = "fused"
     focus: bool = False  # whether documents are cut to their best sentences, for all arms
+    always_answer: bool = False  # whether the index's threshold is left out, for all arms
+    quotes: Quotes = "free"
     distractor_questions: int = 100
     without_oracle: bool = False
     similarity: bool = True
@@ -80,6 +84,8 @@ class Inputs:
     hits: list[list[Hit]]  # as deep as the sweep needs
     k: int
     focus: Focus | None
+    answerability: Answerability | None
+    quotes: Quotes
     sweep: list[int]  # positions of the questions asked again with 0 to 10 distractors
     without_oracle: bool  # whether all are asked again without the oracle
 
@@ -126,8 +132,11 @@ def run_comparison(
         hits = find_documents(questions, index, max(plan.k, _DEPTH), plan.mode, on_found)
     documents = any(arm.with_documents for arm in plan.arms)
     sweep = sample(ids, plan.distractor_questions, plan.seed) if documents else []
-    focus = Focus(index.embedder) if plan.focus else None
-    inputs = Inputs(questions, ids, golds, hits, plan.k, focus, sweep, plan.without_oracle)
+    focus = Focus(index.sentences) if plan.focus else None
+    answerability = open_answerability(index, k=plan.k, mode=plan.mode, always_answer=plan.always_answer)
+    inputs = Inputs(
+        questions, ids, golds, hits, plan.k, focus, answerability, plan.quotes, sweep, plan.without_oracle
+    )
 
     answers = ArmAnswers()
     for role, endpoint in plan.endpoints.items():
@@ -201,7 +210,8 @@ async def _sweep(arm: Arm, inputs: Inputs, client: Client, progress: Progress) -
     with progress(f"asking {arm.name} with distractors", len(usable) * len(SWEEP)) as advance:
         for step, count in enumerate(SWEEP):
             documents = {position: documents_by_count[position][step] for position in usable}
-            answers[count] = await _ask(arm, inputs, documents, client, advance)
+            # The sweep is about the model: it is asked, whatever the threshold.
+            answers[count] = await _ask(arm, inputs, documents, client, advance, always=True)
     return answers
 
 
@@ -226,8 +236,13 @@ async def _ask(
     advance: Callable[[int], None],
     before: Sequence[Row] = (),
     on_answer: Callable[[Row], None] = lambda row: None,
+    *,
+    always: bool = False,
 ) -> list[Row]:
-    """Ask an arm the questions at these positions; `before` holds the rows of an earlier run."""
+    """Ask an arm the questions at these positions; `before` holds the rows of an earlier run.
+
+    always: whether none is refused for want of evidence.
+    """
 
     def answered(row: Row) -> None:
         advance(1)
@@ -240,6 +255,8 @@ async def _ask(
         list(documents.values()),
         client,
         focus=inputs.focus,
+        answerability=None if always else inputs.answerability,
+        quotes=inputs.quotes,
         before={row["id"]: row for row in before if "id" in row},
         on_answer=answered,
     )
@@ -295,6 +312,13 @@ def _summarise(
         "distractors": summarise_distractor_sweep(
             answers.distractor_sweep, golds, total=len(inputs.sweep), seed=plan.seed
         ),
+        "refusals": summarise_refusals(
+            {
+                arm: [(row, golds[row["id"]]) for row in (*rows, *answers.without_oracle.get(arm, ()))]
+                for arm, rows in answers.answers.items()
+            },
+            seed=plan.seed,
+        ),
         "without_oracle": summarise_without_oracle(
             answers.without_oracle, golds, total=len(inputs.ids), seed=plan.seed
         ),
@@ -303,6 +327,8 @@ def _summarise(
             "k": plan.k,
             "mode": plan.mode,
             "focus": plan.focus,
+            "quotes": plan.quotes,
+            "threshold": inputs.answerability.threshold if inputs.answerability else None,
             "seed": plan.seed,
             "models": {role: endpoint.model for role, endpoint in plan.endpoints.items()},
             "judge": plan.judge.model if plan.judge else None,

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..choices import NoOracle
+from ..choices import NoOracle, Order
 from ..raft_format import QUOTE, format_instruction, refusal
 from ..records import Chunk, Draft, Record, Split, question_id
 
 if TYPE_CHECKING:
     from ..rag.focus import Focus
+    from .distractors import Drawn
 
 
 @dataclass(frozen=True)
@@ -23,54 +24,88 @@ class RowOptions:
     p: float  # probability that the oracle is among the documents
     seed: int
     no_oracle: NoOracle = "keep"
+    order: Order = "shuffled"
     focus: Focus | None = None  # cuts the documents to their best sentences, as at inference
 
 
-def assemble_record(
-    draft: Draft,
+def assemble_records(
+    drafts: Sequence[Draft],
     oracle: Chunk,
-    distractors: Sequence[Chunk],
+    drawn: Sequence[Drawn],
     options: RowOptions,
     *,
     split: Split,
     round: int = 0,
-) -> Record:
-    """Assemble one record from a verified draft, its oracle and k + 1 distractors.
+) -> list[Record]:
+    """Assemble one record from each verified draft about a chunk and the k + 1 distractors drawn for it.
 
-    With probability p the documents are the oracle, at a uniformly random position, and the first k
-    distractors; otherwise they are all k + 1 distractors, and the label is still the oracle's answer, or
-    a refusal with `no_oracle="refuse"`. A drill always has its oracle, and so has a row whose last distractor
-    is the oracle, since no other chunk is left. Whether the oracle is included
-    depends only on the seed and the row; the order of the documents only on the seed and the documents,
-    so that rows with the same documents share a prefix, which a trainer can compute once. round: number
-    of this record among those of the same draft, each with other distractors. With a focus, only the
-    instruction has the documents cut; the oracle's sentences that the answer quotes are always kept.
+    With probability p the documents are the oracle, at a uniformly random position or where the retriever
+    ranks it, and the first k distractors; otherwise they are all k + 1 distractors, and the label is still
+    the oracle's answer, or a refusal with `no_oracle="refuse"`. A drill always has its oracle, and so has a
+    row whose last distractor is the oracle, since no other chunk is left. Whether the oracle is included
+    depends only on the seed and the row; the random order of the documents only on the seed and the
+    documents, so that rows with the same documents share a prefix, which a trainer can compute once. round:
+    number of these records among those of the same drafts, each with other distractors. With a focus, only
+    the instruction has the documents cut; the oracle's sentences that the answer quotes are always kept.
     """
-    p, seed = options.p, options.seed
-    suffix = (round,) if round else ()
-    label = " ".join(map(str, ("record", seed, oracle["id"], draft["question"], *suffix)))
+    documents = [
+        _choose_documents(draft, oracle, distractors, options, round)
+        for draft, distractors in zip(drafts, drawn, strict=True)
+    ]
+    texts = [[document["text"] for document in row] for row in documents]
+    if options.focus is not None:
+        questions = [draft["question"] for draft in drafts]
+        quotes = [QUOTE.findall(draft["cot_answer"]) for draft in drafts]
+        texts = options.focus.excerpts(questions, texts, keep=quotes)
+    return [
+        _assemble(draft, oracle, row, shown, options, split, round)
+        for draft, row, shown in zip(drafts, documents, texts, strict=True)
+    ]
+
+
+def _choose_documents(
+    draft: Draft, oracle: Chunk, drawn: Drawn, options: RowOptions, round: int
+) -> list[Chunk]:
+    """Return the documents of a record in their order, with the oracle or without it."""
+    distractors, place = drawn
+    label = " ".join(map(str, ("record", options.seed, oracle["id"], draft["question"], *_suffix(round))))
     # A drill is a sentence of its oracle with a gap: without the oracle there is nothing to find.
     kept = draft["origin"] == "drill" or distractors[-1]["id"] == oracle["id"]
-    has_oracle = kept or random.Random(label).random() < p
+    has_oracle = kept or random.Random(label).random() < options.p
     # The last distractor drawn is the weakest of a ranking, so the oracle replaces that one.
-    documents = [oracle, *distractors[:-1]] if has_oracle else list(distractors)
-    documents.sort(key=lambda document: document["id"])
-    random.Random(f"order {seed} {[document['id'] for document in documents]}").shuffle(documents)
+    documents = [*distractors[:-1][:place], oracle, *distractors[:-1][place:]] if has_oracle else distractors
+    if options.order == "ranked":
+        return documents
+    documents = sorted(documents, key=lambda document: document["id"])
+    random.Random(f"order {options.seed} {[document['id'] for document in documents]}").shuffle(documents)
+    return documents
+
+
+def _suffix(round: int) -> tuple[int, ...]:
+    return (round,) if round else ()
+
+
+def _assemble(
+    draft: Draft,
+    oracle: Chunk,
+    documents: Sequence[Chunk],
+    shown: Sequence[str],
+    options: RowOptions,
+    split: Split,
+    round: int,
+) -> Record:
+    has_oracle = oracle in documents
     cot_answer, final_answer = draft["cot_answer"], draft["final_answer"]
     if not has_oracle and options.no_oracle == "refuse":
         refused = refusal()
         cot_answer, final_answer = refused.text, refused.final
-    shown = texts = [document["text"] for document in documents]
-    if options.focus is not None:
-        quotes = QUOTE.findall(draft["cot_answer"]) if has_oracle else ()
-        (shown,) = options.focus.excerpts([draft["question"]], [texts], keep=[quotes])
     return {
-        "id": question_id(oracle["id"], draft["question"], *suffix),
+        "id": question_id(oracle["id"], draft["question"], *_suffix(round)),
         "type": "api call" if oracle["kind"] == "api" else "general",
         "question": draft["question"],
         "context": {
             "title": [[document["title"] for document in documents]],
-            "sentences": [texts],
+            "sentences": [[document["text"] for document in documents]],
         },
         "oracle_context": oracle["text"],
         "cot_answer": cot_answer,
@@ -85,22 +120,6 @@ def assemble_record(
         "split": split,
         "origin": draft["origin"],
         "model": draft["model"],
-        "seed": seed,
+        "seed": options.seed,
         "prompt_hash": draft["prompt_hash"],
     }
-
-
-def assemble_records(
-    drafts: Sequence[Draft],
-    oracle: Chunk,
-    drawn: Sequence[Sequence[Chunk]],
-    options: RowOptions,
-    *,
-    split: Split,
-    round: int = 0,
-) -> list[Record]:
-    """Assemble one record from each verified draft about a chunk and the distractors drawn for it."""
-    return [
-        assemble_record(draft, oracle, distractors, options, split=split, round=round)
-        for draft, distractors in zip(drafts, drawn, strict=True)
-    ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..choices import Negatives
 from ..errors import UserError
@@ -20,16 +20,32 @@ if TYPE_CHECKING:
 # after them, in random order.
 Ranker = Callable[[Sequence[str], Chunk, int], list[list[int]]]  # queries, oracle, results per query
 
+
+class Drawn(NamedTuple):
+    """The distractors of a question, best-ranked first."""
+
+    chunks: list[Chunk]
+    place: int  # how many of them rank before the oracle
+
+
 _DEPTH = 8  # extra results, to make up for the oracle and for chunks that hold the answer
 
 
 class Distractors:
     """Draw distractors from a whole corpus, for each row from its own split.
 
-    `negatives` is "random" or, for hard negatives, a retrieval mode.
+    `negatives` is "random" or, for hard negatives, a retrieval mode. With `same_source`, one distractor is
+    from the oracle's own document, if that has another chunk in the split: the hardest kind.
     """
 
-    def __init__(self, chunks: Iterable[Chunk], splits: Mapping[str, Split], negatives: Negatives) -> None:
+    def __init__(
+        self,
+        chunks: Iterable[Chunk],
+        splits: Mapping[str, Split],
+        negatives: Negatives,
+        *,
+        same_source: bool = False,
+    ) -> None:
         embedder = None
         if negatives in ("dense", "fused"):
             from ..models.embed import Embedder
@@ -40,7 +56,8 @@ class Distractors:
             pools.setdefault(splits[chunk["id"]], []).append(chunk)
         self._splits = splits
         self._pools = {
-            split: _Pool(pool, _open_ranker(pool, negatives, embedder)) for split, pool in pools.items()
+            split: _Pool(pool, _open_ranker(pool, negatives, embedder), same_source)
+            for split, pool in pools.items()
         }
 
     def split_of(self, chunk: Chunk) -> Split:
@@ -56,7 +73,7 @@ class Distractors:
         seed: int,
         round: int = 0,
         shared: bool = False,
-    ) -> list[list[Chunk]]:
+    ) -> list[Drawn]:
         """Draw k + 1 chunks for each draft, none of them the oracle or with the same text.
 
         The last one is used only if the oracle is left out. A chunk that holds the answer is drawn only
@@ -82,8 +99,12 @@ def _open_ranker(chunks: Sequence[Chunk], negatives: Negatives, embedder: Embedd
 class _Pool:
     """The chunks of one split."""
 
-    def __init__(self, chunks: Sequence[Chunk], rank: Ranker) -> None:
+    def __init__(self, chunks: Sequence[Chunk], rank: Ranker, same_source: bool) -> None:
         self._chunks = chunks
+        self._by_source: dict[str, list[int]] = {}
+        if same_source:
+            for position, chunk in enumerate(chunks):
+                self._by_source.setdefault(chunk["source"], []).append(position)
         self._texts = [normalise(chunk["text"]) for chunk in chunks]
         self._rank = rank
 
@@ -95,33 +116,39 @@ class _Pool:
         count: int,
         seed: int,
         round: int,
-    ) -> list[list[Chunk]]:
+    ) -> list[Drawn]:
         """Draw the chunks of each question; an empty one stands for the oracle's text."""
         # Each round starts at the last chunk of the previous one, which is used only without the oracle.
         start = round * (count - 1)
         end = start + count
         queries = list(dict.fromkeys(question or oracle["text"] for question in questions))
         rankings = dict(zip(queries, self._rank(queries, oracle, end + _DEPTH), strict=True))
-        return [
-            self._pick(question, answer, oracle, end, seed, rankings[question or oracle["text"]])[start:]
-            for question, answer in zip(questions, answers, strict=True)
-        ]
+        drawn = []
+        for question, answer in zip(questions, answers, strict=True):
+            ranking = self._with_sibling(rankings[question or oracle["text"]], oracle, answer, count)
+            picked, place = self._pick(question, answer, oracle, end, seed, ranking)
+            drawn.append(Drawn(picked[start:], max(0, place - start)))
+        return drawn
 
     def _pick(
         self, question: str, answer: str, oracle: Chunk, count: int, seed: int, ranking: Sequence[int]
-    ) -> list[Chunk]:
+    ) -> Drawn:
         answer = normalise(answer)
         picked: list[Chunk] = []
         spare: list[Chunk] = []
-        seen = {normalise(oracle["text"])}
+        own = normalise(oracle["text"])
+        place = count  # last, unless it is found before
+        seen = {own}
         for position in self._order(question, oracle, seed, ranking):
             text = self._texts[position]
+            if text == own:
+                place = min(place, len(picked))
             if text in seen:
                 continue
             seen.add(text)
             (spare if holds_normalised(text, answer) else picked).append(self._chunks[position])
             if len(picked) == count:
-                return picked
+                return Drawn(picked, place)
         picked += spare[: count - len(picked)]
         if len(picked) == count - 1:
             picked.append(oracle)
@@ -130,7 +157,21 @@ class _Pool:
                 f"{len(self._chunks)} chunks are too few for {count - 1} distractors; "
                 "add documents, or lower --distractors or --chunk-size"
             )
-        return picked
+        return Drawn(picked, place)
+
+    def _with_sibling(self, ranking: Sequence[int], oracle: Chunk, answer: str, count: int) -> Sequence[int]:
+        """Return a ranking with a distractor of the oracle's own document near its top, if there is one."""
+        siblings = {
+            position
+            for position in self._by_source.get(oracle["source"], ())
+            if self._chunks[position]["id"] != oracle["id"]
+            and not holds_normalised(self._texts[position], normalise(answer))
+        }
+        if not siblings or siblings.intersection(ranking[: count - 1]):
+            return ranking
+        best = next((position for position in ranking if position in siblings), min(siblings))
+        others = [position for position in ranking if position != best]
+        return [*others[: max(0, count - 2)], best, *others[max(0, count - 2) :]]
 
     def _order(self, question: str, oracle: Chunk, seed: int, ranking: Sequence[int]) -> Iterator[int]:
         """Yield the positions to try: the retrieved ones, then the rest in random order."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..choices import Negatives, NoOracle
+from ..choices import Negatives, NoOracle, Order
 from ..dataset.export import make_datasets
 from ..dataset.splits import assign_splits
 from ..files import write_jsonl
@@ -32,7 +32,7 @@ class SquadRecords:
     chunks: list[Chunk]  # one per paragraph
     records: list[Record]  # train and valid
     held_out: list[dict[str, Any]]  # question, answer, chunk_id and source of each, for a comparison
-    left_out: Counter[str]  # questions, by reason
+    left_out: Counter[str]  # questions and rows, by reason
 
 
 def records_from_squad(
@@ -42,6 +42,7 @@ def records_from_squad(
     p: float = 0.9,
     negatives: Negatives = "lexical",
     no_oracle: NoOracle = "keep",
+    order: Order = "shuffled",
     focus: Focus | None = None,
     valid: float = 0.05,
     rounds: int = 1,
@@ -72,9 +73,10 @@ def records_from_squad(
         [chunk["id"] for chunk in chunks], seed=seed, valid=valid, test=0.0, smallest=distractors + 2
     )
     pool = Distractors(chunks, splits, negatives)
-    options = RowOptions(distractors, p, seed, no_oracle, focus)
+    options = RowOptions(distractors, p, seed, no_oracle, order, focus)
     shared = (rounds > 1 or drills > 0) and focus is None
     result = SquadRecords(chunks, [], [], Counter())
+    prompts: set[str] = set()
     for paragraph, chunk in zip(paragraphs, chunks, strict=True):
         split = splits[chunk["id"]]
         unique = {question_id(chunk["id"], question.text): question for question in paragraph.questions}
@@ -102,7 +104,12 @@ def records_from_squad(
         for i in range(rounds if split == "train" else 1):
             drafts = question_drafts + drill_drafts[i::rounds]
             drawn = pool.draw(drafts, chunk, k=distractors, seed=seed, round=i, shared=shared)
-            result.records.extend(assemble_records(drafts, chunk, drawn, options, split=split, round=i))
+            for record in assemble_records(drafts, chunk, drawn, options, split=split, round=i):
+                if record["instruction"] in prompts:  # cut to the same sentences as in an earlier round
+                    result.left_out["its documents are cut to the same as in an earlier round"] += 1
+                else:
+                    prompts.add(record["instruction"])
+                    result.records.append(record)
         on_paragraph()
     return result
 
@@ -115,7 +122,7 @@ def _hold_out(question: Question, chunk: Chunk) -> dict[str, Any]:
 
 
 def write_squad_records(
-    result: SquadRecords, out: Path, *, formats: Sequence[str], p: float
+    result: SquadRecords, out: Path, *, formats: Sequence[str], p: float, order: Order = "shuffled"
 ) -> dict[str, dict[str, Any]]:
     """Write chunks.jsonl, raft.jsonl, questions.jsonl and the split files; return the validated split files.
 
@@ -128,5 +135,5 @@ def write_squad_records(
         ("questions", result.held_out),
     ):
         write_jsonl(out / f"{name}.jsonl", rows)
-    files, _ = make_datasets(out / "raft.jsonl", out, formats=formats, share=p)
+    files, _ = make_datasets(out / "raft.jsonl", out, formats=formats, share=p, order=order)
     return files

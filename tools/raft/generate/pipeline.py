@@ -14,7 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from ..choices import Chunking, Negatives, NoOracle, check_choice
+from ..choices import Chunking, Negatives, NoOracle, Order, check_choice
 from ..dataset.card import write_card, write_manifest
 from ..dataset.export import PROMPT as RAFT_PROMPT, make_datasets
 from ..dataset.splits import assign_splits
@@ -46,7 +46,9 @@ class DatasetSettings:
     p: float = 0.8
     seed: int = 42
     negatives: Negatives = "lexical"
+    same_source: bool = False  # whether one distractor is from the oracle's own document
     no_oracle: NoOracle = "keep"
+    order: Order = "shuffled"
     focus: bool = False  # whether instructions have the documents cut to their best sentences
     valid: float = 0.1
     test: float = 0.1
@@ -58,6 +60,7 @@ class DatasetSettings:
     def __post_init__(self) -> None:
         check_choice("negatives", self.negatives, Negatives)
         check_choice("no_oracle", self.no_oracle, NoOracle)
+        check_choice("order", self.order, Order)
         check_choice("chunking", self.chunking, Chunking)
 
 
@@ -156,7 +159,9 @@ def _write_dataset(
                 staging,
                 rejected,
                 chunks={chunk["id"]: chunk for chunk in corpus.chunks},
-                distractors=Distractors(corpus.chunks, splits, settings.negatives),
+                distractors=Distractors(
+                    corpus.chunks, splits, settings.negatives, same_source=settings.same_source
+                ),
                 options=_row_options(settings),
                 window=window,
                 on_done=lambda counts: on_progress(next(done), total, counts),
@@ -169,7 +174,9 @@ def _write_dataset(
     if counts.rows == counts.accepted[DRILLS]:
         check_replies(counts)
         raise UserError(f"no row passed verification: see the reason of each in {rejected}")
-    files, findings = make_datasets(raft, out, formats=settings.formats, share=settings.p)
+    files, findings = make_datasets(
+        raft, out, formats=settings.formats, share=settings.p, order=settings.order
+    )
     notes += [str(finding) for finding in findings if finding.severity != "note"]
     reasons = counts.rejected + Counter(str(row["reason"]) for row in corpus.rejected)
     return BuildResult(counts, usage, files, reasons, notes, time.monotonic() - started)
@@ -180,9 +187,12 @@ def _row_options(settings: DatasetSettings) -> RowOptions:
     if settings.focus:
         from ..models.embed import Embedder
         from ..rag.focus import Focus
+        from ..rag.sentences import Sentences
 
-        focus = Focus(Embedder())
-    return RowOptions(settings.distractors, settings.p, settings.seed, settings.no_oracle, focus)
+        focus = Focus(Sentences(Embedder()))
+    return RowOptions(
+        settings.distractors, settings.p, settings.seed, settings.no_oracle, settings.order, focus
+    )
 
 
 def _drafting_tasks(

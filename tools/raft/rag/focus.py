@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ..text.excerpts import Span, join_sentences
 from ..text.quotes import find_quote
-from ..text.sentences import sentence_spans
 from .search import Lexical
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..models.embed import Embedder
     from .index import Hit
+    from .sentences import Sentences
 
 # How much is kept: the sentences that hold this share of the scores' mass, but at least so many. That is more
 # where many sentences score alike, as for questions that need several facts.
-SHARE, LEAST = 0.95, 3
+SHARE, LEAST = 0.93, 2
 
 
 class Focus:
-    """Cuts documents to their best sentences; each document is split and embedded once."""
+    """Cuts documents to their best sentences."""
 
-    def __init__(self, embedder: Embedder, *, share: float = SHARE, least: int = LEAST) -> None:
-        self._embedder = embedder
+    def __init__(self, sentences: Sentences, *, share: float = SHARE, least: int = LEAST) -> None:
+        self._sentences = sentences
         self._share = share
         self._least = least
-        self._known: dict[str, tuple[list[Span], Any]] = {}  # text → its sentences and their vectors
 
     def cut(self, questions: Sequence[str], found: Sequence[Sequence[Hit]]) -> list[list[Hit]]:
         """Return the documents of each question with `focus`: the best sentences of the text, in their order.
@@ -50,41 +48,29 @@ class Focus:
         quotes for each question: the sentences that they stand in are kept, however they score. Many
         questions in one call are faster.
         """
-        self._learn({text for group in texts for text in group})
-        if not questions:
-            return []
-        vectors = self._embedder.embed(questions, role="query")
         quotes = keep or [()] * len(questions)
+        compared = self._sentences.compare(questions, texts)
         return [
-            self._cut(question, vector, group, kept)
-            for question, vector, group, kept in zip(questions, vectors, texts, quotes, strict=True)
+            self._cut(question, group, documents, cosines, kept)
+            for question, group, (documents, cosines), kept in zip(
+                questions, texts, compared, quotes, strict=True
+            )
         ]
 
-    def _learn(self, texts: Iterable[str]) -> None:
-        """Split and embed the texts that are new."""
-        import numpy as np
-
-        new = {text: list(sentence_spans(text)) for text in sorted(texts) if text not in self._known}
-        sentences = [sentence for spans in new.values() for _, _, sentence in spans]
-        vectors: np.ndarray = self._embedder.embed(sentences) if sentences else np.zeros((0, 1))
-        start = 0
-        for text, spans in new.items():
-            self._known[text] = spans, vectors[start : start + len(spans)]
-            start += len(spans)
-
     def _cut(
-        self, question: str, vector: np.ndarray, texts: Sequence[str], quotes: Sequence[str]
+        self,
+        question: str,
+        texts: Sequence[str],
+        documents: Sequence[Sequence[Span]],
+        cosines: np.ndarray,
+        quotes: Sequence[str],
     ) -> list[str]:
-        import numpy as np
-
-        documents = [self._known[text] for text in texts]
-        sentences = [sentence for spans, _ in documents for _, _, sentence in spans]
+        sentences = [sentence for spans in documents for _, _, sentence in spans]
         if not sentences:
             return list(texts)
-        cosines = np.concatenate([vectors @ vector for spans, vectors in documents if spans])
         best = choose(score_sentences(question, sentences, cosines), self._share, self._least)
         cut, start = [], 0
-        for text, (spans, _) in zip(texts, documents, strict=True):
+        for text, spans in zip(texts, documents, strict=True):
             quoted = _quoted(text, spans, quotes)
             positions = [i for i in range(len(spans)) if start + i in best or i in quoted]
             cut.append(join_sentences(text, spans, positions))

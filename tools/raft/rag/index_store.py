@@ -1,4 +1,4 @@
-"""Store an index in a folder: index.faiss, chunks.jsonl, and a manifest.json with the hashes of both."""
+"""Store an index in a folder: index.faiss, chunks.jsonl, and a manifest.json with the hashes of all files."""
 
 from __future__ import annotations
 
@@ -8,18 +8,53 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
+from ..choices import Mode
 from ..errors import UserError
-from ..files import describe_file, replacing
+from ..files import describe_file, read_jsonl, replacing
+from ..records import Chunk
 
 if TYPE_CHECKING:
     import numpy as np
 
 VECTORS, CHUNKS, MANIFEST = "index.faiss", "chunks.jsonl", "manifest.json"
+# If the sentences are indexed, too: their vectors in the order of the chunks, float16 of shape (sentences,
+# dimensions), and where those of each chunk begin, int64 of shape (chunks + 1,). Both in NumPy's format.
+SENTENCES, SENTENCE_STARTS = "sentences.npy", "sentence_starts.npy"
 VERSION = 1
+
+
+class Point(TypedDict):
+    """What a threshold would do."""
+
+    threshold: float
+    refused_wrongly: float  # share of the answerable questions
+    refused_rightly: float  # share of the unanswerable ones
+
+
+class Calibration(TypedDict):
+    """A logistic model of the evidence, and the probability below which a question is refused.
+
+    All shares are of questions that the model was not fitted on: those of the other folds.
+    """
+
+    weights: dict[str, float]  # by feature
+    intercept: float
+    threshold: float
+    at_most: float  # the share of the answerable questions that may be refused, as it was asked for
+    answerable: int
+    unanswerable: int
+    auroc: float
+    refused_wrongly: float
+    refused_rightly: float
+    curve: list[Point]
+    questions: str  # name of the file
+    k: int
+    mode: Mode
 
 
 class _Read(TypedDict, total=False):
     documents: list[dict[str, Any]]  # account of the characters of each file, if documents were indexed
+    answerability: Calibration  # when to refuse, if `calibrate` was run
 
 
 class IndexManifest(_Read):
@@ -89,13 +124,34 @@ def replace_index(
         with path.open("rb+") as file:
             os.fsync(file.fileno())
         manifest["files"][name] = describe_file(path)
+    _write_manifest(folder, manifest)
+    settle(folder, manifest)
+
+
+def update_manifest(folder: Path, *, answerability: Calibration) -> None:
+    """Add to the manifest of an index when to refuse. Raises UserError if there is no index."""
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise UserError(f"there is no index in {folder}")
+    manifest["answerability"] = answerability
+    _write_manifest(folder, manifest)
+
+
+def read_calibration(folder: Path) -> Calibration:
+    """Return when the questions of an index are refused. Raises UserError if that was not fitted."""
+    manifest = read_manifest(folder)
+    if manifest is None or "answerability" not in manifest:
+        raise UserError(f"{folder} is no index with a threshold: run `calibrate` for it first")
+    return manifest["answerability"]
+
+
+def _write_manifest(folder: Path, manifest: IndexManifest) -> None:
     staging = folder / f"{MANIFEST}.new"
     with staging.open("w", encoding="utf-8", newline="\n") as file:
         file.write(json.dumps(manifest, ensure_ascii=False, indent=2) + "\n")
         file.flush()
         os.fsync(file.fileno())
     os.replace(staging, folder / MANIFEST)
-    settle(folder, manifest)
 
 
 def settle(folder: Path, manifest: IndexManifest) -> None:
@@ -106,6 +162,25 @@ def settle(folder: Path, manifest: IndexManifest) -> None:
             os.replace(path, folder / name)
     for name in (*manifest["files"], MANIFEST):
         (folder / f"{name}.new").unlink(missing_ok=True)
+    for name in {SENTENCES, SENTENCE_STARTS} - manifest["files"].keys():
+        (folder / name).unlink(missing_ok=True)
+
+
+def read_indexed_chunks(path: Path) -> list[Chunk]:
+    """Read the chunks of an index, which are sanitized already."""
+    return [Chunk(**row) for _, row in read_jsonl(path)]  # type: ignore[typeddict-item]
+
+
+def read_sentences(folder: Path, manifest: IndexManifest) -> tuple[np.ndarray, np.ndarray] | None:
+    """Map the sentences' vectors into memory and read where those of each chunk start; None without them."""
+    import numpy as np
+
+    if SENTENCES not in manifest["files"]:
+        return None
+    return (
+        np.load(locate_file(folder, manifest, SENTENCES), mmap_mode="r", allow_pickle=False),
+        np.load(locate_file(folder, manifest, SENTENCE_STARTS), allow_pickle=False),
+    )
 
 
 class Journal:

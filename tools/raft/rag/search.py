@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..choices import Mode
@@ -111,6 +111,13 @@ class Lexical:
             for row, row_scores in zip(positions.tolist(), scores.tolist(), strict=True)
         ]
 
+    def document_counts(self) -> Iterator[tuple[str, int]]:
+        """Yield each word with the number of texts that have it."""
+        starts = self._index.scores["indptr"]
+        for word, position in self._index.vocab_dict.items():
+            if word.strip():  # neither what stands for a text without words, nor bm25s's own empty word
+                yield word, int(starts[position + 1] - starts[position])
+
 
 class Dense:
     """Dense retrieval: inner products with the vectors of a FAISS index."""
@@ -125,7 +132,7 @@ class Dense:
 
     def search(self, queries: Sequence[str], k: int) -> list[Ranking]:
         """Return for each query the k texts whose vectors are closest to that of the query."""
-        vectors = self.embedder.embed(queries, role="query")
+        vectors = self.embedder.embed_queries(queries)
         if vectors.shape[1] != self._index.d:
             raise UserError(
                 f"{self.embedder.name} returns vectors of {vectors.shape[1]} dimensions, the index has "

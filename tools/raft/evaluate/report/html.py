@@ -21,6 +21,7 @@ from .text import (
     show_chance,
     show_dollars_per_1000,
     show_interval,
+    show_mean,
     show_name,
     show_setup,
 )
@@ -60,6 +61,7 @@ def write_report(
         "slices": slice_rows(comparison),
         "sweep": distractor_rows(comparison["distractors"]),
         "break_even": show_break_even(comparison),
+        "refusals": refusal_rows(comparison["refusals"]),
         "plots": plots,
         "without_oracle_metrics": WITHOUT_ORACLE,
     }
@@ -149,6 +151,20 @@ def distractor_rows(distractors: Mapping[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
+def refusal_rows(refusals: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return a row for each arm that was asked answerable and unanswerable questions."""
+    return [
+        {
+            "arm": arm,
+            "wrongly": show_mean(result["refused_wrongly"]),
+            "rightly": show_mean(result["refused_rightly"]),
+            "precision": "–" if result["precision"] is None else f"{result['precision']:.2f}",
+            "balanced": f"{result['balanced_accuracy']:.2f}",
+        }
+        for arm, result in refusals.items()
+    ]
+
+
 def _environment(*, escape: bool) -> Any:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -164,7 +180,7 @@ def _environment(*, escape: bool) -> Any:
         "data_url": _data_url,
         "dollars": show_dollars_per_1000,
         "plain": plain,
-        "mean": _mean,
+        "mean": show_mean,
         "name": show_name,
         "joined": lambda pieces: "".join(text for text, _ in pieces),
     }
@@ -174,10 +190,6 @@ def _environment(*, escape: bool) -> Any:
 def plain(text: object) -> str:
     """Escape a text so that Markdown shows it literally, on one line."""
     return _MARKDOWN.sub(r"\\\1", html.escape(" ".join(str(text).split()), quote=False))
-
-
-def _mean(mean: Mapping[str, Any]) -> str:
-    return "–" if mean["mean"] is None else f"{show_interval(mean['mean'], mean)} n {mean['n']}"
 
 
 def _data_url(plot: Plot) -> str:

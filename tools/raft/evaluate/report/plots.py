@@ -33,7 +33,7 @@ def draw_plots(comparison: Mapping[str, Any]) -> list[Plot]:
     """Draw the plots that a comparison has numbers for; each is a complete SVG file."""
     plots = [_metrics(comparison, _UNJUDGED, "metrics", "Metrics by arm, with 95 % intervals", (-0.02, 1.02))]
     plots += [_metrics(comparison, JUDGED, "judge", "Judge scores by arm, with 95 % intervals", (0.9, 5.1))]
-    plots += [_distractor_sweep(comparison), _cost(comparison)]
+    plots += [_distractor_sweep(comparison), _coverage(comparison), _cost(comparison)]
     return [plot for plot in plots if plot]
 
 
@@ -115,6 +115,30 @@ def _distractor_sweep(comparison: Mapping[str, Any]) -> Plot | None:
         panel.grid(alpha=0.3)
     _legend(figure, len(sweep))
     return Plot("distractors", _svg(figure), "Scores by number of distractors", "; ".join(alt))
+
+
+def _coverage(comparison: Mapping[str, Any]) -> Plot | None:
+    """Draw the accuracy of the answers against the share of questions that are answered."""
+    arms = list(comparison["arms"])
+    curves = {arm: result["curve"] for arm, result in comparison["refusals"].items() if result["curve"]}
+    if not curves:
+        return None
+    figure, axes = _figure(3.4)
+    for arm, curve in curves.items():
+        xs, ys = [point["coverage"] for point in curve], [point["accuracy"] for point in curve]
+        style = _style(arms.index(arm))
+        axes.plot(xs, ys, color=style["color"], linewidth=style["linewidth"])
+        axes.plot(xs[-1:], ys[-1:], **style, label=arm)  # what was answered
+    axes.set(xlabel="share of the questions answered", ylabel="F1 of the answers", xlim=(0, 1.03))
+    axes.set(ylim=(-0.03, 1.03))
+    axes.grid(alpha=0.3)
+    _legend(figure, len(curves))
+    alt = "; ".join(
+        f"{arm}: F1 {curve[-1]['accuracy']:.2f} for {curve[-1]['coverage']:.0%} of the questions"
+        for arm, curve in curves.items()
+    )
+    title = "Coverage and accuracy, questions without their oracle included"
+    return Plot("coverage", _svg(figure), title, alt)
 
 
 def _cost(comparison: Mapping[str, Any]) -> Plot | None:

@@ -22,6 +22,11 @@ def show_interval(value: float, interval: Mapping[str, Any], sign: str = "") -> 
     return f"{shown} ({interval['low']:{sign}.{digits}f} to {interval['high']:{sign}.{digits}f})"
 
 
+def show_mean(mean: Mapping[str, Any]) -> str:
+    """Format a mean with its interval and its n."""
+    return "–" if mean["mean"] is None else f"{show_interval(mean['mean'], mean)} n {mean['n']}"
+
+
 def show_chance(p: float | None) -> str:
     """Format a p-value, as `p < 0.001` if it is below that."""
     if p is None:
@@ -109,7 +114,18 @@ def show_setup(settings: Mapping[str, Any]) -> str:
     return (
         f"Questions: {settings['questions']}. Models: {models}. {judge} {settings['k']} documents per "
         f"question, retrieved by {settings['mode']} search from {settings['index']['chunks']} chunks"
-        f"{' and cut to their best sentences' if settings.get('focus') else ''}."
+        f"{' and cut to their best sentences' if settings.get('focus') else ''}.{_show_constraints(settings)}"
+    )
+
+
+def _show_constraints(settings: Mapping[str, Any]) -> str:
+    held = settings.get("quotes", "free") != "free"
+    quotes = " Quotes are held to the sentences of the documents." if held else ""
+    if settings.get("threshold") is None:
+        return quotes
+    return (
+        f"{quotes} Questions whose documents hold an answer with a probability below "
+        f"{settings['threshold']:.2f} are refused without asking a model."
     )
 
 
