@@ -27,14 +27,14 @@ class SearchIndex(ToolProvider):
     RAFT_INDEX in the environment names another one: that of a run, or of a deployment.
     """
 
-    def __init__(self, index: str, preload_embeddings: bool = True) -> None:
+    def __init__(self, index: str, preload_embeddings: bool = True, focus_share: float = 0.93) -> None:
         super().__init__()
         self._index = open_index(index_folder(index), lookup=lookup)
-        # Here once: not in each worker of a batch, nor in an endpoint's first request.
+        # Once: not in each worker of a batch, nor in an endpoint's first request.
         mode: Literal["fused", "lexical"] = "fused" if preload_embeddings else "lexical"
         self._index.prepare(mode)
         self._answerability = open_answerability(self._index)
-        self._focus = Focus(self._index.sentences)
+        self._focus = Focus(self._index.sentences, share=focus_share)
         if serving():
             self._index.search(["warm up"], 1, mode)
 
@@ -46,6 +46,5 @@ class SearchIndex(ToolProvider):
         answer; with `focus` its best sentences, which the model is shown instead.
         """
         found = self._index.search([question], k, getattr(mode, "value", mode))
-        if self._answerability:
-            found = self._answerability.rate([question], found)
-        return (self._focus.cut([question], found) if focus else found)[0]
+        rated = self._answerability.rate([question], found) if self._answerability else found
+        return (self._focus.cut([question], rated) if focus else rated)[0]

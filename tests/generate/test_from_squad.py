@@ -14,9 +14,9 @@ from tools.raft.errors import UserError
 from tools.raft.files import PROJECT
 from tools.raft.generate.from_squad import records_from_squad, write_squad_records
 from tools.raft.ingest.squad import Paragraph, Question, read_paragraphs
+from tools.raft.raft_format import parse_answer, parse_documents, refusal
 from tools.raft.rag.focus import Focus
 from tools.raft.rag.sentences import Sentences
-from tools.raft.raft_format import parse_answer, parse_documents, refusal
 from tools.raft.text.excerpts import is_excerpt
 
 ROOT = PROJECT

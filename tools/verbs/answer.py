@@ -18,6 +18,7 @@ from tools.verbs.options import (
     BaseUrl,
     Connection,
     FocusOption,
+    FocusShare,
     Model,
     QuotesOption,
     Timeout,
@@ -44,6 +45,7 @@ def answer(
     k: Annotated[int, typer.Option(min=0, max=100, help="Documents retrieved per question.")] = 4,
     mode: Annotated[Mode, typer.Option(help="Retrieval mode.")] = "fused",
     focus: FocusOption = False,
+    focus_share: FocusShare = 0.93,
     always_answer: AlwaysAnswer = False,
     quotes: QuotesOption = "free",
     prompt: Annotated[Prompt, typer.Option(help="Prompt template.")] = "chain_of_thought",
@@ -80,7 +82,7 @@ def answer(
     with serving(endpoint, bar) as live:
         answers, usage = produce(
             rows, opened, live, cache_directory(out.parent), k=k, mode=mode, prompt=prompt,
-            focus=Focus(opened.sentences) if focus else None,
+            focus=Focus(opened.sentences, share=focus_share) if focus else None,
             answerability=open_answerability(opened, k=k, mode=mode, always_answer=always_answer),
             quotes=quotes, workers=workers, timeout=timeout,
         )  # fmt: skip

@@ -9,7 +9,7 @@ import typer
 
 from tools.raft.choices import Mode
 from tools.raft.errors import UserError
-from tools.verbs.options import INCOMPLETE, AlwaysAnswer, FocusOption, MorePaths, QuotesOption
+from tools.verbs.options import INCOMPLETE, AlwaysAnswer, FocusOption, FocusShare, MorePaths, QuotesOption
 
 if TYPE_CHECKING:
     from tools.raft.evaluate.arms import Role
@@ -53,6 +53,7 @@ def compare(
     k: Annotated[int, typer.Option(min=1, max=16, help="Documents retrieved per question.")] = 4,
     mode: Annotated[Mode, typer.Option(help="Retrieval mode.")] = "fused",
     focus: FocusOption = False,
+    focus_share: FocusShare = 0.93,
     always_answer: AlwaysAnswer = False,
     quotes: QuotesOption = "free",
     distractor_questions: Annotated[
@@ -138,7 +139,7 @@ def compare(
         {role: resolve_endpoint(models[role], lookup=lookup_without_file) for role in roles},
         load_prices(prices),
         judge=resolve_endpoint(judge, lookup=lookup_without_file) if judge else None,
-        k=k, mode=mode, focus=focus, always_answer=always_answer, quotes=quotes,
+        k=k, mode=mode, focus=focus, focus_share=focus_share, always_answer=always_answer, quotes=quotes,
         distractor_questions=distractor_questions, without_oracle=without_oracle,
         similarity=similarity, dataset=dataset, training_cost=training_cost,
         price_names={

@@ -16,6 +16,7 @@ from tools.verbs.options import (
     ChunkSize,
     Connection,
     FocusOption,
+    FocusShare,
     MaxFileMb,
     Model,
     MorePaths,
@@ -70,6 +71,7 @@ def generate(
         Order, typer.Option(help="Order of a row's documents: at random, or as the retriever ranks them.")
     ] = "shuffled",
     focus: FocusOption = False,
+    focus_share: FocusShare = 0.93,
     chunk_size: ChunkSize = 512,
     chunking: Annotated[
         Chunking, typer.Option(help="Split at headings and sentences, or where the topic changes.")
@@ -130,6 +132,7 @@ def generate(
         no_oracle=no_oracle,
         order=order,
         focus=focus,
+        focus_share=focus_share,
         valid=valid,
         test=test,
         chunk_size=chunk_size,

@@ -34,6 +34,14 @@ Timeout = Annotated[float, typer.Option(min=1, help="Seconds before a call is ab
 FocusOption = Annotated[
     bool, typer.Option("--focus", help="Cut the documents to the sentences that matter for the question.")
 ]
+FocusShare = Annotated[
+    float,
+    typer.Option(
+        min=0.01,
+        max=1,
+        help="Share of the sentences' scores that focus keeps; 0.6 if one fact will do.",
+    ),
+]
 QuotesOption = Annotated[
     Quotes,
     typer.Option(

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tools.raft.choices import Negatives, NoOracle, Order
-from tools.verbs.options import FocusOption
+from tools.verbs.options import FocusOption, FocusShare
 
 
 def squad(
@@ -31,6 +31,7 @@ def squad(
         Order, typer.Option(help="Order of a row's documents: at random, or as the retriever ranks them.")
     ] = "shuffled",
     focus: FocusOption = False,
+    focus_share: FocusShare = 0.93,
     format: Annotated[
         list[str], typer.Option(help="hf, chat, completion, dsf or parquet; may be repeated.")
     ] = ["chat", "dsf"],  # noqa: B006
@@ -70,7 +71,7 @@ def squad(
             negatives=negatives,
             no_oracle=no_oracle,
             order=order,
-            focus=Focus(Sentences(Embedder())) if focus else None,
+            focus=Focus(Sentences(Embedder()), share=focus_share) if focus else None,
             valid=valid,
             rounds=rounds,
             drills=drills,

@@ -20,7 +20,7 @@ from ..models.pricing import Price
 from ..progress import Progress, no_progress
 from ..rag.answer import read_chat_questions
 from ..rag.answerability import Answerability, open_answerability
-from ..rag.focus import Focus
+from ..rag.focus import SHARE, Focus
 from ..rag.index import Hit, open_index
 from .arms import (
     Arm,
@@ -61,6 +61,7 @@ class ComparisonPlan:
     k: int = 4
     mode: Mode = "fused"
     focus: bool = False  # whether documents are cut to their best sentences, for all arms
+    focus_share: float = SHARE
     always_answer: bool = False  # whether the index's threshold is left out, for all arms
     quotes: Quotes = "free"
     distractor_questions: int = 100
@@ -132,7 +133,7 @@ def run_comparison(
         hits = find_documents(questions, index, max(plan.k, _DEPTH), plan.mode, on_found)
     documents = any(arm.with_documents for arm in plan.arms)
     sweep = sample(ids, plan.distractor_questions, plan.seed) if documents else []
-    focus = Focus(index.sentences) if plan.focus else None
+    focus = Focus(index.sentences, share=plan.focus_share) if plan.focus else None
     answerability = open_answerability(index, k=plan.k, mode=plan.mode, always_answer=plan.always_answer)
     inputs = Inputs(
         questions, ids, golds, hits, plan.k, focus, answerability, plan.quotes, sweep, plan.without_oracle
@@ -326,7 +327,7 @@ def _summarise(
             "questions": plan.questions.name,
             "k": plan.k,
             "mode": plan.mode,
-            "focus": plan.focus,
+            "focus": plan.focus_share if plan.focus else None,
             "quotes": plan.quotes,
             "threshold": inputs.answerability.threshold if inputs.answerability else None,
             "seed": plan.seed,

@@ -50,6 +50,7 @@ class DatasetSettings:
     no_oracle: NoOracle = "keep"
     order: Order = "shuffled"
     focus: bool = False  # whether instructions have the documents cut to their best sentences
+    focus_share: float = 0.93
     valid: float = 0.1
     test: float = 0.1
     chunk_size: int = 512
@@ -189,7 +190,7 @@ def _row_options(settings: DatasetSettings) -> RowOptions:
         from ..rag.focus import Focus
         from ..rag.sentences import Sentences
 
-        focus = Focus(Sentences(Embedder()))
+        focus = Focus(Sentences(Embedder()), share=settings.focus_share)
     return RowOptions(
         settings.distractors, settings.p, settings.seed, settings.no_oracle, settings.order, focus
     )
