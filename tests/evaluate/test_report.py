@@ -20,6 +20,7 @@ from tools.raft.evaluate.compare import (
     summarise_distractor_sweep,
     summarise_without_oracle,
 )
+from tools.raft.evaluate.refusals import summarise_refusals
 from tools.raft.evaluate.report.examples import cut_quotes, mark_quotes, pick_examples, tabulate
 from tools.raft.evaluate.report.html import plain, write_report
 from tools.raft.evaluate.report.text import classify_difference, find_headlines, show_break_even
@@ -72,6 +73,16 @@ def compared(
         "break_even": {"raft": {"dataset": 3.0, "training": 1.5, "ratio": 4.0, "saved_per_1000": 1.5, "questions": 3000}},
         "distractors": summarise_distractor_sweep(
             {arm: {0: rows[:10], 10: rows[10:20]} for arm, rows in answers.items()}, golds_by_id, total=10
+        ),
+        "refusals": summarise_refusals(
+            {
+                arm: [
+                    *((row, gold) for row, gold in zip(rows, golds, strict=True)),
+                    *(({**row, "documents": row["documents"][:1]}, gold)
+                      for row, gold in zip(rows, golds, strict=True)),
+                ]
+                for arm, rows in answers.items()
+            }
         ),
         "without_oracle": summarise_without_oracle(answers, golds_by_id, total=count),
         "settings": {"questions": "q.jsonl", "k": 2, "mode": "fused", "models": {"baseline": "m", "raft": "t"},
@@ -127,7 +138,7 @@ def test_the_page_is_self_contained_and_runs_only_its_own_script(tmp_path: Path)
     assert "url(" not in page and "@import" not in page
     assert html.escape(HOSTILE, quote=False).split("<")[0][:40] in page, "the text of a document is escaped"
     images = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', page)
-    assert len(images) == 3
+    assert len(images) == 4
     for image in images:
         svg = base64.b64decode(image).decode()
         assert "<svg" in svg and "<script" not in svg

@@ -118,9 +118,9 @@ def test_the_flow_and_the_command_line_send_identical_requests(sample_folder: Pa
         answers = answer_with_the_library(endpoint, sample_folder, ROWS)
         assert json.dumps(sent_requests(endpoint)) == json.dumps(expected)
     for result, row in zip(results, answers.rows, strict=True):
-        assert {key: result[key] for key in ("answer", "reasoning", "citations", "answered", "note")} == {
-            key: row[key] for key in ("answer", "reasoning", "citations", "answered", "note")
-        }
+        assert {
+            key: result[key] for key in ("answer", "reasoning", "citations", "answered", "refusal", "note")
+        } == {key: row[key] for key in ("answer", "reasoning", "citations", "answered", "refusal", "note")}
         assert result["reply"].startswith(result["answer"])
         assert result["citations"][0]["source"] in result["reply"]
 
@@ -312,7 +312,9 @@ def test_the_endpoint_answers_when_served_as_in_azure_ml(served: tuple[Any, Scri
     assert client.get("/health").status_code == 200
     reply = client.post("/score", json={"question": SPEED})
     assert reply.status_code == 200, reply.text
-    assert {"reply", "answer", "reasoning", "citations", "answered", "note", "sources"} == set(reply.json)
+    assert {
+        "reply", "answer", "reasoning", "citations", "answered", "refusal", "evidence", "note", "sources",
+    } == set(reply.json)  # fmt: skip
     assert all(source["id"] and source["source"] for source in reply.json["sources"])
     assert "text" not in reply.json["sources"][0], "a run of many questions stays readable"
     assert reply.json["citations"][0]["verbatim"]

@@ -128,7 +128,7 @@ def _coverage(comparison: Mapping[str, Any]) -> Plot | None:
         xs, ys = [point["coverage"] for point in curve], [point["accuracy"] for point in curve]
         style = _style(arms.index(arm))
         axes.plot(xs, ys, color=style["color"], linewidth=style["linewidth"])
-        axes.plot(xs[-1:], ys[-1:], **style, label=arm)  # what was answered
+        axes.errorbar(xs[-1:], ys[-1:], **style, label=arm)  # what was answered
     axes.set(xlabel="share of the questions answered", ylabel="F1 of the answers", xlim=(0, 1.03))
     axes.set(ylim=(-0.03, 1.03))
     axes.grid(alpha=0.3)
