@@ -7,6 +7,7 @@ from promptflow.core import ToolProvider, tool
 
 from tools.connections import lookup
 from tools.index_folder import index_folder
+from tools.raft.choices import FOCUS_SHARE
 from tools.raft.rag.answerability import open_answerability
 from tools.raft.rag.focus import Focus
 from tools.raft.rag.index import open_index
@@ -27,12 +28,11 @@ class SearchIndex(ToolProvider):
     RAFT_INDEX in the environment names another one: that of a run, or of a deployment.
     """
 
-    def __init__(self, index: str, preload_embeddings: bool = True, focus_share: float = 0.93) -> None:
+    def __init__(self, index: str, preload_embeddings: bool = True, focus_share: float = FOCUS_SHARE) -> None:
         super().__init__()
         self._index = open_index(index_folder(index), lookup=lookup)
-        # Once: not in each worker of a batch, nor in an endpoint's first request.
         mode: Literal["fused", "lexical"] = "fused" if preload_embeddings else "lexical"
-        self._index.prepare(mode)
+        self._index.prepare(mode)  # once: not in each worker of a batch, nor in a first request
         self._answerability = open_answerability(self._index)
         self._focus = Focus(self._index.sentences, share=focus_share)
         if serving():

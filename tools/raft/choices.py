@@ -11,6 +11,7 @@ Mode = Literal["lexical", "dense", "fused"]  # of retrieval
 Negatives = Literal["lexical", "dense", "fused", "random"]  # where distractors come from
 NoOracle = Literal["keep", "refuse"]  # the label of a row without its oracle: its answer, or a refusal
 Quotes = Literal["free", "gbnf", "vllm", "schema"]  # or held to sentences by a grammar or a JSON schema
+FOCUS_SHARE = 0.93  # of the sentences' scores that focus keeps, see rag/focus.py
 Order = Literal["shuffled", "ranked"]  # of a row's documents: at random, or best first as at inference
 Api = Literal["chat", "completion"]  # of an endpoint
 Form = Literal["chat", "completion", "dsf"]  # in which a dataset is trained on

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tools.raft.choices import Mode, Prompt
+from tools.raft.choices import FOCUS_SHARE, Mode, Prompt
 from tools.verbs.options import (
     INCOMPLETE,
     AlwaysAnswer,
@@ -45,7 +45,7 @@ def answer(
     k: Annotated[int, typer.Option(min=0, max=100, help="Documents retrieved per question.")] = 4,
     mode: Annotated[Mode, typer.Option(help="Retrieval mode.")] = "fused",
     focus: FocusOption = False,
-    focus_share: FocusShare = 0.93,
+    focus_share: FocusShare = FOCUS_SHARE,
     always_answer: AlwaysAnswer = False,
     quotes: QuotesOption = "free",
     prompt: Annotated[Prompt, typer.Option(help="Prompt template.")] = "chain_of_thought",

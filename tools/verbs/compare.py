@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tools.raft.choices import Mode
+from tools.raft.choices import FOCUS_SHARE, Mode
 from tools.raft.errors import UserError
 from tools.verbs.options import INCOMPLETE, AlwaysAnswer, FocusOption, FocusShare, MorePaths, QuotesOption
 
@@ -53,7 +53,7 @@ def compare(
     k: Annotated[int, typer.Option(min=1, max=16, help="Documents retrieved per question.")] = 4,
     mode: Annotated[Mode, typer.Option(help="Retrieval mode.")] = "fused",
     focus: FocusOption = False,
-    focus_share: FocusShare = 0.93,
+    focus_share: FocusShare = FOCUS_SHARE,
     always_answer: AlwaysAnswer = False,
     quotes: QuotesOption = "free",
     distractor_questions: Annotated[

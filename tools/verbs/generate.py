@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tools.raft.choices import Chunking, Negatives, NoOracle, Order
+from tools.raft.choices import FOCUS_SHARE, Chunking
 from tools.verbs.options import (
     INCOMPLETE,
     ApiKind,
@@ -20,7 +20,10 @@ from tools.verbs.options import (
     MaxFileMb,
     Model,
     MorePaths,
+    NegativesOption,
+    NoOracleOption,
     Ocr,
+    OrderOption,
     ParseMemory,
     ParseSeconds,
     Strict,
@@ -60,18 +63,14 @@ def generate(
     p: Annotated[
         float, typer.Option(min=0, max=1, help="Probability that the oracle is among the documents.")
     ] = 0.8,
-    negatives: Annotated[Negatives, typer.Option(help="Distractors by retrieval or at random.")] = "lexical",
+    negatives: NegativesOption = "lexical",
     same_source: Annotated[
         bool, typer.Option("--same-source", help="Have one distractor from the question's own document.")
     ] = False,
-    no_oracle: Annotated[
-        NoOracle, typer.Option(help="Rows without the oracle: keep its answer, or refuse.")
-    ] = "keep",
-    order: Annotated[
-        Order, typer.Option(help="Order of a row's documents: at random, or as the retriever ranks them.")
-    ] = "shuffled",
+    no_oracle: NoOracleOption = "keep",
+    order: OrderOption = "shuffled",
     focus: FocusOption = False,
-    focus_share: FocusShare = 0.93,
+    focus_share: FocusShare = FOCUS_SHARE,
     chunk_size: ChunkSize = 512,
     chunking: Annotated[
         Chunking, typer.Option(help="Split at headings and sentences, or where the topic changes.")

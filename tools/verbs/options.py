@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tools.raft.choices import Api, Quotes
+from tools.raft.choices import Api, Negatives, NoOracle, Order, Quotes
 from tools.raft.errors import CallsFailed
 
 if TYPE_CHECKING:
@@ -51,6 +51,13 @@ QuotesOption = Annotated[
 AlwaysAnswer = Annotated[
     bool,
     typer.Option("--always-answer", help="Ask the model even where the index's threshold says to refuse."),
+]
+NegativesOption = Annotated[Negatives, typer.Option(help="Distractors by retrieval or at random.")]
+NoOracleOption = Annotated[
+    NoOracle, typer.Option(help="Rows without the oracle: keep its answer, or refuse.")
+]
+OrderOption = Annotated[
+    Order, typer.Option(help="Order of a row's documents: at random, or as the retriever ranks them.")
 ]
 ChunkSize = Annotated[int, typer.Option(min=16, help="Maximum tokens per chunk.")]
 Strict = Annotated[

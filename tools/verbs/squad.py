@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from tools.raft.choices import Negatives, NoOracle, Order
-from tools.verbs.options import FocusOption, FocusShare
+from tools.raft.choices import FOCUS_SHARE
+from tools.verbs.options import FocusOption, FocusShare, NegativesOption, NoOracleOption, OrderOption
 
 
 def squad(
@@ -23,15 +23,11 @@ def squad(
     p: Annotated[
         float, typer.Option(min=0, max=1, help="Probability that the oracle is among the documents.")
     ] = 0.9,
-    negatives: Annotated[Negatives, typer.Option(help="Distractors by retrieval or at random.")] = "lexical",
-    no_oracle: Annotated[
-        NoOracle, typer.Option(help="Rows without the oracle: keep its answer, or refuse.")
-    ] = "keep",
-    order: Annotated[
-        Order, typer.Option(help="Order of a row's documents: at random, or as the retriever ranks them.")
-    ] = "shuffled",
+    negatives: NegativesOption = "lexical",
+    no_oracle: NoOracleOption = "keep",
+    order: OrderOption = "shuffled",
     focus: FocusOption = False,
-    focus_share: FocusShare = 0.93,
+    focus_share: FocusShare = FOCUS_SHARE,
     format: Annotated[
         list[str], typer.Option(help="hf, chat, completion, dsf or parquet; may be repeated.")
     ] = ["chat", "dsf"],  # noqa: B006

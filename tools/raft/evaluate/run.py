@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..choices import Mode, Quotes
+from ..choices import FOCUS_SHARE, Mode, Quotes
 from ..files import read_log, write_jsonl
 from ..models.cache import cache_directory
 from ..models.client import Client
@@ -20,7 +20,7 @@ from ..models.pricing import Price
 from ..progress import Progress, no_progress
 from ..rag.answer import read_chat_questions
 from ..rag.answerability import Answerability, open_answerability
-from ..rag.focus import SHARE, Focus
+from ..rag.focus import Focus
 from ..rag.index import Hit, open_index
 from .arms import (
     Arm,
@@ -61,7 +61,7 @@ class ComparisonPlan:
     k: int = 4
     mode: Mode = "fused"
     focus: bool = False  # whether documents are cut to their best sentences, for all arms
-    focus_share: float = SHARE
+    focus_share: float = FOCUS_SHARE
     always_answer: bool = False  # whether the index's threshold is left out, for all arms
     quotes: Quotes = "free"
     distractor_questions: int = 100

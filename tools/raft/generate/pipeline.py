@@ -14,7 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from ..choices import Chunking, Negatives, NoOracle, Order, check_choice
+from ..choices import FOCUS_SHARE, Chunking, Negatives, NoOracle, Order, check_choice
 from ..dataset.card import write_card, write_manifest
 from ..dataset.export import PROMPT as RAFT_PROMPT, make_datasets
 from ..dataset.splits import assign_splits
@@ -50,7 +50,7 @@ class DatasetSettings:
     no_oracle: NoOracle = "keep"
     order: Order = "shuffled"
     focus: bool = False  # whether instructions have the documents cut to their best sentences
-    focus_share: float = 0.93
+    focus_share: float = FOCUS_SHARE
     valid: float = 0.1
     test: float = 0.1
     chunk_size: int = 512

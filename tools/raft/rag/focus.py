@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ..choices import FOCUS_SHARE
 from ..text.excerpts import Span, join_sentences
 from ..text.quotes import find_quote
 from .search import Lexical
@@ -15,16 +16,16 @@ if TYPE_CHECKING:
     from .index import Hit
     from .sentences import Sentences
 
-# How much is kept: the sentences that hold this share of the scores' mass, but at least so many. That is more
-# where many sentences score alike, as for questions that need several facts. A question about one fact needs
-# less: with 0.6 a small model finds it more often (README, Focus).
-SHARE, LEAST = 0.93, 1
+# Kept are the sentences that hold FOCUS_SHARE of the scores' mass, but at least so many. That is more where
+# many sentences score alike, as for questions that need several facts. A question about one fact needs less:
+# with 0.6 a small model finds it more often (README, Focus).
+LEAST = 1
 
 
 class Focus:
     """Cuts documents to their best sentences."""
 
-    def __init__(self, sentences: Sentences, *, share: float = SHARE, least: int = LEAST) -> None:
+    def __init__(self, sentences: Sentences, *, share: float = FOCUS_SHARE, least: int = LEAST) -> None:
         self._sentences = sentences
         self._share = share
         self._least = least

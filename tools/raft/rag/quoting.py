@@ -85,8 +85,7 @@ def constrain_quotes(hits: Sequence[Hit], quotes: Quotes) -> dict[str, Any]:
     "gbnf" is for llama.cpp's server, "vllm" for vLLM's from version 0.12 on, "schema" for whatever supports
     structured outputs. With "free", or without documents, nothing is held.
     """
-    sentences = quotable(hits)
-    if quotes == "free" or not sentences:
+    if quotes == "free" or not (sentences := quotable(hits)):
         return {}
     if quotes == "schema":
         return {"response_format": {"type": "json_schema", "json_schema": _schema(len(sentences))}}
