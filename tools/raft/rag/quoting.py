@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from .index import Hit
 
 
+MOST_QUOTES = 8
+LONGEST_TEXT = 500  # characters before, between and after quotes
 PROMPT = "numbered_answer.jinja2"  # in place of the others, for replies under a JSON schema
 
 
@@ -61,13 +63,14 @@ def fill_in(reply: str, hits: Sequence[Hit]) -> str:
 def quote_grammar(sentences: Sequence[str]) -> str:
     """Build the GBNF grammar of a RAFT answer whose quotes are among the sentences.
 
+    Quotes and the text around them are bounded: a small model that is held to a grammar and knows no way on
+    repeats itself until its tokens are used up, and never answers.
+
     Source of the notation: grammars/README.md of llama.cpp, which vLLM's xgrammar shares.
     """
     begin, end, tag = _literal(BEGIN_QUOTE), _literal(END_QUOTE), _literal(f"{ANSWER_TAG} ")
-    rules = [
-        f"root ::= (text quote)* text? {tag} [^\\n<#]+" if sentences else f"root ::= text? {tag} [^\\n<#]+",
-        "text ::= [^<#]+",
-    ]
+    quotes = f"(text quote){{0,{min(len(sentences), MOST_QUOTES)}}} " if sentences else ""
+    rules = [f"root ::= {quotes}text? {tag} [^\\n<#]+", f"text ::= [^<#]{{1,{LONGEST_TEXT}}}"]
     if sentences:
         rules.append(f"quote ::= {begin} sentence {end}")
         rules.append(f"sentence ::= {' | '.join(map(_literal, sentences))}")

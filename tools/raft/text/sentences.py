@@ -9,9 +9,11 @@ from collections.abc import Iterator
 _END = re.compile(r"(?:[.!?…؟۔।॥]+[\"'”’»)\]]*(?=\s)|[。！？｡]+[」』”’）]*)")
 # A full stop after one of these does not end a sentence; only the common ones of each language.
 _ABBREVIATION = re.compile(
-    r"\b(?:[A-ZÀ-Þ]|Mr|Mrs|Ms|Dr|Prof|St|Sr|Jr|vs|etc|cf|ca|approx|No|Nr|Fig|Abb|Vol|pp|ed|eds|al"
+    r"\b(?:[A-ZÀ-Þ]|Mr|Mrs|Ms|Dr|Prof|St|Sr|Jr|Hon|Rev|Gov|Gen|Col|Lt|Capt|vs|v|etc|cf|c|ca|fl|lit|approx"
+    r"|No|Nr|Op|Fig|Abb|Vol|vol|p|pp|ed|eds|al"
     r"|bzw|usw|vgl|z\.B|d\.h|u\.a|e\.g|i\.e|a\.m|p\.m|Mme|art|núm|Sra)\.$"
 )
+_OPEN_BRACKET = re.compile(r"\([^()]{0,100}\.$")  # "(died A.D. 1052)": the sentence is that around the bracket
 _MONTH = re.compile(r"(?:Jan|Feb|März|Apr|Mai|Jun|Jul|Aug|Sep|Okt|Nov|Dez)")  # German ordinals: "3. Mai"
 
 
@@ -32,6 +34,7 @@ def split_sentences(text: str) -> list[str]:
             # "approx. 5" and "No. 7 bus" continue, as does anything before a lower-case letter.
             if match.group().startswith(".") and (
                 _ABBREVIATION.search(piece)
+                or (_OPEN_BRACKET.search(piece[-102:]) and ")" in rest[match.end() : match.end() + 100])
                 or following[:1].islower()
                 or (piece[-2:-1].isdigit() and _MONTH.match(following))
             ):
