@@ -170,7 +170,8 @@ async def answers(endpoint: Endpoint, *, chosen: bool) -> bool:
 
     Raise UserError if it will answer no call: a wrong address, key or model.
     """
-    from tools.raft.models.client import CallFailed, Client, EndpointRefused
+    from tools.raft.models.client import Client
+    from tools.raft.models.failed_calls import CallFailed, EndpointRefused
 
     hello = [{"role": "user", "content": "Say hello."}]
     async with Client(endpoint, cache_dir=None, attempts=2, timeout=PATIENCE / 2) as client:

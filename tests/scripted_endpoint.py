@@ -16,6 +16,8 @@ import asyncio
 import contextlib
 import functools
 import hashlib
+import heapq
+import itertools
 import json
 import os
 import re
@@ -24,7 +26,7 @@ import sys
 import time
 import urllib.request
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -127,11 +129,58 @@ def write_reply(prompt: str, tagged: bool = True) -> str:
     return write_answer(document, question, tagged, as_code="as code" in prompt)
 
 
+class SharedSpeed:
+    """Write replies at so many tokens per second together, as a server does that decodes them in one batch."""
+
+    def __init__(self, rate: float) -> None:
+        self.rate = rate
+        self.jobs: list[
+            tuple[float, int, Callable[[], None]]
+        ] = []  # a heap: when, in tokens for each, and what
+        self.written, self.at = 0.0, 0.0  # tokens for each job so far
+        self.timer: asyncio.TimerHandle | None = None
+        self.numbers = itertools.count()
+
+    def add(self, tokens: int, done: Callable[[], None]) -> int:
+        self._advance()
+        number = next(self.numbers)
+        heapq.heappush(self.jobs, (self.written + tokens, number, done))
+        self._schedule()
+        return number
+
+    def remove(self, number: int) -> None:
+        """Write no more for a job, if it is still there."""
+        self._advance()
+        self.jobs = [job for job in self.jobs if job[1] != number]
+        heapq.heapify(self.jobs)
+        self._schedule()
+
+    def _advance(self) -> None:
+        now = time.monotonic()
+        self.written += (now - self.at) * self.rate / max(1, len(self.jobs))
+        self.at = now
+
+    def _schedule(self) -> None:
+        if self.timer:
+            self.timer.cancel()
+        if self.jobs:
+            seconds = (self.jobs[0][0] - self.written) * len(self.jobs) / self.rate
+            self.timer = asyncio.get_running_loop().call_later(max(0.0, seconds), self._finish)
+
+    def _finish(self) -> None:
+        self._advance()
+        while self.jobs and self.jobs[0][0] <= self.written + 1e-6:
+            heapq.heappop(self.jobs)[2]()
+        self._schedule()
+
+
 class Script:
     """Decide the reply to each request, and keep the counts."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
+        self.speed = SharedSpeed(options.tokens_per_second) if options.tokens_per_second else None
+        self.work = 0  # tokens of the last reply
         self.faults: dict[str, float] = options.faults
         self.reset()
 
@@ -195,6 +244,7 @@ class Script:
     def answer(self, path: str, body: bytes, headers: bytes) -> tuple[float, int, bytes, str]:
         """Script one model call; return seconds to wait (negative: forever), status, body, extra headers."""
         self.calls += 1
+        self.work = 0
         self.bodies.append(body.decode("utf-8", "replace"))
         self.paths[path] += 1
         for kind in (b"api-key", b"authorization"):
@@ -266,6 +316,7 @@ class Script:
             return self.options.latency, 200, broken[digest[0] % 4].encode(), ""
         self.answered[digest] += 1
         self.tokens.update(counts)
+        self.work = counts["completion"]
         if request.get("stream"):
             return self.options.latency, 200, _stream_events(request, text, finish), STREAM
         return self.options.latency, 200, reply.encode(), ""
@@ -316,6 +367,7 @@ class Connection(asyncio.Protocol):
         self.buffer = bytearray()
         self.busy = False
         self.timer: asyncio.TimerHandle | None = None
+        self.job: int | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -327,6 +379,8 @@ class Connection(asyncio.Protocol):
             self.busy = False
         if self.timer:
             self.timer.cancel()
+        if self.job is not None and self.script.speed:
+            self.script.speed.remove(self.job)
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data
@@ -363,6 +417,8 @@ class Connection(asyncio.Protocol):
             wait, status, reply, extra = script.answer(path, body, headers)
             if extra == STREAM:
                 self._send_events(reply.split(b"\n\n")[:-1], wait, 0)
+            elif script.speed and script.work and status == 200:
+                self.job = script.speed.add(script.work, lambda: self._send(status, reply, extra))
             elif wait > 0:
                 self.timer = asyncio.get_running_loop().call_later(wait, self._send, status, reply, extra)
             elif wait == 0:
@@ -429,6 +485,9 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--latency", type=float, default=0.0, help="seconds per call")
     parser.add_argument(
+        "--tokens-per-second", type=float, default=0.0, help="shared by the replies being written"
+    )
+    parser.add_argument(
         "--faults",
         type=parse_faults,
         default={},
@@ -462,8 +521,9 @@ def main() -> None:
 class Scripted:
     """A running scripted endpoint, as tests use it."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, kill: Callable[[], None] = lambda: None) -> None:
         self.url = url
+        self.kill = kill
         self._root = url.removesuffix("/v1")
 
     def stats(self) -> dict[str, Any]:
@@ -504,7 +564,7 @@ def scripted_endpoint(**options: Any) -> Iterator[Scripted]:
         url = process.stdout.readline().strip()
         if not url:
             raise RuntimeError(f"the scripted endpoint did not start: {arguments}")
-        yield Scripted(url)
+        yield Scripted(url, process.kill)
     finally:
         process.terminate()
         process.communicate(timeout=10)

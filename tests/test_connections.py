@@ -15,8 +15,9 @@ from promptflow.connections import AzureOpenAIConnection, CustomConnection, Open
 from tests.scripted_endpoint import scripted_endpoint
 from tools.connections import create_connections, load_connection, promptflow_endpoint
 from tools.raft.errors import UserError
-from tools.raft.models.client import Client, Reply
+from tools.raft.models.client import Client
 from tools.raft.models.endpoint import CONNECTIONS, EMBEDDED_URL, TEACHER_MODEL, Endpoint, resolve_endpoint
+from tools.raft.models.reply import Reply
 
 ROOT = Path(__file__).parent.parent
 KEY = "sk-a-key-nobody-must-see"

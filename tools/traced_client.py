@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tools.raft.models.client import Client
+from tools.raft.models.lane import Lane
 
 
 class TracedClient(Client):
@@ -14,7 +15,7 @@ class TracedClient(Client):
     of a traced call whose type is LLM and whose output has `usage`.
     """
 
-    async def _send(self, path: str, body: dict[str, Any]) -> bytes:
+    async def _send(self, lane: Lane, path: str, body: dict[str, Any]) -> bytes:
         from openai.types import Completion, CreateEmbeddingResponse
         from openai.types.chat import ChatCompletion
         from promptflow.tracing._trace import _traced_async
@@ -32,7 +33,7 @@ class TracedClient(Client):
 
         async def send(**body: Any) -> Any:
             nonlocal raw
-            raw = await super(TracedClient, self)._send(path, body)
+            raw = await super(TracedClient, self)._send(lane, path, body)
             try:
                 return model.model_validate_json(raw)
             except ValueError:

@@ -12,7 +12,8 @@ from tests.rag.test_answer import hit
 from tools.raft.evaluate.judge import judge_answers, judge_messages, judge_values, parse_score
 from tools.raft.evaluate.metrics import JUDGED, JUDGEMENTS
 from tools.raft.evaluate.score import Gold
-from tools.raft.models.client import CallFailed, Reply
+from tools.raft.models.failed_calls import CallFailed
+from tools.raft.models.reply import Reply
 
 ROW = {
     "question": "What do otters eat?",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -13,7 +16,15 @@ import pytest
 
 from tools.raft.errors import UserError
 from tools.raft.files import PROJECT
-from tools.raft.models.cache import FILE, Cache, Stored, cache_directory, cache_key
+from tools.raft.models.cache import (
+    FILE,
+    Cache,
+    Stored,
+    address_key,
+    cache_directory,
+    canonical_json,
+    model_key,
+)
 
 ROOT = PROJECT
 REPLY = Stored("Fünf bis neun Gramm. 五克\n<ANSWER>: 5", "stop", 12, 7)
@@ -28,16 +39,35 @@ def test_returns_a_reply_as_it_was_stored(tmp_path: Path) -> None:
 
 
 def test_the_key_depends_on_every_value_but_not_on_their_order() -> None:
-    request = {
-        "model": "m",
-        "messages": [{"role": "user", "content": "Was?"}],
-        "temperature": 0.0,
-        "attempt": 0,
-    }
-    assert cache_key(request) == cache_key(dict(reversed(request.items())))
-    changed = [{**request, "model": "n"}, {**request, "temperature": 0.1}, {**request, "attempt": 1},
-               {**request, "messages": [{"role": "user", "content": "Was? "}]}, {**request, "seed": 1}]  # fmt: skip
-    assert len({cache_key(entry) for entry in [request, *changed]}) == 6
+    body = {"model": "m", "messages": [{"role": "user", "content": "Was?"}], "temperature": 0.0}
+    assert canonical_json(body) == canonical_json(dict(reversed(body.items())))
+    changed = [{**body, "model": "n"}, {**body, "temperature": 0.1}, {**body, "seed": 1},
+               {**body, "messages": [{"role": "user", "content": "Was? "}]}]  # fmt: skip
+    keys = {model_key(canonical_json(entry), 0, "") for entry in [body, *changed]}
+    text = canonical_json(body)
+    keys |= {model_key(text, 1, ""), model_key(text, 0, "r"), address_key(text, 0, {"where": "a"}),
+             address_key(text, 0, {"where": "b"})}  # fmt: skip
+    assert len(keys) == 9
+
+
+def test_a_file_of_an_earlier_version_is_read_and_goes_on(tmp_path: Path) -> None:
+    """Its keys are the hash of {"attempt", "body", "endpoint"}, and it has no column for the address."""
+    request = {"attempt": 0, "body": {"model": "m", "prompt": "Was?"}, "endpoint": {"where": "http://a/v1"}}
+    text = json.dumps(request, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    with sqlite3.connect(tmp_path / FILE) as old:
+        old.execute(
+            "CREATE TABLE reply (key BLOB PRIMARY KEY, text TEXT NOT NULL, finish_reason TEXT NOT NULL,"
+            " prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, logprobs TEXT NOT NULL)"
+            " WITHOUT ROWID"
+        )
+        key = hashlib.sha256(text.encode()).digest()
+        old.execute("INSERT INTO reply VALUES (?, 'Otters.', 'stop', 3, 2, '')", (key,))
+    old.close()
+    cache = Cache(tmp_path)
+    found = cache.get(address_key(canonical_json(request["body"]), 0, {"where": "http://a/v1"}))
+    assert found == Stored("Otters.", "stop", 3, 2)
+    cache.put(b"k", replaced := Stored("Bats.", "stop", 1, 1, place="http://b/v1"))
+    assert cache.get(b"k") == replaced
 
 
 def test_chooses_the_cache_folder(tmp_path: Path) -> None:
@@ -52,7 +82,7 @@ def test_moves_a_damaged_file_aside_with_a_one_line_warning(
 ) -> None:
     cache = Cache(tmp_path)
     for number in range(200):
-        cache.put(cache_key({"n": number}), REPLY)
+        cache.put(b"%d" % number, REPLY)
     cache.close()
     file = tmp_path / FILE
     whole = file.read_bytes()
@@ -65,7 +95,7 @@ def test_moves_a_damaged_file_aside_with_a_one_line_warning(
 
     cache = Cache(tmp_path)
     for number in range(200):
-        cache.get(cache_key({"n": number}))
+        cache.get(b"%d" % number)
     cache.put(b"new", REPLY)
     assert cache.get(b"new") == REPLY
     assert len(list(tmp_path.glob(f"{FILE}.damaged-*"))) >= 1
@@ -86,18 +116,18 @@ def test_a_full_disk_stops_the_run_before_more_is_spent(tmp_path: Path) -> None:
     cache._database.execute("PRAGMA max_page_count = 4")
     with pytest.raises(UserError, match="RAFT_CACHE_DIR"):
         for number in range(100):
-            cache.put(cache_key({"n": number}), Stored("x" * 4000, "stop", 1, 1))
+            cache.put(b"%d" % number, Stored("x" * 4000, "stop", 1, 1))
 
 
 WRITER = """
 import sys
 from pathlib import Path
-from tools.raft.models.cache import Cache, Stored, cache_key
+from tools.raft.models.cache import Cache, Stored
 cache = Cache(Path(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.readline()
 for number in range(int(sys.argv[3])):
-    cache.put(cache_key({"from": sys.argv[2], "n": number}), Stored(f"{sys.argv[2]} {number}", "stop", 1, 1))
+    cache.put(f"{sys.argv[2]} {number}".encode(), Stored(f"{sys.argv[2]} {number}", "stop", 1, 1))
     if sys.argv[2] == "killed":
         print(number, flush=True)
 """
@@ -123,7 +153,7 @@ def test_two_processes_can_write_at_the_same_time(tmp_path: Path) -> None:
     assert [process.wait(60) for process in processes] == [0, 0]
     cache = Cache(tmp_path)
     assert cache.count() == 800
-    assert cache.get(cache_key({"from": "b", "n": 399})) == Stored("b 399", "stop", 1, 1)
+    assert cache.get(b"b 399") == Stored("b 399", "stop", 1, 1)
 
 
 def test_stored_replies_survive_kill_9(tmp_path: Path) -> None:
@@ -140,7 +170,7 @@ def test_stored_replies_survive_kill_9(tmp_path: Path) -> None:
         last = int(line) if line.endswith("\n") else last
     process.wait(10)
     cache = Cache(tmp_path)
-    assert all(cache.get(cache_key({"from": "killed", "n": number})) for number in range(last + 1))
+    assert all(cache.get(b"killed %d" % number) for number in range(last + 1))
 
 
 def test_storing_a_reply_is_cheap(tmp_path: Path) -> None:
@@ -150,7 +180,7 @@ def test_storing_a_reply_is_cheap(tmp_path: Path) -> None:
     for start in range(0, 1000, 200):
         started = time.process_time()
         for number in range(start, start + 200):
-            cache.put(cache_key({"n": number, "prompt": "y" * 3000}), reply)
+            cache.put(b"%d" % number, reply)
         rounds.append((time.process_time() - started) / 200)
     # 60 to 90 µs on an idle machine; a sync at each commit would take milliseconds of wall time.
     assert min(rounds) < 300e-6

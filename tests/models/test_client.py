@@ -29,9 +29,13 @@ from tools.raft.errors import CallsFailed
 from tools.raft.files import PROJECT
 from tools.raft.models import client as client_module
 from tools.raft.models.cache import FILE
-from tools.raft.models.client import CallFailed, Client, EndpointRefused, Reply
+from tools.raft.models.client import Client
 from tools.raft.models.endpoint import Endpoint, resolve_endpoint
+from tools.raft.models.failed_calls import CallFailed, EndpointRefused
+from tools.raft.models.lane import Lane
+from tools.raft.models.pool import Pool
 from tools.raft.models.rate_limit import RateLimiter, backoff, retry_after
+from tools.raft.models.reply import Reply
 from tools.raft.prompts import render
 
 ROOT = PROJECT
@@ -192,8 +196,8 @@ def test_serves_every_call_despite_a_storm_of_429s() -> None:
         replies, client = run(endpoint.url, 150, concurrency=64)
         stats = endpoint.stats()
     assert all(isinstance(reply, Reply) for reply in replies)
-    assert client.limiter.cuts >= 2
-    assert client.limiter.limit < 32
+    assert client.lanes[0].limiter.cuts >= 2
+    assert client.lanes[0].limiter.limit < 32
     # 64 calls at a time without slowing down would get about a thousand 429s before the last is served
     assert stats["faults"]["quota"] < 250
 
@@ -229,49 +233,46 @@ def test_makes_no_call_before_retry_after_has_passed() -> None:
     with recorder(handler=Throttling) as (url, _):
         replies, client = run(url, 40, concurrency=16)
     assert all(isinstance(reply, Reply) for reply in replies)
-    assert client.limiter.cuts == 1
+    assert client.lanes[0].limiter.cuts == 1
     assert len(refused) <= 18  # the first two 429s, not yet a burst, let two more calls through
 
 
 def test_the_limit_halves_once_per_burst_and_recovers() -> None:
+    limiter = RateLimiter(64)
+    marks = [limiter.begin() for _ in range(64)]
+    for mark in marks:
+        limiter.throttled(mark, 0.05)
+        limiter.end()
+    assert (limiter.limit, limiter.cuts) == (32, 1)
+    now = time.monotonic()
+    assert not limiter.has_room(now)  # every call waits, not only the throttled ones
+    assert limiter.has_room(now + 0.06)
+    for _ in range(1600):
+        limiter.succeeded()
+    assert limiter.limit > 60
+    for _ in range(64 * 64):
+        limiter.succeeded()
+    assert limiter.limit == 64
+    for _ in range(2):  # two single 429s among thousands of successes are not a burst
+        limiter.throttled(limiter.cuts, 5)
+        limiter.throttled(limiter.cuts, 5)
+    assert limiter.limit == 64
+    assert limiter.has_room(now + 0.06)
+
+
+def test_a_cancelled_wait_passes_its_slot_on(plain: Scripted) -> None:
     async def main() -> None:
-        limiter = RateLimiter(64)
-        marks = [await limiter.acquire() for _ in range(64)]
-        for mark in marks:
-            limiter.throttled(mark, 0.05)
-            limiter.release()
-        assert (limiter.limit, limiter.cuts) == (32, 1)
-        started = time.monotonic()
-        mark = await limiter.acquire()
-        assert time.monotonic() - started >= 0.04  # every caller waits, not only the throttled ones
-        limiter.release()
-        for _ in range(1600):
-            limiter.succeeded()
-        assert limiter.limit > 60
-        for _ in range(64 * 64):
-            limiter.succeeded()
-        assert limiter.limit == 64
-        for _ in range(2):  # two single 429s among thousands of successes are not a burst
-            limiter.throttled(mark, 5)
-            limiter.throttled(limiter.cuts, 5)
-        assert limiter.limit == 64
-        await asyncio.wait_for(limiter.acquire(), 0.5)
-
-    asyncio.run(main())
-
-
-def test_a_cancelled_wait_passes_its_slot_on() -> None:
-    async def main() -> None:
-        limiter = RateLimiter(1)
-        await limiter.acquire()
-        waiting = [asyncio.create_task(limiter.acquire()) for _ in range(3)]
+        lane = Lane(resolve_endpoint(f"{plain.url}:m", env={}), concurrency=1, timeout=1)
+        pool = Pool([lane], 1)
+        taken = await pool.acquire()
+        waiting = [asyncio.create_task(pool.acquire()) for _ in range(3)]
         await asyncio.sleep(0)
         waiting[0].cancel()
-        limiter.release()  # gives the slot to the second
+        pool.release(taken)  # gives the slot to the second
         waiting[1].cancel()  # at the moment when it has been granted
         await asyncio.gather(*waiting[:2], return_exceptions=True)
         await asyncio.wait_for(waiting[2], 1)
-        assert limiter.active == 1
+        assert lane.limiter.active == 1
 
     asyncio.run(main())
 
@@ -347,7 +348,11 @@ def test_leaves_out_parameters_that_a_model_does_not_support(caplog: pytest.LogC
         replies, client = run(endpoint.url, 20, concurrency=4)
         stats = endpoint.stats()
     assert all(isinstance(reply, Reply) for reply in replies)
-    assert client.unsupported == {"max_tokens": "max_completion_tokens", "temperature": "", "seed": ""}
+    assert client.lanes[0].unsupported == {
+        "max_tokens": "max_completion_tokens",
+        "temperature": "",
+        "seed": "",
+    }
     assert stats["faults"]["400"] <= 3 * 4  # learnt by the calls in flight, not by every call
     assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 3
 

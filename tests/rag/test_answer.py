@@ -18,9 +18,10 @@ from tools.raft.dataset.export import to_chat, to_completion
 from tools.raft.errors import UserError
 from tools.raft.files import PROJECT
 from tools.raft.ingest.corpus import collect_chunks
-from tools.raft.models.client import Client, EndpointRefused
+from tools.raft.models.client import Client
 from tools.raft.models.embed import Embedder
 from tools.raft.models.endpoint import Endpoint
+from tools.raft.models.failed_calls import EndpointRefused
 from tools.raft.prompts import PROMPTS, render
 from tools.raft.raft_format import format_instruction, refusal
 from tools.raft.rag.answer import (

@@ -14,7 +14,10 @@ from tools.raft.text.sentences import split_sentences
         ["Dr. Smith came at 5 p.m. to St. Ives.", "He left in 1998.", "Why?", "Nobody knows."],
         ["Der Akku hält ca. 5 Std. lang.", "Am 3. Mai war z.B. Schluss.", "Ende."],
         ["There were 12.", "The wave was 2.5 m high.", 'He said "Go."', "Then he left!"],
-        ["Rhys (c. 1065, d. 1093; lit. Ardour) ruled (from A.D. 1078. He was young.) for long.", "Hon. Ann left."],
+        [
+            "Rhys (c. 1065, d. 1093; lit. Ardour) ruled (from A.D. 1078. He was young.) for long.",
+            "Hon. Ann left.",
+        ],
         ["It closed (in 1990.", "Nobody knows why."],
         ["यह एक वाक्य है।", "यह दूसरा है।"],
         ["هل هذا خفاش؟", "نعم هو كذلك."],

@@ -26,8 +26,8 @@ from tools.verbs.options import (
 )
 
 if TYPE_CHECKING:
-    from tools.raft.models.client import Usage
     from tools.raft.models.endpoint import Endpoint
+    from tools.raft.models.usage import Usage
     from tools.raft.rag.answer import Answers
 
 

@@ -16,9 +16,10 @@ from tests.scripted_endpoint import scripted_endpoint
 from tools.raft.files import PROJECT
 from tools.raft.generate.draft import choose_teacher, draft_rows
 from tools.raft.generate.small_model.draft import ConstrainedTeacher
-from tools.raft.models.client import Client, Reply
+from tools.raft.models.client import Client
 from tools.raft.models.embedded import embedded_server
 from tools.raft.models.endpoint import TEACHER_MODEL, Endpoint, resolve_endpoint
+from tools.raft.models.reply import Reply
 from tools.raft.records import Draft, new_draft
 
 TARGET = BATS.split(". ")[1] + "."

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..models.client import RETRY_TEMPERATURE, CallFailed, Client
+from ..models.client import RETRY_TEMPERATURE, Client
+from ..models.failed_calls import CallFailed
 from ..prompts import Message, prompt_hash, render
 from ..raft_format import FormatError
 from ..text.sanitize import sanitize

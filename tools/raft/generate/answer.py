@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..models.client import RETRY_TEMPERATURE, CallFailed, Client
+from ..models.client import RETRY_TEMPERATURE, Client
+from ..models.failed_calls import CallFailed
 from ..prompts import Message, render
 from ..records import Chunk, Draft, Kind
 from .ask import reject_failed

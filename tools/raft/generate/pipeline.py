@@ -23,9 +23,10 @@ from ..errors import UserError
 from ..files import describe_file, replacing, write_jsonl
 from ..ingest.corpus import Corpus
 from ..models.cache import cache_directory
-from ..models.client import Client, Usage
+from ..models.client import Client
 from ..models.endpoint import Endpoint
 from ..models.pricing import Price, dollars
+from ..models.usage import Usage
 from ..prompts import prompt_hash
 from ..records import DRILLS, Chunk, Draft
 from .assemble import RowOptions

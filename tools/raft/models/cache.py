@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -28,6 +29,7 @@ class Stored(NamedTuple):
     prompt_tokens: int
     completion_tokens: int
     logprobs: str = ""  # JSON; empty if they were not requested
+    place: str = ""  # the address that gave it; empty in what earlier versions stored
 
 
 def cache_directory(out: Path | None, env: Mapping[str, str] = os.environ) -> Path | None:
@@ -37,9 +39,25 @@ def cache_directory(out: Path | None, env: Mapping[str, str] = os.environ) -> Pa
     return out / ".cache" if out else None
 
 
-def cache_key(request: Mapping[str, Any]) -> bytes:
-    """Compute the key of a request: the SHA-256 of its canonical JSON, 32 bytes."""
-    text = json.dumps(request, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+def canonical_json(value: Any) -> str:
+    """Write a value as JSON of which there is only one form: compact, keys sorted."""
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def model_key(body: str, attempt: int, revision: str) -> bytes:
+    """Compute the key of a request by its model, which the body names, whatever the address: 32 bytes.
+
+    `body` is canonical JSON.
+    """
+    return _hash(f'{{"attempt":{attempt},"body":{body},"revision":{canonical_json(revision)}}}')
+
+
+def address_key(body: str, attempt: int, endpoint: Mapping[str, str]) -> bytes:
+    """Compute the key of a request at one address; `endpoint` is what identifies that."""
+    return _hash(f'{{"attempt":{attempt},"body":{body},"endpoint":{canonical_json(endpoint)}}}')
+
+
+def _hash(text: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
@@ -75,8 +93,13 @@ class Cache:
         self._database.execute(
             "CREATE TABLE IF NOT EXISTS reply (key BLOB PRIMARY KEY, text TEXT NOT NULL,"
             " finish_reason TEXT NOT NULL, prompt_tokens INTEGER NOT NULL,"
-            " completion_tokens INTEGER NOT NULL, logprobs TEXT NOT NULL) WITHOUT ROWID"
+            " completion_tokens INTEGER NOT NULL, logprobs TEXT NOT NULL, place TEXT NOT NULL DEFAULT '')"
+            " WITHOUT ROWID"
         )
+        columns = {row[1] for row in self._database.execute("PRAGMA table_info(reply)")}
+        if "place" not in columns:
+            with contextlib.suppress(sqlite3.OperationalError):  # another process has just added it
+                self._database.execute("ALTER TABLE reply ADD COLUMN place TEXT NOT NULL DEFAULT ''")
         self._database.execute("SELECT count(*) FROM (SELECT text FROM reply LIMIT 1)").fetchone()
 
     def _unusable_error(self, error: sqlite3.Error) -> UserError:
@@ -120,7 +143,7 @@ class Cache:
         for last_attempt in (False, True):
             try:
                 self._database.execute(
-                    "INSERT OR REPLACE INTO reply VALUES (?, ?, ?, ?, ?, ?)", (key, *reply)
+                    "INSERT OR REPLACE INTO reply VALUES (?, ?, ?, ?, ?, ?, ?)", (key, *reply)
                 )
                 return
             except sqlite3.OperationalError as error:

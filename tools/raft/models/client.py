@@ -1,27 +1,31 @@
-"""Call a model: retries, rate limiting, caching and usage counts around one call of the SDK."""
+"""Call a model: caching, retries and usage counts around single attempts at one or several endpoints."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import logging
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Generic
 
-from ..errors import CallsFailed, UserError
+from ..errors import UserError
 from ..prompts import Message
 from ..text.thoughts import drop_thoughts
-from .cache import Cache, Stored, cache_key
+from .cache import Cache, Stored, address_key, canonical_json, model_key
+from .embedded import fitting_concurrency
 from .endpoint import Endpoint
-from .openai_sdk import ApiError, classify_error, clean, format_completion_prompt, open_sdk
-from .rate_limit import RateLimiter, backoff, retry_after
-from .reply import BadReply, Reply, Vectors, parse_reply, parse_vectors
+from .failed_calls import CallFailed, EndpointRefused, EndpointSilent, Retryable
+from .lane import Lane, Response
+from .openai_sdk import format_completion_prompt
+from .pool import Pool, Slot
+from .rate_limit import backoff
+from .reply import Reply, Vectors, parse_reply, parse_vectors
+from .usage import Usage
 
 log = logging.getLogger(__name__)
 
@@ -31,93 +35,108 @@ PATIENCE = 900.0  # seconds one call may spend waiting because of 429s
 RETRY_TEMPERATURE = 0.7  # for a second attempt, which at temperature 0 would repeat the first
 THOUGHT_TOKENS = 4096  # room for the thoughts of a model that used up its tokens before it answered
 
-
-class CallFailed(Exception):
-    """A call got no usable reply; `reason` says why in one line, without the key."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+# The path and the body of a request to an endpoint.
+Build = Callable[[Endpoint], tuple[str, dict[str, Any]]]
 
 
-class EndpointRefused(UserError):
-    """The endpoint will refuse every call (key, address, model, quota): stop the run."""
+@dataclass(frozen=True)
+class _Question:
+    """What a model is asked, whatever endpoint it is asked at."""
 
+    messages: Sequence[Message]
+    options: Mapping[str, Any]
 
-class EndpointSilent(EndpointRefused, CallsFailed):
-    """Nothing answers at the endpoint's address: stop the run."""
-
-
-_Response = TypeVar("_Response", Reply, Vectors)
+    def build(self, endpoint: Endpoint, more_tokens: int = 0) -> tuple[str, dict[str, Any]]:
+        """Return the path and the body of the request to an endpoint."""
+        body: dict[str, Any] = {"model": endpoint.model}
+        if endpoint.api == "chat":
+            body["messages"] = [dict(message) for message in self.messages]
+        else:
+            body["prompt"] = format_completion_prompt(self.messages)
+        body |= self.options
+        body["max_tokens"] += more_tokens
+        return ("/chat/completions" if endpoint.api == "chat" else "/completions"), body
 
 
 @dataclass
-class Usage:
-    """Totals of a client's calls: those paid for now, and those answered from the cache."""
+class _Call(Generic[Response]):
+    """A request that is repeated until it has a usable reply."""
 
-    calls: int = 0  # replies paid for now
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cached_calls: int = 0
-    cached_prompt_tokens: int = 0
-    cached_completion_tokens: int = 0
-    retries: int = 0
-    throttled: int = 0  # 429s, included in the retries
-    failed: int = 0  # calls that ended in CallFailed
-    unmetered: int = 0  # paid replies whose endpoint reported no tokens
+    build: Build
+    parse: Callable[[bytes], Response]
+    failures: int = 0
+    waits: int = 0  # 429s
+    pause: float = 0.0  # seconds until it may be repeated at the same endpoint
 
-    def to_dict(self) -> dict[str, int]:
-        """Return the counts by name, for a manifest."""
-        return asdict(self)
+    @property
+    def tries(self) -> int:
+        """How often it was sent in vain."""
+        return self.failures + self.waits
 
-
-class _Retryable(Exception):
-    """A failed attempt that may succeed when repeated."""
-
-    def __init__(
-        self, reason: str, *, wait: float | None = None, throttled: bool = False, unreachable: bool = False
-    ) -> None:
-        super().__init__(reason)
-        self.reason, self.wait, self.throttled, self.unreachable = reason, wait, throttled, unreachable
+    def failed(self, error: Retryable) -> None:
+        """Count a failed attempt; the pause after it grows with each, unless the endpoint asks for one."""
+        self.waits += error.throttled
+        self.failures += not error.throttled
+        # Timers may fire a few milliseconds early; 10 ms more keep calls from coming too soon.
+        self.pause = (error.wait or backoff(self.waits if error.throttled else self.failures)) + 0.01
 
 
 class Client:
-    """Call one endpoint, up to `concurrency` calls at a time: `async with Client(...) as client`."""
+    """Call a model at one or several endpoints: `async with Client(...) as client`."""
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        endpoints: Endpoint | Sequence[Endpoint],
         *,
         cache_dir: Path | None,
         concurrency: int = 32,
         timeout: float = 120.0,
         attempts: int = 6,
+        hedge: bool = False,
+        by_address: bool = False,
     ) -> None:
         """Set up the client; nothing is sent yet. `timeout` is in seconds, for each of the `attempts`.
 
         A 429 does not count as an attempt: such a call is repeated for up to PATIENCE seconds.
+        concurrency: calls at a time, at all endpoints together. hedge: ask free endpoints for what others are
+        slow to answer, once no call waits. by_address: use no reply that another address gave, even if its
+        model has the same name.
         """
         if concurrency < 1 or attempts < 1 or timeout <= 0:
             raise UserError("concurrency and attempts must be at least 1, and the timeout above 0")
-        self.endpoint = endpoint
+        self.endpoints = [endpoints] if isinstance(endpoints, Endpoint) else list(endpoints)
         self.usage = Usage()
-        self.limiter = RateLimiter(min(concurrency, MAX_CONCURRENCY))
-        self.unsupported: dict[str, str] = {}  # unsupported parameter → its replacement, or ""
+        concurrency = min(concurrency, MAX_CONCURRENCY)
+        self.lanes = [
+            Lane(endpoint, concurrency=fitting_concurrency(endpoint, concurrency), timeout=timeout)
+            for endpoint in self.endpoints
+        ]
+        self._pool = Pool(self.lanes, concurrency, hedge=hedge)
         self._timeout = timeout
         self._attempts = attempts
         self._cache = Cache(cache_dir) if cache_dir else None
+        self._by_address = by_address
         self._in_flight: dict[bytes, asyncio.Future[Reply]] = {}
         self._served = 0
         self._thinks = False  # the model is known to need more tokens than its answer has
+        self._known_addresses = {"", *(endpoint.identity["where"] for endpoint in self.endpoints)}
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The first endpoint: the others serve its model, too."""
+        return self.endpoints[0]
 
     async def __aenter__(self) -> Client:
-        self._sdk = open_sdk(self.endpoint, self._timeout)
+        for lane in self.lanes:
+            lane.open()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._sdk.close()
+        self._pool.close()
+        for lane in self.lanes:
+            await lane.close()
         if self._cache is not None:
             self._cache.close()
 
@@ -139,18 +158,14 @@ class Client:
         off at `max_tokens` is returned, with finish_reason "length". Raises CallFailed if this call has
         no usable reply, EndpointRefused if no call will have one.
         """
-        body: dict[str, Any] = {"model": self.endpoint.model}
-        if chat := self.endpoint.api == "chat":
-            body["messages"] = [dict(message) for message in messages]
-        else:
-            body["prompt"] = format_completion_prompt(messages)
-        body |= {"max_tokens": max_tokens, "temperature": temperature}
+        options: dict[str, Any] = {"max_tokens": max_tokens, "temperature": temperature}
         if seed is not None or attempt:
-            body["seed"] = (seed or 0) + attempt
+            options["seed"] = (seed or 0) + attempt
         if stop:
-            body["stop"] = list(stop)
-        body |= extra or {}
-        key = cache_key({"endpoint": self.endpoint.identity, "body": body, "attempt": attempt})
+            options["stop"] = list(stop)
+        question = _Question(messages, options | dict(extra or {}))
+        keys = self._keys(question, attempt)
+        key = next(iter(keys))
 
         while (pending := self._in_flight.get(key)) is not None:
             try:
@@ -159,24 +174,18 @@ class Client:
                 if not pending.cancelled():
                     raise
                 continue  # the paying call was cancelled, this one was not
-            self._count_cached(reply)
+            self.usage.add_cached(reply)
             return replace(reply, cached=True, seconds=None)
-        if self._cache is not None and (stored := self._cache.get(key)):
-            text, thought = drop_thoughts(stored.text)  # earlier versions stored them
-            known = _parse_logprobs(stored.logprobs)
-            reply = Reply(text, *stored[1:4], cached=True, logprobs=known, thought=thought)
-            self._count_cached(reply)
-            return reply
+        if self._cache is not None and (found := self._look_up(keys)):
+            return found
 
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._in_flight[key] = future
         try:
-            path = "/chat/completions" if chat else "/completions"
-            reply = await self._ask_with_room(path, body)
+            reply, endpoint = await self._ask_with_room(question)
+            reply = replace(reply, model=endpoint.model)
             if self._cache is not None:  # before anything else, so that a paid reply is never lost
-                counts = reply.prompt_tokens, reply.completion_tokens
-                logprobs = json.dumps(reply.logprobs, ensure_ascii=False) if reply.logprobs else ""
-                self._cache.put(key, Stored(reply.text, reply.finish_reason, *counts, logprobs))
+                self._store(question, attempt, endpoint, reply)
             future.set_result(reply)
             return reply
         except asyncio.CancelledError:
@@ -190,170 +199,205 @@ class Client:
         finally:
             del self._in_flight[key]
 
-    async def _ask_with_room(self, path: str, body: dict[str, Any]) -> Reply:
+    def _keys(self, question: _Question, attempt: int) -> dict[bytes, Endpoint]:
+        """Return the keys under which a reply may be cached, each with the endpoint whose model it is of.
+
+        Replies are found by model and request, so that it does not matter which endpoint gave them; earlier
+        versions stored them by address.
+        """
+        keys: dict[bytes, Endpoint] = {}
+        bodies: dict[tuple[str, str], str] = {}
+        for endpoint in self.endpoints:
+            form = endpoint.model, endpoint.api
+            if form not in bodies:
+                bodies[form] = canonical_json(question.build(endpoint)[1])
+            if not self._by_address:
+                keys.setdefault(model_key(bodies[form], attempt, endpoint.revision), endpoint)
+        for endpoint in self.endpoints:
+            body = bodies[endpoint.model, endpoint.api]
+            keys.setdefault(address_key(body, attempt, endpoint.identity), endpoint)
+        return keys
+
+    def _look_up(self, keys: Mapping[bytes, Endpoint]) -> Reply | None:
+        """Return a reply from the cache."""
+        assert self._cache is not None
+        for key, endpoint in keys.items():
+            if stored := self._cache.get(key):
+                text, thought = drop_thoughts(stored.text)  # earlier versions stored them
+                known = _parse_logprobs(stored.logprobs)
+                reply = Reply(
+                    text, *stored[1:4], cached=True, logprobs=known, thought=thought, model=endpoint.model
+                )
+                self._count_cached(reply, endpoint, stored.place)
+                return reply
+        return None
+
+    def _count_cached(self, reply: Reply, endpoint: Endpoint, place: str) -> None:
+        self.usage.add_cached(reply)
+        self.lanes[self.endpoints.index(endpoint)].usage.add_cached(reply)
+        if place not in self._known_addresses:
+            self._known_addresses.add(place)
+            log.warning(
+                "replies of %s that %s gave are used from the cache: if the models differ, give them "
+                "different names or set RAFT_CACHE_DIR",
+                endpoint.model, place,
+            )  # fmt: skip
+
+    def _store(self, question: _Question, attempt: int, endpoint: Endpoint, reply: Reply) -> None:
+        """Keep a reply in the cache."""
+        assert self._cache is not None
+        body, identity = canonical_json(question.build(endpoint)[1]), endpoint.identity
+        if self._by_address:
+            key = address_key(body, attempt, identity)
+        else:
+            key = model_key(body, attempt, endpoint.revision)
+        logprobs = json.dumps(reply.logprobs, ensure_ascii=False) if reply.logprobs else ""
+        counts = reply.prompt_tokens, reply.completion_tokens
+        self._cache.put(key, Stored(reply.text, reply.finish_reason, *counts, logprobs, identity["where"]))
+
+    async def _ask_with_room(self, question: _Question) -> tuple[Reply, Endpoint]:
         """Send a request; if thoughts used up the tokens of its reply, once more with room for them.
 
         The tokens of both count. From then on the client leaves that room in every request.
         """
-        roomy = {**body, "max_tokens": body["max_tokens"] + THOUGHT_TOKENS}
+        roomy = partial(question.build, more_tokens=THOUGHT_TOKENS)
         if self._thinks:
-            return await self._request(path, roomy, parse_reply)
-        reply = await self._request(path, body, parse_reply)
+            return await self._request(roomy, parse_reply)
+        reply, endpoint = await self._request(question.build, parse_reply)
         if not reply.thought or reply.finish_reason != "length":
-            return reply
+            return reply, endpoint
         try:
-            longer = await self._request(path, roomy, parse_reply)
+            longer, endpoint = await self._request(roomy, parse_reply)
         except CallFailed:  # more than the model's context has
-            return reply
+            return reply, endpoint
         self._thinks = True
         return replace(
             longer,
             prompt_tokens=reply.prompt_tokens + longer.prompt_tokens,
             completion_tokens=reply.completion_tokens + longer.completion_tokens,
-        )
+        ), endpoint
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
         """Embed texts in one call; return one vector per text, not normalised.
 
         Raises CallFailed if this call has no usable reply, EndpointRefused if no call will have one.
         """
-        body = {"model": self.endpoint.model, "input": list(texts), "encoding_format": "float"}
-        return (await self._request("/embeddings", body, partial(parse_vectors, count=len(texts)))).vectors
 
-    def _count_cached(self, reply: Reply) -> None:
-        self.usage.cached_calls += 1
-        self.usage.cached_prompt_tokens += reply.prompt_tokens
-        self.usage.cached_completion_tokens += reply.completion_tokens
+        def build(endpoint: Endpoint) -> tuple[str, dict[str, Any]]:
+            body = {"model": endpoint.model, "input": list(texts), "encoding_format": "float"}
+            return "/embeddings", body
 
-    async def _request(
-        self, path: str, body: dict[str, Any], parse: Callable[[bytes], _Response]
-    ) -> _Response:
-        """Send a request, with retries, until its reply can be parsed."""
-        failures = waits = 0
-        mark = await self.limiter.acquire()
+        vectors, _ = await self._request(build, partial(parse_vectors, count=len(texts)))
+        return vectors.vectors
+
+    async def _request(self, build: Build, parse: Callable[[bytes], Response]) -> tuple[Response, Endpoint]:
+        """Send a request, with retries, until its reply can be parsed; also return which endpoint gave it."""
+        call = _Call(build, parse)
+        slot = await self._pool.acquire()
         started, served_before = time.monotonic(), self._served
         while True:
+            lane = slot.lane
             try:
-                sent_at = time.monotonic()
-                reply = self._parse(await self._send(path, body), parse)
-                reply = replace(reply, seconds=time.monotonic() - sent_at)
+                reply, endpoint = await self._attempt(slot, call)
                 self._served += 1
-                self.limiter.succeeded()
-                self.usage.calls += 1
-                self.usage.prompt_tokens += reply.prompt_tokens
-                self.usage.completion_tokens += reply.completion_tokens
-                self.usage.unmetered += isinstance(reply, Reply) and not reply.prompt_tokens
-                return reply
-            except _Retryable as error:
-                waits, failures = waits + error.throttled, failures + (not error.throttled)
-                # Timers may fire a few milliseconds early; 10 ms more keep calls from coming too soon.
-                wait = (error.wait or backoff(waits if error.throttled else failures)) + 0.01
-                if error.throttled:
-                    self.usage.throttled += 1
-                    self.limiter.throttled(mark, wait)
-                elif error.unreachable and failures == 2 and not self._served:
-                    log.warning("no answer yet from %s (%s): trying again", self.endpoint, error.reason)
+                self.usage.add_paid(reply)
+                return reply, endpoint
+            except Retryable as error:
                 failure = error
-            finally:
-                self.limiter.release()
-            if wait > MAX_WAIT:
-                raise EndpointRefused(
-                    f"{self.endpoint} asks to wait {wait:.0f} s ({failure.reason}): run again after that"
-                )
-            spent = time.monotonic() - started + wait
-            if failures >= self._attempts or spent > PATIENCE + self._attempts * self._timeout:
+            except EndpointRefused as refusal:
+                self._pool.drop(lane, refusal)
+                slot = await self._pool.acquire(retry=True)
+                continue
+            self.usage.throttled += failure.throttled
+            if failure.unreachable and call.failures == 2 and not self._served:
+                log.warning("no answer yet from %s (%s): trying again", lane.endpoint, failure.reason)
+            elsewhere = self._pool.has_other(lane)
+            if call.pause > MAX_WAIT:
+                if not elsewhere:
+                    raise EndpointRefused(
+                        f"{lane.endpoint} asks to wait {call.pause:.0f} s ({failure.reason}): "
+                        "run again after that"
+                    )
+                lane.shut(call.pause)
+            pause = 0.0 if elsewhere else call.pause
+            spent = time.monotonic() - started + pause
+            if call.failures >= self._attempts or spent > PATIENCE + self._attempts * self._timeout:
                 # Only if no other call got through either is the endpoint at fault.
                 if failure.unreachable and self._served == served_before:
-                    url = self.endpoint.base_url
-                    raise EndpointSilent(f"nothing answers at {url} ({failure.reason}): check the address")
-                raise CallFailed(f"no usable reply in {failures + waits} tries, the last: {failure.reason}")
+                    urls = " or ".join(lane.endpoint.base_url for lane in self._pool.usable)
+                    raise EndpointSilent(f"nothing answers at {urls} ({failure.reason}): check the address")
+                raise CallFailed(f"no usable reply in {call.tries} tries, the last: {failure.reason}")
             self.usage.retries += 1
-            await asyncio.sleep(wait)
-            mark = await self.limiter.acquire(retry=True)
+            lane.usage.retries += 1
+            if pause:
+                await asyncio.sleep(pause)
+            slot = await self._pool.acquire(retry=True, avoid=lane)
 
-    async def _send(self, path: str, body: dict[str, Any]) -> bytes:
-        """Send once; repeat at once without a parameter that this model turns out not to support."""
-        while True:
-            sent = self._drop_unsupported(body)
-            try:
-                # `post` with bytes skips the SDK's response models: 0.6 ms of CPU a call instead of 1.3.
-                return await asyncio.wait_for(self._sdk.post(path, cast_to=bytes, body=sent), self._timeout)
-            except Exception as error:
-                failure = classify_error(error)
-                if failure.status in (400, 422) and self._note_unsupported(sent, failure.message):
-                    continue
-                exception = self._to_exception(failure)
-            raise exception  # outside the handler: its context would hold what the server echoed
+    async def _attempt(self, slot: Slot, call: _Call[Response]) -> tuple[Response, Endpoint]:
+        """Make an attempt in a slot and, if the pool asks for it, the same in a second slot beside it.
 
-    def _drop_unsupported(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Replace or leave out the parameters that this model does not support."""
-        if not self.unsupported:
-            return body
-        renamed = ((self.unsupported.get(name, name), value) for name, value in body.items())
-        return {name: value for name, value in renamed if name}
-
-    def _note_unsupported(self, sent: dict[str, Any], message: str) -> bool:
-        """Record the parameter that a server's message calls unsupported; return whether there is one."""
-        replacement = ""
-        if "max_tokens" in sent and "max_completion_tokens" in message:
-            name, replacement = "max_tokens", "max_completion_tokens"
-        elif re.search(
-            r"(?i)unsupported|not support|unknown|unrecogni[sz]ed|not permitted|extra_forbidden", message
-        ):
-            mentioned = (p for p in ("temperature", "seed", "stop") if re.search(rf"\b{p}\b", message))
-            name = next((parameter for parameter in mentioned if parameter in sent), "")
-        else:
-            return False
-        if name and name not in self.unsupported:  # calls in flight may report it again
-            self.unsupported[name] = replacement
-            action = f"using {replacement}" if replacement else "leaving it out"
-            log.warning("%s does not support %s: %s from now on", self.endpoint, name, action)
-        return bool(name)
-
-    def _to_exception(self, error: ApiError) -> Exception:
-        """Return the exception for a failed attempt: retry, this call failed, or every call will fail."""
-        endpoint, message = self.endpoint, self._clean(error.message)
-        if error.kind == "timeout":
-            return _Retryable(f"no answer in {self._timeout:g} s", unreachable=True)
-        if error.kind == "connection":
-            return _Retryable(message, unreachable=True)
-        if error.kind == "sign-in":
-            return EndpointRefused(
-                f"{endpoint} has no key, and signing in to Entra ID failed ({message}): "
-                "run `az login` or set AZURE_OPENAI_API_KEY"
-            )
-        if error.kind == "other":
-            return CallFailed(f"the call could not be made: {message}")
-        line = f"HTTP {error.status}: {message}"
-        if error.status == 429 and error.code == "insufficient_quota":
-            return EndpointRefused(f"{endpoint} has no paid quota left ({line}): check plan and billing")
-        if error.status in (408, 409, 429) or error.status >= 500:
-            return _Retryable(line, wait=retry_after(error.headers), throttled=error.status == 429)
-        if error.status == 401 and not endpoint.key:
-            return EndpointRefused(f"{endpoint} requires a key, but none is set ({line}): see .env.example")
-        if error.status in (401, 403):
-            key = endpoint.key_from or "the key"
-            return EndpointRefused(f"{endpoint} refused the call ({line}): check {key} and its permissions")
-        if error.status == 402:
-            return EndpointRefused(f"{endpoint} requires payment ({line}): check plan and billing")
-        if error.status == 404:
-            return EndpointRefused(f"{endpoint} does not exist ({line}): check address and model name")
-        return CallFailed(line)
-
-    def _parse(self, raw: bytes, parse: Callable[[bytes], _Response]) -> _Response:
-        """Parse a reply. Raises the exception of a failed attempt if it is unusable."""
+        The first usable reply counts, and the other attempt is cancelled. Raises what the first slot's did.
+        """
+        if slot.doubled is None:
+            return await self._try(slot, call), slot.lane.endpoint
+        first = asyncio.ensure_future(self._try(slot, call))
+        tries: dict[asyncio.Future[Response], Slot] = {first: slot}
         try:
-            return parse(raw)
-        except BadReply as error:
-            bad = error
-        reason = self._clean(bad.reason)
-        if bad.status:
-            raise self._to_exception(ApiError("status", reason, bad.status))
-        raise CallFailed(reason) if bad.final else _Retryable(f"HTTP 200 with {reason}")
+            either: set[asyncio.Future[Any]] = {first, slot.doubled}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if not first.done():
+                second = slot.doubled.result()
+                tries[asyncio.ensure_future(self._try(second, call))] = second
+            pending = set(tries)
+            while pending:
+                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                for attempt in done:
+                    if not attempt.exception():
+                        return attempt.result(), tries[attempt].lane.endpoint
+            return first.result(), slot.lane.endpoint
+        finally:
+            for attempt in tries:
+                attempt.cancel()
+            await asyncio.gather(*tries, return_exceptions=True)
+            # Those that were granted but never used, or cancelled before they began.
+            unused: list[Slot] = [] if slot.doubled.cancel() else [slot.doubled.result()]
+            for left in (*tries.values(), *unused):
+                self._pool.release(left, counts=False)
 
-    def _clean(self, text: str) -> str:
-        """Return a server's message as one short line, without the key or parts of it."""
-        return clean(text, self.endpoint.key)
+    async def _try(self, slot: Slot, call: _Call[Response]) -> Response:
+        """Make one attempt, keep account of it, and give its slot back."""
+        lane = slot.lane
+        tokens, counts = 0, False
+        sent_at = time.monotonic()
+        try:
+            reply = lane.parse(await self._send(lane, *call.build(lane.endpoint)), call.parse)
+            reply = replace(reply, seconds=time.monotonic() - sent_at)
+            tokens, counts = _length(reply), True
+            lane.usage.add_paid(reply)
+            lane.succeeded()
+            return reply
+        except Retryable as error:
+            call.failed(error)
+            if error.throttled:
+                lane.usage.throttled += 1
+                lane.limiter.throttled(slot.mark, call.pause)
+            else:
+                counts = True
+                self._pool.failed(slot, error.reason)
+            raise
+        finally:
+            self._pool.release(slot, tokens, counts=counts)
+
+    async def _send(self, lane: Lane, path: str, body: dict[str, Any]) -> bytes:
+        """Send one request to an endpoint."""
+        return await lane.send(path, body)
+
+
+def _length(reply: Reply | Vectors) -> int:
+    """Return the tokens of a reply, or about as many if its endpoint reports none."""
+    if isinstance(reply, Reply):
+        return reply.completion_tokens or len(reply.text) // 4 + 1
+    return reply.prompt_tokens or len(reply.vectors)
 
 
 def _parse_logprobs(stored: str) -> tuple[tuple[str, float], ...]:

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UserError
-from .client import CallFailed, Client
+from .client import Client
 from .embed import Embedder, Role
 from .endpoint import Lookup, resolve_endpoint
+from .failed_calls import CallFailed
 
 if TYPE_CHECKING:
     import numpy as np

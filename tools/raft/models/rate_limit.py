@@ -1,13 +1,11 @@
-"""Limit the number of calls in flight, and decide how long a throttled call waits."""
+"""Limit the number of calls in flight to an endpoint, and decide how long a throttled call waits."""
 
 from __future__ import annotations
 
-import asyncio
 import email.utils
 import logging
 import random
 import time
-from collections import deque
 from collections.abc import Mapping
 
 log = logging.getLogger(__name__)
@@ -20,7 +18,7 @@ class RateLimiter:
     tenth of that from the limit of the last burst on. A burst of 429s halves the limit once: calls that
     started before the last cut say nothing about the new limit. A single 429 among many successes is not a
     burst (a load balancer may have one busy machine): the limit stays and only its own call waits. In a
-    burst, all callers wait as long as Retry-After says.
+    burst, all calls wait as long as Retry-After says.
     """
 
     BURST = 1 / 8  # share of 429s among recent calls, above which they are a burst
@@ -30,34 +28,22 @@ class RateLimiter:
         self.limit = float(maximum)
         self.active = 0
         self.cuts = 0
+        self.open_at = 0.0  # before which no call may be sent
         self._burst_limit = float("inf")  # the limit when the last burst came
         self._throttled_share = 0.0
-        self._open_at = 0.0
-        self._waiting: deque[asyncio.Future[None]] = deque()
-        self._timer: asyncio.TimerHandle | None = None
 
-    async def acquire(self, retry: bool = False) -> int:
-        """Wait for a slot; a retry goes before new calls. Returns a mark to pass to `throttled`."""
-        if self._waiting or self.active >= int(self.limit) or time.monotonic() < self._open_at:
-            slot = asyncio.get_running_loop().create_future()
-            (self._waiting.appendleft if retry else self._waiting.append)(slot)
-            self._wake()
-            try:
-                await slot
-            except asyncio.CancelledError:
-                if not slot.cancelled():  # granted, but not used
-                    self.release()
-                elif slot in self._waiting:
-                    self._waiting.remove(slot)
-                raise
-        else:
-            self.active += 1
+    def has_room(self, now: float) -> bool:
+        """Return whether a call may be sent now."""
+        return self.active < int(self.limit) and now >= self.open_at
+
+    def begin(self) -> int:
+        """Record that a call is sent. Returns a mark to pass to `throttled`."""
+        self.active += 1
         return self.cuts
 
-    def release(self) -> None:
-        """Release a slot."""
+    def end(self) -> None:
+        """Record that a call ended."""
         self.active -= 1
-        self._wake()
 
     def succeeded(self) -> None:
         """Record a successful call."""
@@ -66,7 +52,7 @@ class RateLimiter:
         self.limit = min(float(self.maximum), self.limit + step / self.limit)
 
     def throttled(self, mark: int, wait: float) -> None:
-        """Record a 429 of the call that acquired `mark`; `wait` is the number of seconds it asks for."""
+        """Record a 429 of the call that began with `mark`; `wait` is the number of seconds it asks for."""
         if mark == self.cuts:
             self._throttled_share += (1 - self._throttled_share) / max(16.0, self.limit)
             if self._throttled_share <= self.BURST and self.limit >= 2:
@@ -75,23 +61,7 @@ class RateLimiter:
             self.limit, self._throttled_share = max(1.0, self.limit / 2), 0.0
             self.cuts += 1
             log.info("throttled: %d calls at a time from now on, the next in %.1f s", self.limit, wait)
-        self._open_at = max(self._open_at, time.monotonic() + wait)
-
-    def _wake(self) -> None:
-        while self._waiting and self.active < int(self.limit):
-            pause = self._open_at - time.monotonic()
-            if pause > 0:
-                if self._timer is None:
-                    self._timer = asyncio.get_running_loop().call_later(pause, self._reopen)
-                return
-            slot = self._waiting.popleft()
-            if not slot.done():
-                self.active += 1
-                slot.set_result(None)
-
-    def _reopen(self) -> None:
-        self._timer = None
-        self._wake()
+        self.open_at = max(self.open_at, time.monotonic() + wait)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

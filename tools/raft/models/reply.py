@@ -28,6 +28,7 @@ class Reply:
     logprobs: tuple[tuple[str, float], ...] = ()
     seconds: float | None = None  # duration of the successful attempt; None if cached
     thought: bool = False  # the model thought before it answered, or used up its tokens unseen
+    model: str = ""  # that was asked, as its endpoint names it
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..choices import Mode, Prompt, Quotes
 from ..errors import UserError
-from ..models.client import CallFailed, Client
+from ..models.client import Client
+from ..models.failed_calls import CallFailed
 from ..prompts import Message, render
 from ..questions import read_questions
 from ..raft_format import FormatError, format_instruction

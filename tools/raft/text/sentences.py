@@ -13,7 +13,7 @@ _ABBREVIATION = re.compile(
     r"|No|Nr|Op|Fig|Abb|Vol|vol|p|pp|ed|eds|al"
     r"|bzw|usw|vgl|z\.B|d\.h|u\.a|e\.g|i\.e|a\.m|p\.m|Mme|art|núm|Sra)\.$"
 )
-_OPEN_BRACKET = re.compile(r"\([^()]{0,100}\.$")  # "(died A.D. 1052)": the sentence is that around the bracket
+_OPEN_BRACKET = re.compile(r"\([^()]{0,100}\.$")  # "(died A.D. 1052)" is part of a sentence
 _MONTH = re.compile(r"(?:Jan|Feb|März|Apr|Mai|Jun|Jul|Aug|Sep|Okt|Nov|Dez)")  # German ordinals: "3. Mai"
 
 

@@ -7,7 +7,8 @@ ignored: the adapter was trained on these two.
 
 from __future__ import annotations
 
-from ...models.client import RETRY_TEMPERATURE, CallFailed, Client
+from ...models.client import RETRY_TEMPERATURE, Client
+from ...models.failed_calls import CallFailed
 from ...prompts import render
 from ...raft_format import ANSWER_TAG, Answer, parse_answer
 from ...records import Chunk, Draft, Kind, new_draft
