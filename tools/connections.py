@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import random
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -159,13 +160,21 @@ def lookup(name: str, model: str) -> Endpoint | None:
     return promptflow_endpoint(found, model)
 
 
-def node_client(connection: Any, model: str) -> TracedClient:
+def node_client(connection: Any, model: str, more_connections: str = "") -> TracedClient:
     """Build the client of a node; its replies are cached in RAFT_CACHE_DIR, if that is set.
 
-    RAFT_CONNECTION and RAFT_MODEL in the environment of a run replace what the node names. promptflow's own
-    `--connections` cannot do that for a node whose file comes from `additional_includes`.
+    more_connections: names or NAME:MODEL, separated by commas, of further endpoints of the same model. Each
+    client begins with another of them: the lines of a run are in processes that know nothing of each other.
+    RAFT_CONNECTION, one or several, and RAFT_MODEL in the environment of a run replace what the node names.
+    promptflow's own `--connections` cannot do that for a node whose file comes from `additional_includes`.
     """
-    if name := os.environ.get("RAFT_CONNECTION"):
-        connection, model = name, ""
-    endpoint = promptflow_endpoint(connection, os.environ.get("RAFT_MODEL") or model)
-    return TracedClient(endpoint, cache_dir=cache_directory(None))
+    if names := os.environ.get("RAFT_CONNECTION"):
+        connection, _, more_connections = names.partition(",")
+        model = ""
+    model = os.environ.get("RAFT_MODEL") or model
+    endpoints = [promptflow_endpoint(connection, model)]
+    for name in filter(None, (name.strip() for name in more_connections.split(","))):
+        name, _, own_model = name.partition(":")
+        endpoints.append(promptflow_endpoint(name, own_model or model))
+    random.shuffle(endpoints)
+    return TracedClient(endpoints, cache_dir=cache_directory(None))

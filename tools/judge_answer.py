@@ -25,11 +25,12 @@ async def judge_answer(
     relevance: str = "",
     coherence: str = "",
     fluency: str = "",
+    more_connections: str = "",  # further endpoints of the model, by name, separated by commas
 ) -> dict:
     """Ask the judge with each prompt; a score that cannot be read is null, `error` says why."""
     prompts = {"similarity": similarity, "groundedness": groundedness, "relevance": relevance}
     prompts |= {"coherence": coherence, "fluency": fluency}
     asked = {name: parse_messages(prompt) for name, prompt in prompts.items() if prompt}
-    async with node_client(connection, model) as client:
+    async with node_client(connection, model, more_connections) as client:
         verdicts = await asyncio.gather(*(ask_judge(messages, client) for messages in asked.values()))
     return {name: vars(verdict) for name, verdict in zip(asked, verdicts, strict=True)}

@@ -24,10 +24,11 @@ async def verify_answer(
     seed: int,
     answer_prompt: str = "",  # of the two, the one for the chunk's kind
     task_prompt: str = "",
+    more_connections: str = "",  # further endpoints of the model, by name, separated by commas
 ) -> dict:
     """Verify the answer, and ask for another one if it is rejected. Fail if a call does."""
     messages = parse_messages(answer_prompt or task_prompt)
-    async with node_client(connection, model) as client:
+    async with node_client(connection, model, more_connections) as client:
         await drafting.verify_answer(draft, chunk, client, seed=seed, messages=messages)
     drafting.raise_failed([draft])
     return draft

@@ -275,6 +275,7 @@ def make_manifest(out: Path, rows: Sequence[Row], **changes: Any) -> Row:
         ],
         "rejected_by_reason": {"no quote": 1, "truncated answer": 5},
         "tokens": {"prompt": 12_345, "completion": 678},
+        "endpoints": [{"endpoint": "openai", "calls": 9}],
         "cost": 0.0376,
         "files": files,
     }

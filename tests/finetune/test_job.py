@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tools.raft.errors import UserError
-from tools.raft.finetune.backend import Estimate, FineTuneSpec, Result, State, Status, Unreachable
+from tools.raft.finetune.backend import Estimate, FineTuneSpec, Result, State, Status
 from tools.raft.finetune.job import PATIENCE, read_record, run_job, sweep_folders
+from tools.raft.models.service import Unreachable
 
 
 class ScriptedBackend:

@@ -17,10 +17,11 @@ from tests.models.test_client import recorder
 from tests.scripted_finetuning import KEY, FineTuning, scripted_finetuning
 from tools.raft.errors import UserError
 from tools.raft.files import PROJECT
-from tools.raft.finetune.backend import FineTuneSpec, Unreachable
+from tools.raft.finetune.backend import FineTuneSpec
 from tools.raft.finetune.job import read_record, run_job
 from tools.raft.finetune.openai import OpenAIBackend
 from tools.raft.models.endpoint import Endpoint
+from tools.raft.models.service import Unreachable
 
 ROOT = PROJECT
 MODEL = "gpt-4o-mini"

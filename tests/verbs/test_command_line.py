@@ -264,7 +264,7 @@ def test_answer_reports_its_count_and_pays_for_no_reply_twice(tmp_path: Path) ->
     assert done.stdout.splitlines()[-1] == f"Answers: 24 of 24 in {out}"
     assert len(rows(out)) == 24
     with scripted_endpoint(block="Harrow Hole") as endpoint:
-        failed = run(*command, "--connection", f"{endpoint.url}:m")
+        failed = run(*command, "--connection", f"{endpoint.url}:other")
     assert failed.returncode == 3
     assert "content filter" in failed.stdout
     missing = run("answer", "--questions", tmp_path / "none", "--index", ROOT / "index", "--out", out)

@@ -16,18 +16,28 @@ from tools.verbs.options import (
     AlwaysAnswer,
     ApiKind,
     BaseUrl,
+    Batch,
+    BatchFiles,
     Connection,
     FocusOption,
     FocusShare,
+    Hedge,
+    MaxCalls,
+    MaxCost,
     Model,
+    Prices,
     QuotesOption,
     Timeout,
-    named_endpoint,
+    make_batcher,
+    make_budget,
+    named_endpoints,
 )
 
 if TYPE_CHECKING:
+    from tools.raft.models.batcher import Batcher
+    from tools.raft.models.budget import Budget
+    from tools.raft.models.client import Client
     from tools.raft.models.endpoint import Endpoint
-    from tools.raft.models.usage import Usage
     from tools.raft.rag.answer import Answers
 
 
@@ -38,7 +48,7 @@ def answer(
     ],
     index: Annotated[Path, typer.Option(help="Folder that `index` wrote.", metavar="DIR")],
     out: Annotated[Path, typer.Option(help="Output file for the answers.", metavar="F.jsonl")],
-    connection: Connection = "",
+    connection: Connection = None,
     model: Model = "",
     base_url: BaseUrl = "",
     api: ApiKind = None,
@@ -51,6 +61,12 @@ def answer(
     prompt: Annotated[Prompt, typer.Option(help="Prompt template.")] = "chain_of_thought",
     workers: Annotated[int, typer.Option(min=1, max=1000, help="Maximum concurrent calls.")] = 32,
     timeout: Timeout = 120.0,
+    hedge: Hedge = False,
+    batch: Batch = False,
+    batch_files: BatchFiles = None,
+    max_cost: MaxCost = None,
+    max_calls: MaxCalls = None,
+    prices: Prices = None,
 ) -> None:
     """Answer many questions from an index, as the chat flows do.
 
@@ -67,26 +83,33 @@ def answer(
     from tools.connections import lookup_without_file
     from tools.raft.files import write_jsonl
     from tools.raft.models.cache import cache_directory
-    from tools.raft.models.embedded import serving
+    from tools.raft.models.embedded import serving_each
+    from tools.raft.models.pricing import load_prices
     from tools.raft.rag.answer import read_chat_questions
     from tools.raft.rag.answerability import open_answerability
     from tools.raft.rag.focus import Focus
     from tools.raft.rag.index import open_index
     from tools.verbs.progress import bar
+    from tools.verbs.show_endpoints import show_endpoints
 
-    endpoint = named_endpoint(connection, model, base_url, api)
+    endpoints = named_endpoints(connection, model, base_url, api)
+    cache = cache_directory(out.parent)
+    batcher = make_batcher(endpoints, cache, batch=batch, batch_files=batch_files)
+    budget = make_budget(max_cost, max_calls, load_prices(prices), endpoints)
     rows = read_chat_questions(questions)
     with bar("opening the index", 0):
         opened = open_index(index, lookup=lookup_without_file)
     started = time.monotonic()
-    with serving(endpoint, bar) as live:
-        answers, usage = produce(
-            rows, opened, live, cache_directory(out.parent), k=k, mode=mode, prompt=prompt,
+    with serving_each(endpoints, bar) as live:
+        answers, client = produce(
+            rows, opened, live, cache, k=k, mode=mode, prompt=prompt,
             focus=Focus(opened.sentences, share=focus_share) if focus else None,
             answerability=open_answerability(opened, k=k, mode=mode, always_answer=always_answer),
-            quotes=quotes, workers=workers, timeout=timeout,
+            quotes=quotes, workers=workers, timeout=timeout, hedge=hedge, budget=budget,
+            batcher=batcher,
         )  # fmt: skip
     write_jsonl(out, answers.rows)
+    usage = client.usage
     console = Console(highlight=False)
     refused = sum(not row["answered"] and not row["error"] for row in answers.rows)
     unasked = sum(
@@ -98,11 +121,12 @@ def answer(
         f"{refused} questions not answered{without_call}; {time.monotonic() - started:.1f} s",
         soft_wrap=True,
     )
+    show_endpoints([lane.account() for lane in client.lanes], console)
     if answers.failed:
         first_error = next(row["error"] for row in answers.rows if row["error"])
         console.print(
-            f"{answers.failed} of {len(rows)} calls failed, the first: {first_error}; "
-            "run the same command again",
+            f"{answers.failed} of {len(rows)} calls failed, the first: {first_error}"
+            + ("" if "run the same command again" in first_error else "; run the same command again"),
             style="red",
             markup=False,
         )
@@ -114,25 +138,31 @@ def answer(
 def produce(
     rows: Sequence[dict[str, Any]],
     index: Any,
-    endpoint: Endpoint,
+    endpoints: Sequence[Endpoint],
     cache: Path | None,
     *,
     workers: int,
     timeout: float,
+    hedge: bool = False,
+    budget: Budget | None = None,
+    batcher: Batcher | None = None,
     **options: Any,
-) -> tuple[Answers, Usage]:
-    """Answer the questions behind a progress bar."""
+) -> tuple[Answers, Client]:
+    """Answer the questions behind a progress bar; also return the client, which is closed."""
     from tools.raft.models.client import Client
     from tools.raft.rag.answer import answer_questions
     from tools.verbs.progress import bar
 
-    async def run() -> tuple[Answers, Usage]:
-        client = Client(endpoint, cache_dir=cache, concurrency=workers, timeout=timeout)
+    async def run() -> tuple[Answers, Client]:
+        client = Client(
+            endpoints, cache_dir=cache, concurrency=workers, timeout=timeout, hedge=hedge, budget=budget,
+            batcher=batcher,
+        )  # fmt: skip
         async with client:
             with bar("answering", len(rows)) as on_answer:
                 answers = await answer_questions(
                     rows, index, client, on_answer=lambda row: on_answer(1), **options
                 )
-        return answers, client.usage
+        return answers, client
 
     return asyncio.run(run())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,10 +11,27 @@ import typer
 
 from tools.raft.choices import FOCUS_SHARE, Mode
 from tools.raft.errors import UserError
-from tools.verbs.options import INCOMPLETE, AlwaysAnswer, FocusOption, FocusShare, MorePaths, QuotesOption
+from tools.verbs.options import (
+    INCOMPLETE,
+    AlwaysAnswer,
+    Batch,
+    FocusOption,
+    FocusShare,
+    Hedge,
+    MaxCalls,
+    MaxCost,
+    MorePaths,
+    Prices,
+    QuotesOption,
+    make_batcher,
+    make_budget,
+    named_endpoints,
+)
 
 if TYPE_CHECKING:
     from tools.raft.evaluate.arms import Role
+    from tools.raft.models.batcher import Batcher
+    from tools.raft.models.endpoint import Endpoint
 
 
 def compare(
@@ -25,15 +44,27 @@ def compare(
         ),
     ] = None,
     index: Annotated[Path | None, typer.Option(help="Folder that `index` wrote.", metavar="DIR")] = None,
-    baseline: Annotated[str, typer.Option(help="Base model: CONNECTION[:MODEL] or URL:MODEL.")] = "",
+    baseline: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Base model: CONNECTION[:MODEL] or URL:MODEL. Like the other models, repeat it for several "
+            "endpoints of one.",
+            metavar="MODEL",
+        ),
+    ] = None,
     raft: Annotated[
-        str, typer.Option(help="Model fine-tuned on RAFT rows: CONNECTION[:MODEL] or URL:MODEL.")
-    ] = "",
+        list[str] | None, typer.Option(help="Model fine-tuned on RAFT rows.", metavar="MODEL")
+    ] = None,
     student: Annotated[
-        str,
-        typer.Option(help="Model fine-tuned on RAFT rows of other documents: data/student/student.gguf."),
-    ] = "",
-    dsf: Annotated[str, typer.Option(help="Model fine-tuned without documents.")] = "",
+        list[str] | None,
+        typer.Option(
+            help="Model fine-tuned on RAFT rows of other documents: data/student/student.gguf.",
+            metavar="MODEL",
+        ),
+    ] = None,
+    dsf: Annotated[
+        list[str] | None, typer.Option(help="Model fine-tuned without documents.", metavar="MODEL")
+    ] = None,
     runs: Annotated[
         list[str] | None,
         typer.Option(
@@ -43,7 +74,10 @@ def compare(
         ),
     ] = None,
     more: MorePaths = None,
-    judge: Annotated[str, typer.Option(help="Judge model, scores 1 to 5; no judge if omitted.")] = "",
+    judge: Annotated[
+        list[str] | None,
+        typer.Option(help="Judge model, scores 1 to 5; no judge if omitted.", metavar="MODEL"),
+    ] = None,
     arms: Annotated[
         str,
         typer.Option(
@@ -80,11 +114,15 @@ def compare(
     training_cost: Annotated[
         float | None, typer.Option(min=0, help="Cost of the training in dollars.")
     ] = None,
-    prices: Annotated[Path | None, typer.Option(help="Your own price table.", metavar="F.json")] = None,
+    prices: Prices = None,
     baseline_price: Annotated[str, typer.Option(help="Name in the price table, if not the model name.")] = "",
     raft_price: Annotated[str, typer.Option(help="Name in the price table, if not the model name.")] = "",
     workers: Annotated[int, typer.Option(min=1, max=1000, help="Maximum concurrent calls.")] = 32,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds before a call is retried.")] = 120.0,
+    hedge: Hedge = False,
+    batch: Batch = False,
+    max_cost: MaxCost = None,
+    max_calls: MaxCalls = None,
     seed: Annotated[int, typer.Option(help="Seed of the intervals and of the sample.")] = 42,
 ) -> None:
     """Compare models on the same questions, with the same documents, prompts and decoding.
@@ -102,7 +140,7 @@ def compare(
     from tools.connections import lookup_without_file
     from tools.raft.evaluate.arms import choose_arms
     from tools.raft.evaluate.run import ComparisonPlan, run_comparison
-    from tools.raft.models.endpoint import resolve_endpoint
+    from tools.raft.models.cache import cache_directory
     from tools.raft.models.pricing import load_prices
     from tools.verbs.progress import bar
     from tools.verbs.show_comparison import show_comparison
@@ -128,26 +166,34 @@ def compare(
         raise UserError(f"unexpected argument {more[0]!r}")
     if questions is None or index is None or not baseline:
         raise UserError("nothing to compare: give --questions, --index, --baseline and --raft, or --runs A B")
-    models: dict[Role, str] = {
-        "baseline": baseline, "student": student, "dsf": dsf, "raft": raft,
+    models: dict[Role, list[str]] = {
+        "baseline": baseline, "student": student or [], "dsf": dsf or [], "raft": raft or [],
     }  # fmt: skip
     chosen = choose_arms([name.strip() for name in arms.split(",") if name.strip()],
                          [role for role, model in models.items() if model])  # fmt: skip
     roles = sorted({arm.role for arm in chosen})
+
+    def batcher_for(own: Sequence[Endpoint]) -> Batcher | None:
+        return make_batcher(own, cache_directory(out), batch=batch, batch_files=None)
+
+    table = load_prices(prices)
+    endpoints = {role: named_endpoints(models[role], "", "", None) for role in roles}
+    judges = named_endpoints(judge, "", "", None) if judge else []
+    for own in filter(None, (*endpoints.values(), judges)):
+        batcher_for(own)  # raises before anything is paid
     plan = ComparisonPlan(
-        questions, index, out, chosen,
-        {role: resolve_endpoint(models[role], lookup=lookup_without_file) for role in roles},
-        load_prices(prices),
-        judge=resolve_endpoint(judge, lookup=lookup_without_file) if judge else None,
+        questions, index, out, chosen, endpoints, table, judge=judges,
+        make_batcher=batcher_for,
+        budget=make_budget(max_cost, max_calls, table, [*chain(*endpoints.values()), *judges]),
         k=k, mode=mode, focus=focus, focus_share=focus_share, always_answer=always_answer, quotes=quotes,
         distractor_questions=distractor_questions, without_oracle=without_oracle,
         similarity=similarity, dataset=dataset, training_cost=training_cost,
         price_names={
             "baseline": baseline_price, "student": raft_price, "dsf": raft_price, "raft": raft_price,
         },
-        workers=workers, timeout=timeout, seed=seed,
+        workers=workers, timeout=timeout, hedge=hedge, seed=seed,
     )  # fmt: skip
     result = run_comparison(plan, lookup=lookup_without_file, progress=bar)
-    show_comparison(result.comparison, result.report)
+    show_comparison(result.comparison, result.report, endpoints=result.endpoints)
     if not result.complete:
         raise typer.Exit(INCOMPLETE)

@@ -60,7 +60,7 @@ def whole_story(out: Path) -> None:
     produce(
         [str(DATA / "documents")],
         out,
-        resolve_endpoint("embedded", model=TEACHER_MODEL),
+        [resolve_endpoint("embedded", model=TEACHER_MODEL)],
         settings,
         questions_file=DATA / "questions.jsonl",
     )
@@ -103,7 +103,7 @@ def answer_from(out: Path, adapter: Path) -> None:
     index, rows_by_model = open_index(folder), []
     for model in ("embedded", str(adapter)):
         with serving(resolve_endpoint(model), progress.bar) as live:
-            answers, _ = answer(rows, index, live, out / ".cache", workers=4, timeout=120.0)
+            answers, _ = answer(rows, index, [live], out / ".cache", workers=4, timeout=120.0)
         rows_by_model.append(answers.rows)
     show.answers(*rows_by_model)
 
@@ -117,9 +117,9 @@ def compare_on(out: Path, adapter: Path) -> None:
     from tools.verbs.progress import bar
     from tools.verbs.show_comparison import show_comparison
 
-    endpoints: dict[Role, Endpoint] = {
-        "baseline": resolve_endpoint("embedded"),
-        "raft": resolve_endpoint(str(adapter)),
+    endpoints: dict[Role, list[Endpoint]] = {
+        "baseline": [resolve_endpoint("embedded")],
+        "raft": [resolve_endpoint(str(adapter))],
     }
     result = run_comparison(
         ComparisonPlan(

@@ -13,10 +13,15 @@ from tools.verbs.options import (
     INCOMPLETE,
     ApiKind,
     BaseUrl,
+    Batch,
+    BatchFiles,
     ChunkSize,
     Connection,
     FocusOption,
     FocusShare,
+    Hedge,
+    MaxCalls,
+    MaxCost,
     MaxFileMb,
     Model,
     MorePaths,
@@ -26,9 +31,12 @@ from tools.verbs.options import (
     OrderOption,
     ParseMemory,
     ParseSeconds,
+    Prices,
     Strict,
     Timeout,
-    named_endpoint,
+    make_batcher,
+    make_budget,
+    named_endpoints,
     read_options,
 )
 
@@ -46,7 +54,7 @@ def generate(
     ],
     out: Annotated[Path, typer.Option(help="Folder for the dataset.", metavar="DIR")],
     more: MorePaths = None,
-    connection: Connection = "",
+    connection: Connection = None,
     model: Model = "",
     base_url: BaseUrl = "",
     api: ApiKind = None,
@@ -94,9 +102,12 @@ def generate(
         int, typer.Option(min=1, help="Maximum concurrent calls; adapts to rate limits.")
     ] = 32,
     timeout: Timeout = 120.0,
-    prices: Annotated[
-        Path | None, typer.Option(help="Your own price table; see tools/raft/models/prices.json.")
-    ] = None,
+    hedge: Hedge = False,
+    batch: Batch = False,
+    batch_files: BatchFiles = None,
+    max_cost: MaxCost = None,
+    max_calls: MaxCalls = None,
+    prices: Prices = None,
     strict: Strict = False,
     ocr: Ocr = "",
     max_file_mb: MaxFileMb = 50,
@@ -113,6 +124,9 @@ def generate(
       python -m tools generate --docs data/documents --out out
       python -m tools generate --docs manuals/*.pdf --out out --connection azure_openai:gpt-4o --dry-run
       python -m tools generate --docs manuals --out out --base-url http://localhost:8000/v1 --model llama-3
+      python -m tools generate --docs manuals --out out --connection http://10.0.0.4/v1:llama-3
+        --connection http://10.0.0.5/v1:llama-3 --connection serverless:llama-3 --hedge
+      python -m tools generate --docs manuals --out out --connection openai:gpt-4o --batch --max-cost 20
 
     Run it again after an interruption to resume: no reply is paid for twice.
     Exit status: 0 success, 1 user error, 3 some endpoint calls failed (run again), 130 interrupted.
@@ -120,7 +134,7 @@ def generate(
     from tools.raft.generate.pipeline import DatasetSettings
     from tools.raft.models.endpoint import TEACHER_MODEL
 
-    endpoint = named_endpoint(connection, model, base_url, api, embedded_model=TEACHER_MODEL)
+    endpoints = named_endpoints(connection, model, base_url, api, embedded_model=TEACHER_MODEL)
     settings = DatasetSettings(
         questions=questions,
         distractors=distractors,
@@ -142,12 +156,17 @@ def generate(
     produce(
         [*docs, *(more or [])],
         out,
-        endpoint,
+        endpoints,
         settings,
+        hedge=hedge,
         questions_file=questions_file,
         tokenizer=tokenizer,
         workers=workers,
         timeout=timeout,
+        batch=batch,
+        batch_files=batch_files,
+        max_cost=max_cost,
+        max_calls=max_calls,
         prices=prices,
         student=student,
         reading=read_options(strict, ocr, max_file_mb, parse_seconds, parse_memory),
@@ -158,13 +177,18 @@ def generate(
 def produce(
     docs: Sequence[str],
     out: Path,
-    endpoint: Endpoint,
+    endpoints: Sequence[Endpoint],
     settings: DatasetSettings,
     *,
+    hedge: bool = False,
     questions_file: Path | None = None,
     tokenizer: Path | None = None,
     workers: int = 32,
     timeout: float = 120.0,
+    batch: bool = False,
+    batch_files: Path | None = None,
+    max_cost: float | None = None,
+    max_calls: int | None = None,
     prices: Path | None = None,
     student: str = "",
     reading: ReadOptions | None = None,
@@ -173,18 +197,22 @@ def produce(
     """Generate a dataset with its progress shown; exit with status 3 if rows are missing."""
     from tools.raft.dataset.export import check_formats
     from tools.raft.dataset.student import open_student
-    from tools.raft.generate.draft import choose_teacher
+    from tools.raft.generate.draft import check_teachers
     from tools.raft.generate.given_questions import read_given_questions
     from tools.raft.generate.pipeline import build_dataset, summarise
     from tools.raft.ingest.corpus import collect_chunks
-    from tools.raft.models.embedded import fitting_concurrency, serving
-    from tools.raft.models.pricing import load_prices
+    from tools.raft.models.cache import cache_directory
+    from tools.raft.models.embedded import fitting_concurrency, serving_each
+    from tools.raft.models.pricing import BATCH_SHARE, load_prices
     from tools.verbs import progress, show
 
     # Mistakes in the options are found before anything is read or paid for.
     check_formats(settings.formats)
-    choose_teacher(endpoint)
+    check_teachers(endpoints)
+    endpoint = endpoints[0]
     table = load_prices(prices)
+    batcher = make_batcher(endpoints, cache_directory(out), batch=batch, batch_files=batch_files)
+    budget = make_budget(max_cost, max_calls, table, endpoints)
     tuned = open_student(student, table) if student else None
     given = read_given_questions(questions_file) if questions_file else []
     with progress.reading() as on_page:
@@ -200,9 +228,10 @@ def produce(
     # What the embedded teacher writes is trained on here, unless another student is named.
     _check_lengths(corpus, tuned, settings, implied="embedded" if endpoint.constrained else "")
     if dry_run:
-        show.estimate(corpus, endpoint, settings, given=len(given), prices=table)
+        share = BATCH_SHARE if batch else 1.0
+        show.estimate(corpus, endpoint, settings, given=len(given), prices=table, share=share)
         return
-    with serving(endpoint, progress.bar) as live, progress.generating() as on_progress:
+    with serving_each(endpoints, progress.bar) as live, progress.generating() as on_progress:
         result = build_dataset(
             corpus,
             live,
@@ -211,6 +240,9 @@ def produce(
             given=given,
             workers=fitting_concurrency(live, workers),
             timeout=timeout,
+            hedge=hedge,
+            budget=budget,
+            batcher=batcher,
             on_progress=on_progress,
         )
     manifest = summarise(result, corpus, live, out, settings, prices=table, student=tuned)

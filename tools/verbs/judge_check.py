@@ -44,7 +44,7 @@ def judge_check(
     labelled = read_pairs(pairs or PAIRS)
 
     async def run(live: Endpoint) -> Any:
-        concurrency = fitting_concurrency(live, workers)
+        concurrency = fitting_concurrency([live], workers)
         async with Client(
             live, cache_dir=cache_directory(out), concurrency=concurrency, timeout=timeout
         ) as client:

@@ -20,6 +20,7 @@ from tools.raft.ingest.corpus import Corpus
 from tools.raft.models.endpoint import Endpoint
 from tools.raft.models.pricing import Price, show_dollars
 from tools.raft.rag.index_store import IndexManifest
+from tools.verbs.show_endpoints import show_endpoints
 
 console = Console(highlight=False)
 _MOST_NAMED = 20  # files, of those that lost much of their text
@@ -96,9 +97,18 @@ def index(manifest: IndexManifest, out: Path, *, dropped: bool = False) -> None:
 
 
 def estimate(
-    corpus: Corpus, endpoint: Endpoint, settings: DatasetSettings, *, given: int, prices: Mapping[str, Price]
+    corpus: Corpus,
+    endpoint: Endpoint,
+    settings: DatasetSettings,
+    *,
+    given: int,
+    prices: Mapping[str, Price],
+    share: float = 1.0,
 ) -> None:
-    """Print the estimate of a generation: chunks, calls, tokens and dollars."""
+    """Print the estimate of a generation: chunks, calls, tokens and dollars.
+
+    share: of the list price that is paid, as for batches.
+    """
     result = estimate_generation(
         (chunk["tokens"] for chunk in corpus.chunks),
         questions=settings.questions,
@@ -112,7 +122,9 @@ def estimate(
     table.add_row("calls", f"{result.calls:,}")
     table.add_row("tokens in, estimated", f"{result.prompt_tokens:,}")
     table.add_row("tokens out, estimated", f"{result.completion_tokens:,}")
-    table.add_row("cost, estimated", show_dollars(result.dollars, endpoint.model))
+    cost = None if result.dollars is None else share * result.dollars
+    in_batches = f" in batches, {share:.0%} of the list price" if share < 1 else ""
+    table.add_row("cost, estimated", f"{show_dollars(cost, endpoint.model)}{in_batches}")
     console.print(table)
 
 
@@ -153,11 +165,21 @@ def dataset(result: BuildResult, manifest: Mapping[str, Any], out: Path) -> None
         f"cost {show_dollars(manifest['cost_dollars'], manifest['models']['teacher'])}; "
         f"{result.seconds:.1f} s"
     )
+    show_endpoints(result.endpoints, console)
     if result.counts.missing:
         console.print(
-            f"[red]{result.counts.missing} rows are missing as calls failed: run the same command again[/red]"
+            f"{result.counts.missing} rows are missing, as calls failed: {describe_failure(result)}",
+            style="red",
+            markup=False,
+            soft_wrap=True,
         )
     console.print(f"Dataset: {result.counts.rows} rows in {out}", soft_wrap=True)
+
+
+def describe_failure(result: BuildResult) -> str:
+    """Say why the last call failed, and what to do."""
+    reason = result.counts.failure.removeprefix("call failed: ")
+    return reason if "run the same command again" in reason else f"{reason}; run the same command again"
 
 
 def sample_rows(path: Path, count: int = 3) -> list[dict[str, Any]]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from rich.console import Console
@@ -12,12 +13,22 @@ from rich.table import Table
 from tools.raft.evaluate.metrics import METRICS, WITHOUT_ORACLE
 from tools.raft.evaluate.report.html import refusal_rows
 from tools.raft.evaluate.report.text import show_break_even, show_chance, show_dollars_per_1000, show_interval
+from tools.verbs.show_endpoints import show_endpoints
 
 _WIDTH = 120  # of tables in output that is not a terminal
 
 
-def show_comparison(comparison: Mapping[str, Any], report: Path, console: Console | None = None) -> None:
-    """Print the tables; the last line says where the report is."""
+def show_comparison(
+    comparison: Mapping[str, Any],
+    report: Path,
+    console: Console | None = None,
+    *,
+    endpoints: Mapping[str, Sequence[Mapping[str, Any]]] = MappingProxyType({}),
+) -> None:
+    """Print the tables; the last line says where the report is.
+
+    endpoints: by role, what each of its endpoints did.
+    """
     console = console or Console(highlight=False)
     if not console.is_terminal:
         console.width = max(console.width, _WIDTH)
@@ -38,6 +49,8 @@ def show_comparison(comparison: Mapping[str, Any], report: Path, console: Consol
         console.print(_refusals(comparison["refusals"]))
     if comparison["without_oracle"]:
         console.print(_without_oracle(comparison["without_oracle"]))
+    for role, accounts in endpoints.items():
+        show_endpoints(accounts, console, title=f"Endpoints of {role}")
     console.print(
         f"Report: {comparison['questions']} questions, {len(comparison['arms'])} arms in {report}",
         soft_wrap=True,

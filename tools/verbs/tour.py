@@ -100,7 +100,7 @@ def generate(out: Path, transcript: Transcript) -> None:
         result = build_dataset(
             corpus, live, out, settings, given=given, workers=GENERATED_AT_ONCE, on_rows=on_rows
         )
-    summarise(result, corpus, live, out, settings, prices=load_prices())
+    summarise(result, corpus, [live], out, settings, prices=load_prices())
     transcript.line(
         f"Dataset: {result.counts.rows} rows in {out}, {result.rejected.total()} rejected "
         f"({result.usage.calls} calls made now, {result.usage.cached_calls} answered from the cache)."
@@ -171,10 +171,10 @@ def compare(out: Path, adapter: Path, transcript: Transcript) -> None:
         f"{len(held_out)} of the {total} held-out questions about these documents, each with the same "
         f"{DISTRACTORS + 1} retrieved passages: to the base model, the shipped student and the tuned one."
     )
-    endpoints: dict[Role, Endpoint] = {
-        "baseline": resolve_endpoint("embedded"),
-        "student": resolve_endpoint(str(student_adapter())),
-        "raft": resolve_endpoint(str(adapter)),
+    endpoints: dict[Role, list[Endpoint]] = {
+        "baseline": [resolve_endpoint("embedded")],
+        "student": [resolve_endpoint(str(student_adapter()))],
+        "raft": [resolve_endpoint(str(adapter))],
     }
     names = {"rag": "base", "student": "shipped", "raft": "tuned"}
     answers: dict[str, dict[str, str]] = {}

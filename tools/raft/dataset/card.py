@@ -32,6 +32,7 @@ def write_manifest(
     documents: Sequence[Mapping[str, Any]],
     rejected_by_reason: Mapping[str, int],
     tokens: Mapping[str, int],
+    endpoints: Sequence[Mapping[str, Any]],
     cost: float | None,
     files: Mapping[str, Mapping[str, Any]],
     notes: Sequence[str] = (),
@@ -41,10 +42,11 @@ def write_manifest(
     """Write manifest.json, what is needed to repeat a run and its results, and return the manifest.
 
     `documents` is the account of the characters of each file; `models` names the model of each role
-    (teacher, embeddings); `cost` is in dollars, None if no price is known; `files` is what
-    `write_datasets` returns, plus any other files; `notes` are lines shown to the user; `longest_row` is
-    the length of the longest row in tokens, and whose tokens. Two runs that are otherwise the same differ
-    only in `times`. Never put a key (a secret) into `settings`.
+    (teacher, embeddings); `endpoints` says what each address did; `cost` is in dollars, None if no price is
+    known; `files` is what `write_datasets` returns, plus any other files; `notes` are lines shown to the
+    user; `longest_row` is the length of the longest row in tokens, and whose tokens. Two runs that are
+    otherwise the same differ only in `times` and in `endpoints`, which has their speed. Never put a key
+    (a secret) into `settings`.
     """
     manifest = {
         "version": MANIFEST_VERSION,
@@ -57,6 +59,7 @@ def write_manifest(
         "rejected_by_reason": dict(sorted(rejected_by_reason.items(), key=lambda item: (-item[1], item[0]))),
         "longest_row": dict(longest_row or {}),
         "tokens": dict(tokens),
+        "endpoints": [dict(endpoint) for endpoint in endpoints],
         "cost_dollars": cost,
         "notes": list(notes),
         "files": {name: dict(files[name]) for name in sorted(files)},

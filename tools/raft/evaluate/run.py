@@ -11,10 +11,12 @@ from typing import Any
 
 from ..choices import FOCUS_SHARE, Mode, Quotes
 from ..files import read_log, write_jsonl
+from ..models.batcher import Batcher
+from ..models.budget import Budget
 from ..models.cache import cache_directory
 from ..models.client import Client
 from ..models.embed import Embedder, default_folder
-from ..models.embedded import fitting_concurrency, serving
+from ..models.embedded import fitting_concurrency, serving_each
 from ..models.endpoint import Endpoint, Lookup
 from ..models.pricing import Price
 from ..progress import Progress, no_progress
@@ -55,9 +57,9 @@ class ComparisonPlan:
     index: Path
     out: Path
     arms: Sequence[Arm]  # the first is the baseline
-    endpoints: Mapping[Role, Endpoint]
+    endpoints: Mapping[Role, Sequence[Endpoint]]
     prices: Mapping[str, Price]
-    judge: Endpoint | None = None
+    judge: Sequence[Endpoint] = ()
     k: int = 4
     mode: Mode = "fused"
     focus: bool = False  # whether documents are cut to their best sentences, for all arms
@@ -72,7 +74,20 @@ class ComparisonPlan:
     price_names: Mapping[Role, str] | None = None  # names in the price table, if not the models'
     workers: int = 32
     timeout: float = 120.0
+    hedge: bool = False
+    budget: Budget | None = None
+    make_batcher: Callable[[Sequence[Endpoint]], Batcher | None] = lambda endpoints: None
     seed: int = 42
+
+    def shares_name(self, role: Role) -> bool:
+        """Return whether the model of a role has the name of another role's, but other addresses."""
+        own = self.endpoints[role]
+        names = {(endpoint.model, endpoint.revision) for endpoint in own}
+        return any(
+            (other.model, other.revision) in names and other not in own
+            for endpoints in self.endpoints.values()
+            for other in endpoints
+        )
 
 
 @dataclass
@@ -140,17 +155,21 @@ def run_comparison(
     )
 
     answers = ArmAnswers()
-    for role, endpoint in plan.endpoints.items():
+    accounts: dict[str, list[dict[str, Any]]] = {}
+    for role, endpoints in plan.endpoints.items():
         arms = [arm for arm in plan.arms if arm.role == role]
-        with serving(endpoint, progress) as live:
-            client = _client(plan, live)
+        with serving_each(endpoints, progress) as live:
+            client = _client(plan, live, by_address=plan.shares_name(role))
             asyncio.run(_ask_arms(arms, inputs, client, plan.out, answers, progress, on_answer))
+        accounts[role] = [lane.account() for lane in client.lanes]
     answers.answers = {arm.name: answers.answers[arm.name] for arm in plan.arms}
     with progress("scoring", 0):
         scores = _score(answers, inputs, plan.similarity)
-    if plan.judge is not None:
-        with serving(plan.judge, progress) as live:
-            asyncio.run(_judge_arms(answers.answers, scores, inputs, _client(plan, live), plan.out, progress))
+    if plan.judge:
+        with serving_each(plan.judge, progress) as live:
+            client = _client(plan, live)
+            asyncio.run(_judge_arms(answers.answers, scores, inputs, client, plan.out, progress))
+        accounts["judge"] = [lane.account() for lane in client.lanes]
     results = Results(ids, questions, golds, answers.answers, scores)
     with progress("comparing", 0):
         comparison = _summarise(plan, inputs, answers, results, trained_on)
@@ -162,13 +181,20 @@ def run_comparison(
     comparison["warnings"] += warn_of_seen(seen, len(questions))
     with progress("writing the report", 0):
         report = results.write(comparison, plan.out)
-    return ComparisonResult(comparison, report, answers.complete)
+    return ComparisonResult(comparison, report, answers.complete, accounts)
 
 
-def _client(plan: ComparisonPlan, endpoint: Endpoint) -> Client:
-    concurrency = fitting_concurrency(endpoint, plan.workers)
-    cache = cache_directory(plan.out)
-    return Client(endpoint, cache_dir=cache, concurrency=concurrency, timeout=plan.timeout)
+def _client(plan: ComparisonPlan, endpoints: Sequence[Endpoint], *, by_address: bool = False) -> Client:
+    return Client(
+        endpoints,
+        cache_dir=cache_directory(plan.out),
+        concurrency=fitting_concurrency(endpoints, plan.workers),
+        timeout=plan.timeout,
+        hedge=plan.hedge,
+        by_address=by_address,
+        budget=plan.budget,
+        batcher=plan.make_batcher(endpoints),
+    )
 
 
 async def _ask_arms(
@@ -297,7 +323,7 @@ def _summarise(
     """Summarise scores, costs, the distractor sweep and the run without the oracle."""
     costs = {}
     for arm in plan.arms:
-        model = (plan.price_names or {}).get(arm.role) or plan.endpoints[arm.role].model
+        model = (plan.price_names or {}).get(arm.role) or plan.endpoints[arm.role][0].model
         costs[arm.name] = cost_arm(answers.answers[arm.name], model, plan.prices)
     golds = dict(zip(inputs.ids, inputs.golds, strict=True))
     return {
@@ -331,8 +357,8 @@ def _summarise(
             "quotes": plan.quotes,
             "threshold": inputs.answerability.threshold if inputs.answerability else None,
             "seed": plan.seed,
-            "models": {role: endpoint.model for role, endpoint in plan.endpoints.items()},
-            "judge": plan.judge.model if plan.judge else None,
+            "models": {role: endpoints[0].model for role, endpoints in plan.endpoints.items()},
+            "judge": plan.judge[0].model if plan.judge else None,
             "prompts": {arm.name: arm.prompt for arm in plan.arms},
         },
     }

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypedDict
 
 from ..choices import Form, Quantization, check_choice
-from ..errors import UserError
 from ..files import hash_file
 from ..models.weights import ADAPTER_CONFIG
 from ..records import DRILLS, content_id
@@ -21,10 +20,6 @@ if TYPE_CHECKING:
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 
 ENDED = ("succeeded", "failed", "cancelled")
-
-
-class Unreachable(UserError):
-    """The service cannot be reached or is failing for now; a job that it already has continues."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from ..choices import BackendName, check_choice
 from ..errors import UserError
 from ..files import write_json
 from ..models.endpoint import Endpoint, Lookup, resolve_endpoint
-from .backend import ENDED, Backend, FineTuneSpec, Status, Unreachable
+from ..models.service import Unreachable
+from .backend import ENDED, Backend, FineTuneSpec, Status
 from .leave_out import leave_out_long
 from .lengths import Lengths
 

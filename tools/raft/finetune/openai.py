@@ -14,14 +14,14 @@ from typing import Any, TypeVar
 from ..errors import UserError
 from ..files import hash_file, read_log, write_jsonl
 from ..models.endpoint import CONNECTIONS, Endpoint
-from ..models.openai_sdk import ApiError, classify_error, clean, open_sdk
+from ..models.openai_sdk import clean
 from ..models.pricing import PER, PRICES, find_price, load_prices
-from .backend import Estimate, FineTuneSpec, Result, State, Status, Unreachable
+from ..models.service import Service, Unreachable
+from .backend import Estimate, FineTuneSpec, Result, State, Status
 from .lengths import Lengths
 from .training_files import check_uploads, count_tokens, has_rows, without_bom
 
 EVENTS = "events.jsonl"
-_TIMEOUT = 120.0  # seconds; long enough to upload a large file
 _METADATA_KEY = "raft_order"  # where a job's metadata holds the key of its spec
 _STATES: dict[str, State] = {
     "running": "running",
@@ -96,10 +96,11 @@ class OpenAIBackend:
         file with the same settings.
         """
 
+        name = _upload_name(spec, "train")
+        uploaded = asyncio.run(Service(self.endpoint).files("fine-tune"))
+        files = {file.id for file in uploaded if file.filename == name}
+
         async def search(sdk: Any) -> str | None:
-            files = {
-                file.id for file in await self._files(sdk) if file.filename == _upload_name(spec, "train")
-            }
             if files:
                 async for job in sdk.fine_tuning.jobs.list(limit=100):  # newest first
                     if job.training_file in files and _matches(spec, job):
@@ -218,29 +219,15 @@ class OpenAIBackend:
         """Upload a file under a name derived from its content, unless it exists; return its id."""
         path, name = spec.file(split), _upload_name(spec, split)
 
-        async def upload(sdk: Any) -> tuple[Any, bool]:
-            existing = [file for file in await self._files(sdk) if file.filename == name]
-            if existing:
-                return existing[0], False
-            with without_bom(path) as plain:
-                content = plain.read_bytes()
-            return await sdk.files.create(file=(name, content), purpose="fine-tune"), True
-
-        file, new = self._call(upload)
+        with without_bom(path) as plain:
+            content = plain.read_bytes()
+        file, new = asyncio.run(Service(self.endpoint).upload(name, content, "fine-tune"))
         if new:
             on_step(f"uploaded {path.name} as {file.id}")
         while self.azure and file.status not in ("processed", "error"):  # jobs at OpenAI wait for it
             time.sleep(2)
             file = self._call(partial(_retrieve, file=file.id))
         return str(file.id)
-
-    @staticmethod
-    async def _files(sdk: Any) -> list[Any]:
-        return [
-            file
-            async for file in sdk.files.list(purpose="fine-tune")
-            if file.status not in ("error", "deleted")
-        ]
 
     def _read_events(self) -> list[dict[str, Any]]:
         """Read the events stored in `log`, oldest first."""
@@ -257,33 +244,7 @@ class OpenAIBackend:
 
     def _call(self, call: Callable[[Any], Awaitable[_T]], retries: int = 2) -> _T:
         """Make a call. Raises a one-line UserError, `Unreachable` if the problem may pass."""
-
-        async def make() -> _T:
-            async with open_sdk(self.endpoint, _TIMEOUT, only_json=True) as sdk:
-                return await call(sdk.with_options(max_retries=retries))
-
-        try:
-            return asyncio.run(make())
-        except Exception as error:
-            exception = self._to_exception(classify_error(error))
-        raise exception  # outside the handler: its context would hold what the server echoed
-
-    def _to_exception(self, error: ApiError) -> UserError:
-        url, message = self.endpoint.base_url, self._clean(error.message)
-        reply = f"HTTP {error.status}: {message}"
-        if error.kind in ("timeout", "connection"):
-            reason = message or f"no reply within {_TIMEOUT:g} s"
-            return Unreachable(f"nothing answers at {url} ({reason}): run the same command again to resume")
-        if error.kind != "status":
-            return UserError(f"{url} cannot be called: {message}")
-        if error.status == 429 and error.code == "insufficient_quota":
-            return UserError(f"{url} has no paid quota left ({reply}): check plan and billing")
-        if error.status in (401, 403):
-            key = self.endpoint.key_from or "the key"
-            return UserError(f"{url} refused the call ({reply}): check {key} and its permissions")
-        if error.status in (408, 409, 429) or error.status >= 500:
-            return Unreachable(f"{url} is failing ({reply}): run the same command again to resume")
-        return UserError(f"{url} refused the call ({reply})")
+        return asyncio.run(Service(self.endpoint).call(call, retries=retries))
 
     def _redact(self, text: str) -> str:
         key = self.endpoint.key

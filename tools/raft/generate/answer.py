@@ -38,3 +38,4 @@ async def answer_question(
         reject_failed(draft, failure)
     else:
         draft["cot_answer"], draft["finish_reason"] = reply.text, reply.finish_reason
+        draft["model"] = reply.model

@@ -127,4 +127,4 @@ def assemble_batch(
     teacher = Endpoint(base_url="", model=" ".join(sorted(models)))
     # Earlier batches decided how to split and how much to ask, and nothing of that is in their files.
     unknown = ("questions", "chunk_size", "chunking")
-    return summarise(result, corpus, teacher, out, settings, prices={}, unknown=unknown)
+    return summarise(result, corpus, [teacher], out, settings, prices={}, unknown=unknown)

@@ -66,6 +66,14 @@ def choose_teacher(endpoint: Endpoint) -> Teacher:
     return PromptedTeacher()
 
 
+def check_teachers(endpoints: Sequence[Endpoint]) -> None:
+    """Raise UserError unless all endpoints are asked in the same way."""
+    if len({type(choose_teacher(endpoint)) for endpoint in endpoints}) > 1:
+        raise UserError(
+            "the embedded teacher is asked with prompts of its own: it cannot share a run with other models"
+        )
+
+
 class PromptedTeacher:
     """A capable model: asked for a list of questions, then for each answer, once more if that is rejected."""
 

@@ -22,10 +22,12 @@ from ..dataset.student import Student
 from ..errors import UserError
 from ..files import describe_file, replacing, write_jsonl
 from ..ingest.corpus import Corpus
+from ..models.batcher import Batcher
+from ..models.budget import Budget
 from ..models.cache import cache_directory
 from ..models.client import Client
 from ..models.endpoint import Endpoint
-from ..models.pricing import Price, dollars
+from ..models.pricing import BATCH_SHARE, Price, dollars
 from ..models.usage import Usage
 from ..prompts import prompt_hash
 from ..records import DRILLS, Chunk, Draft
@@ -72,6 +74,7 @@ class BuildResult:
 
     counts: Counts
     usage: Usage
+    endpoints: list[dict[str, Any]]  # what each did, as `Lane.account` returns it
     files: dict[str, dict[str, Any]]  # file name: rows, bytes, sha256
     rejected: Counter[str]  # rows, chunks and documents, by reason
     notes: list[str]  # deviations from the settings
@@ -80,13 +83,16 @@ class BuildResult:
 
 def build_dataset(
     corpus: Corpus,
-    endpoint: Endpoint,
+    endpoints: Endpoint | Sequence[Endpoint],
     out: Path,
     settings: DatasetSettings,
     *,
     given: Sequence[GivenQuestion] = (),
     workers: int = 32,
     timeout: float = 120.0,
+    hedge: bool = False,
+    budget: Budget | None = None,
+    batcher: Batcher | None = None,
     on_progress: Callable[[int, int, Counts], None] = lambda done, total, counts: None,
     on_rows: OnRows = lambda records, rejected: None,
 ) -> BuildResult:
@@ -101,13 +107,22 @@ def build_dataset(
     tasks = partial(_drafting_tasks, corpus.chunks, given, settings=settings, workers=workers)
 
     @asynccontextmanager
-    async def drafting() -> AsyncIterator[tuple[Iterator[Task], Usage]]:
+    async def drafting() -> AsyncIterator[tuple[Iterator[Task], Client]]:
         cache = cache_directory(out)
-        async with Client(endpoint, cache_dir=cache, concurrency=workers, timeout=timeout) as client:
-            yield tasks(client), client.usage
+        async with Client(
+            endpoints,
+            cache_dir=cache,
+            concurrency=workers,
+            timeout=timeout,
+            hedge=hedge,
+            budget=budget,
+            batcher=batcher,
+        ) as client:
+            yield tasks(client), client
 
     total = len(given) + len(corpus.chunks)
-    return _write_dataset(corpus, drafting, out, settings, total, 4 * workers, on_progress, on_rows)
+    window = total if batcher else 4 * workers  # a round of batches is of all tasks
+    return _write_dataset(corpus, drafting, out, settings, total, window, on_progress, on_rows)
 
 
 def assemble_dataset(
@@ -119,15 +134,15 @@ def assemble_dataset(
     """
 
     @asynccontextmanager
-    async def drafted() -> AsyncIterator[tuple[Iterator[Task], Usage]]:
-        yield (partial(_return, part) for part in drafts), Usage()
+    async def drafted() -> AsyncIterator[tuple[Iterator[Task], None]]:
+        yield (partial(_return, part) for part in drafts), None
 
     return _write_dataset(corpus, drafted, out, settings, len(drafts))
 
 
 def _write_dataset(
     corpus: Corpus,
-    drafting: Callable[[], AbstractAsyncContextManager[tuple[Iterator[Task], Usage]]],
+    drafting: Callable[[], AbstractAsyncContextManager[tuple[Iterator[Task], Client | None]]],
     out: Path,
     settings: DatasetSettings,
     total: int,
@@ -153,8 +168,8 @@ def _write_dataset(
     drilled = [chunk for chunk in corpus.chunks if settings.drills and splits[chunk["id"]] == "train"]
     total += len(drilled)
 
-    async def run(staging: Path) -> tuple[Counts, Usage]:
-        async with drafting() as (tasks, usage):
+    async def run(staging: Path) -> tuple[Counts, Usage, list[dict[str, Any]]]:
+        async with drafting() as (tasks, client):
             done = iter(range(1, total + 1))
             counts = await generate_records(
                 chain(tasks, (partial(_drill, chunk, settings) for chunk in drilled)),
@@ -169,10 +184,12 @@ def _write_dataset(
                 on_done=lambda counts: on_progress(next(done), total, counts),
                 on_rows=on_rows,
             )
-            return counts, usage
+            if client is None:
+                return counts, Usage(), []
+            return counts, client.usage, [lane.account() for lane in client.lanes]
 
     with replacing(raft) as staging:
-        counts, usage = asyncio.run(run(staging))
+        counts, usage, endpoints = asyncio.run(run(staging))
     if counts.rows == counts.accepted[DRILLS]:
         check_replies(counts)
         raise UserError(f"no row passed verification: see the reason of each in {rejected}")
@@ -181,7 +198,7 @@ def _write_dataset(
     )
     notes += [str(finding) for finding in findings if finding.severity != "note"]
     reasons = counts.rejected + Counter(str(row["reason"]) for row in corpus.rejected)
-    return BuildResult(counts, usage, files, reasons, notes, time.monotonic() - started)
+    return BuildResult(counts, usage, endpoints, files, reasons, notes, time.monotonic() - started)
 
 
 def _row_options(settings: DatasetSettings) -> RowOptions:
@@ -238,10 +255,24 @@ async def _drill(chunk: Chunk, settings: DatasetSettings) -> list[Draft]:
     return make_drills(chunk, settings.drills, seed=settings.seed)
 
 
+def _cost(account: Mapping[str, Any], prices: Mapping[str, Price]) -> float | None:
+    """Compute what the replies of an endpoint cost, those from the cache when they were paid for."""
+    whole = dollars(
+        account["model"],
+        account["prompt_tokens"] + account["cached_prompt_tokens"],
+        account["completion_tokens"] + account["cached_completion_tokens"],
+        prices,
+    )
+    in_batches = dollars(
+        account["model"], account["batch_prompt_tokens"], account["batch_completion_tokens"], prices
+    )
+    return None if whole is None or in_batches is None else whole - (1 - BATCH_SHARE) * in_batches
+
+
 def summarise(
     result: BuildResult,
     corpus: Corpus,
-    endpoint: Endpoint,
+    endpoints: Sequence[Endpoint],
     out: Path,
     settings: DatasetSettings,
     *,
@@ -255,10 +286,12 @@ def summarise(
     unknown: settings that were decided elsewhere, which are not recorded.
     """
     usage = result.usage
-    paid = dollars(endpoint.model, usage.prompt_tokens, usage.completion_tokens, prices)
-    cached = dollars(endpoint.model, usage.cached_prompt_tokens, usage.cached_completion_tokens, prices)
-    called = usage.calls or usage.cached_calls
-    teacher = choose_teacher(endpoint)
+    for account in result.endpoints:
+        account["cost_dollars"] = _cost(account, prices)
+    costs = [
+        account["cost_dollars"] for account in result.endpoints if account["calls"] or account["cached_calls"]
+    ]
+    teacher = choose_teacher(endpoints[0])
     prompts = {name for kind in {chunk["kind"] for chunk in corpus.chunks} for name in teacher.prompts(kind)}
     longest = measure_longest(out / "raft.jsonl", student or Student("", None))
     if student and student.context and longest["tokens"] > student.context:
@@ -272,8 +305,8 @@ def summarise(
         settings={name: value for name, value in asdict(settings).items() if name not in unknown},
         seed=settings.seed,
         models={
-            "teacher": endpoint.model,
-            "revision": endpoint.revision,
+            "teacher": " ".join(dict.fromkeys(endpoint.model for endpoint in endpoints)),
+            "revision": endpoints[0].revision,
             **({"student": student.name} if student else {}),
         },
         prompt_hashes={name: prompt_hash(name) for name in {*prompts, RAFT_PROMPT}},
@@ -291,7 +324,8 @@ def summarise(
         rejected_by_reason=result.rejected,
         longest_row=longest,
         tokens=usage.to_dict(),
-        cost=None if not called or paid is None or cached is None else paid + cached,
+        endpoints=result.endpoints,
+        cost=None if not costs or None in costs else sum(costs),
         files={**result.files, **{name: describe_file(out / name) for name in others}},
         notes=result.notes,
         times={

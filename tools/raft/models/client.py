@@ -16,13 +16,17 @@ from typing import Any, Generic
 from ..errors import UserError
 from ..prompts import Message
 from ..text.thoughts import drop_thoughts
+from .batcher import Batcher
+from .budget import Budget
 from .cache import Cache, Stored, address_key, canonical_json, model_key
 from .embedded import fitting_concurrency
 from .endpoint import Endpoint
 from .failed_calls import CallFailed, EndpointRefused, EndpointSilent, Retryable
+from .failures import describe_body
 from .lane import Lane, Response
-from .openai_sdk import format_completion_prompt
+from .openai_sdk import ApiError, format_completion_prompt
 from .pool import Pool, Slot
+from .pricing import BATCH_SHARE
 from .rate_limit import backoff
 from .reply import Reply, Vectors, parse_reply, parse_vectors
 from .usage import Usage
@@ -33,6 +37,8 @@ MAX_CONCURRENCY = 1000  # the size of the SDK's connection pool
 MAX_WAIT = 300.0  # seconds: an endpoint that asks for more has no quota left for today
 PATIENCE = 900.0  # seconds one call may spend waiting because of 429s
 RETRY_TEMPERATURE = 0.7  # for a second attempt, which at temperature 0 would repeat the first
+BATCH_TRIES = 3  # batches that a request is put into, if the first fail it
+BATCHED = " (batch)"  # after the address of a reply in the cache that was half as dear
 THOUGHT_TOKENS = 4096  # room for the thoughts of a model that used up its tokens before it answered
 
 # The path and the body of a request to an endpoint.
@@ -94,13 +100,16 @@ class Client:
         attempts: int = 6,
         hedge: bool = False,
         by_address: bool = False,
+        budget: Budget | None = None,
+        batcher: Batcher | None = None,
     ) -> None:
         """Set up the client; nothing is sent yet. `timeout` is in seconds, for each of the `attempts`.
 
         A 429 does not count as an attempt: such a call is repeated for up to PATIENCE seconds.
         concurrency: calls at a time, at all endpoints together. hedge: ask free endpoints for what others are
         slow to answer, once no call waits. by_address: use no reply that another address gave, even if its
-        model has the same name.
+        model has the same name. budget: what a run may cost; it may be shared with other clients.
+        batcher: through which the first endpoint is asked, in place of single calls.
         """
         if concurrency < 1 or attempts < 1 or timeout <= 0:
             raise UserError("concurrency and attempts must be at least 1, and the timeout above 0")
@@ -108,7 +117,7 @@ class Client:
         self.usage = Usage()
         concurrency = min(concurrency, MAX_CONCURRENCY)
         self.lanes = [
-            Lane(endpoint, concurrency=fitting_concurrency(endpoint, concurrency), timeout=timeout)
+            Lane(endpoint, concurrency=fitting_concurrency([endpoint], concurrency), timeout=timeout)
             for endpoint in self.endpoints
         ]
         self._pool = Pool(self.lanes, concurrency, hedge=hedge)
@@ -116,6 +125,8 @@ class Client:
         self._attempts = attempts
         self._cache = Cache(cache_dir) if cache_dir else None
         self._by_address = by_address
+        self._budget = budget
+        self._batcher = batcher
         self._in_flight: dict[bytes, asyncio.Future[Reply]] = {}
         self._served = 0
         self._thinks = False  # the model is known to need more tokens than its answer has
@@ -135,6 +146,8 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._pool.close()
+        if self._batcher is not None:
+            await self._batcher.close()
         for lane in self.lanes:
             await lane.close()
         if self._cache is not None:
@@ -233,8 +246,9 @@ class Client:
         return None
 
     def _count_cached(self, reply: Reply, endpoint: Endpoint, place: str) -> None:
-        self.usage.add_cached(reply)
-        self.lanes[self.endpoints.index(endpoint)].usage.add_cached(reply)
+        batched, place = place.endswith(BATCHED), place.removesuffix(BATCHED)
+        for usage in (self.usage, self.lanes[self.endpoints.index(endpoint)].usage):
+            usage.add_cached(reply, batched=batched)
         if place not in self._known_addresses:
             self._known_addresses.add(place)
             log.warning(
@@ -253,7 +267,8 @@ class Client:
             key = model_key(body, attempt, endpoint.revision)
         logprobs = json.dumps(reply.logprobs, ensure_ascii=False) if reply.logprobs else ""
         counts = reply.prompt_tokens, reply.completion_tokens
-        self._cache.put(key, Stored(reply.text, reply.finish_reason, *counts, logprobs, identity["where"]))
+        place = identity["where"] + (BATCHED if self._batcher else "")
+        self._cache.put(key, Stored(reply.text, reply.finish_reason, *counts, logprobs, place))
 
     async def _ask_with_room(self, question: _Question) -> tuple[Reply, Endpoint]:
         """Send a request; if thoughts used up the tokens of its reply, once more with room for them.
@@ -291,7 +306,47 @@ class Client:
         return vectors.vectors
 
     async def _request(self, build: Build, parse: Callable[[bytes], Response]) -> tuple[Response, Endpoint]:
-        """Send a request, with retries, until its reply can be parsed; also return which endpoint gave it."""
+        """Get the reply to a request within the budget; also return which endpoint gave it."""
+        answer = self._answer_in_batches if self._batcher else self._repeat
+        if self._budget is None:
+            return await answer(build, parse)
+        share = BATCH_SHARE if self._batcher else 1.0
+        async with self._budget.reserved(self.endpoints, build(self.endpoint)[1], share=share) as settle:
+            reply, endpoint = await answer(build, parse)
+            settle(endpoint, reply)
+            return reply, endpoint
+
+    async def _answer_in_batches(
+        self, build: Build, parse: Callable[[bytes], Response]
+    ) -> tuple[Response, Endpoint]:
+        """Put a request into batches until its reply can be parsed."""
+        assert self._batcher is not None
+        lane, body = self.lanes[0], build(self.endpoint)[1]
+        reason = ""
+        for again in range(BATCH_TRIES):
+            sent = lane.supported(body)
+            found = await self._batcher.ask(sent, again=again)
+            try:
+                if found.status != 200:
+                    message = found.error or describe_body(found.body)
+                    if found.status in (400, 422) and lane.note_unsupported(sent, message):
+                        continue
+                    if not found.status:
+                        raise Retryable(message)
+                    raise lane.to_exception(ApiError("status", message, found.status))
+                reply = lane.parse(found.body, parse)
+            except Retryable as failure:
+                reason = failure.reason
+                lane.usage.failed += 1
+                self.usage.retries += 1
+                continue
+            for usage in (self.usage, lane.usage):
+                usage.add_paid(reply, batched=True)
+            return reply, lane.endpoint
+        raise CallFailed(f"no usable reply in {BATCH_TRIES} batches, the last: {reason}")
+
+    async def _repeat(self, build: Build, parse: Callable[[bytes], Response]) -> tuple[Response, Endpoint]:
+        """Send a request until its reply can be parsed."""
         call = _Call(build, parse)
         slot = await self._pool.acquire()
         started, served_before = time.monotonic(), self._served

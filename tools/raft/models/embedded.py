@@ -13,8 +13,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -49,12 +49,22 @@ def serving(endpoint: Endpoint, progress: Progress = no_progress) -> Iterator[En
         yield replace(endpoint, base_url=base_url, revision=revision)
 
 
-def fitting_concurrency(endpoint: Endpoint, concurrency: int) -> int:
-    """Return the number of calls to make at a time: for the embedded model, at most one per server slot.
+@contextmanager
+def serving_each(endpoints: Sequence[Endpoint], progress: Progress = no_progress) -> Iterator[list[Endpoint]]:
+    """Serve the embedded model for each endpoint that is one, as `serving` does."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(serving(endpoint, progress)) for endpoint in endpoints]
+
+
+def fitting_concurrency(endpoints: Sequence[Endpoint], concurrency: int) -> int:
+    """Return the number of calls to make at a time: to an embedded model, at most one per server slot.
 
     A slot keeps the KV cache of its passage only while no other call takes the slot.
     """
-    return min(concurrency, SLOTS) if endpoint.kind == "embedded" else concurrency
+    return min(
+        concurrency,
+        sum(SLOTS if endpoint.kind == "embedded" else concurrency for endpoint in endpoints),
+    )
 
 
 @contextmanager

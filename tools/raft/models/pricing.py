@@ -13,6 +13,7 @@ from ..errors import UserError
 
 PRICES = Path(__file__).with_name("prices.json")
 PER = 1_000_000  # tokens per price in the table
+BATCH_SHARE = 0.5  # of the list price, for replies within 24 hours; OpenAI and Azure OpenAI charge that
 
 # A suffix that does not change the price of a known name: the date of a snapshot (-2024-08-06, -0613).
 _SNAPSHOT = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|\d{4})")

@@ -19,21 +19,29 @@ class Usage:
     cached_completion_tokens: int = 0
     retries: int = 0
     throttled: int = 0  # 429s, included in the retries
-    failed: int = 0  # calls that ended in CallFailed
+    failed: int = 0  # calls that ended in CallFailed; of an endpoint: attempts without a usable reply
     unmetered: int = 0  # paid replies whose endpoint reported no tokens
+    batch_prompt_tokens: int = 0  # of all tokens, those of batches, now or when the cache was filled
+    batch_completion_tokens: int = 0
 
-    def add_paid(self, reply: Reply | Vectors) -> None:
-        """Count a reply that was paid for now."""
+    def add_paid(self, reply: Reply | Vectors, *, batched: bool = False) -> None:
+        """Count a reply that was paid for now; `batched`: at the price of batches."""
+        self._add_batched(reply, batched)
         self.calls += 1
         self.prompt_tokens += reply.prompt_tokens
         self.completion_tokens += reply.completion_tokens
         self.unmetered += isinstance(reply, Reply) and not reply.prompt_tokens
 
-    def add_cached(self, reply: Reply) -> None:
+    def add_cached(self, reply: Reply, *, batched: bool = False) -> None:
         """Count a reply that came from the cache, or from an identical call in flight."""
+        self._add_batched(reply, batched)
         self.cached_calls += 1
         self.cached_prompt_tokens += reply.prompt_tokens
         self.cached_completion_tokens += reply.completion_tokens
+
+    def _add_batched(self, reply: Reply | Vectors, batched: bool) -> None:
+        self.batch_prompt_tokens += batched * reply.prompt_tokens
+        self.batch_completion_tokens += batched * reply.completion_tokens
 
     def to_dict(self) -> dict[str, int]:
         """Return the counts by name, for a manifest."""

@@ -100,7 +100,7 @@ async def answer_questions(
     chat_messages([], "", prompt)
 
     async def answer(number: int, row: Mapping[str, Any], question: str, hits: Sequence[Hit]) -> Row:
-        error, text, finish = "", "", ""
+        error, text, finish, model = "", "", "", client.endpoint.model
         tokens = {"prompt_tokens": 0, "completion_tokens": 0}
         reason = explain_refusal(hits)
         numbered = quotes == "schema" and bool(hits)
@@ -113,7 +113,7 @@ async def answer_questions(
                     extra=constrain_quotes(hits, quotes),
                 )
                 text = fill_in(reply.text, hits) if numbered else reply.text
-                finish = reply.finish_reason
+                finish, model = reply.finish_reason, reply.model
                 tokens = {name: getattr(reply, name) for name in tokens}
                 seconds[number] = reply.seconds
         except CallFailed as failure:
@@ -128,7 +128,7 @@ async def answer_questions(
             "documents": list(hits),
             "finish_reason": finish,
             **tokens,
-            "model": client.endpoint.model,
+            "model": model,
             "error": error,
             "asked": dict(row),
         }

@@ -11,7 +11,7 @@ from typing import Any
 
 from ...errors import UserError
 from ...models.endpoint import environment
-from ..backend import Unreachable
+from ...models.service import Unreachable
 
 VARIABLES = ("AZURE_SUBSCRIPTION_ID", "AZURE_RESOURCE_GROUP", "AZUREML_WORKSPACE_NAME")
 SCOPE = "https://management.azure.com/.default"
