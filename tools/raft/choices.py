@@ -19,6 +19,7 @@ BackendName = Literal["local", "trl", "azure-ml", "openai"]  # of a fine-tuning
 ON_THIS_MACHINE = ("local", "trl")  # backends that train in a process of this machine
 Quantization = Literal["none", "4bit", "8bit"]  # of the base model in a training with TRL
 Trainer = Literal["trl", "axolotl", "llama-factory", "unsloth"]  # that a training is exported for
+EngineName = Literal["local", "ray"]  # that drafts the rows of a dataset
 Prompt = Literal["chain_of_thought", "plain", "few_shot", "closed_book"]  # as the variants of flows/chat_rag
 
 

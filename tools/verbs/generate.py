@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tools.raft.choices import FOCUS_SHARE, Chunking
+from tools.raft.choices import FOCUS_SHARE, Chunking, EngineName
+from tools.raft.errors import UserError
 from tools.verbs.options import (
     INCOMPLETE,
     ApiKind,
@@ -43,6 +45,7 @@ from tools.verbs.options import (
 if TYPE_CHECKING:
     from tools.raft.dataset.student import Student
     from tools.raft.generate.pipeline import DatasetSettings
+    from tools.raft.generate.shards import Engine
     from tools.raft.ingest.corpus import Corpus
     from tools.raft.ingest.read import ReadOptions
     from tools.raft.models.endpoint import Endpoint
@@ -103,6 +106,13 @@ def generate(
     ] = 32,
     timeout: Timeout = 120.0,
     hedge: Hedge = False,
+    engine: Annotated[
+        EngineName, typer.Option(help="Where rows are drafted: in this process, or on a Ray cluster.")
+    ] = "local",
+    ray_address: Annotated[
+        str, typer.Option(help="The cluster's address, or auto; by default one is started here.")
+    ] = "",
+    actors: Annotated[int, typer.Option(min=1, help="Ray actors, which share --workers.")] = 4,
     batch: Batch = False,
     batch_files: BatchFiles = None,
     max_cost: MaxCost = None,
@@ -132,8 +142,13 @@ def generate(
     Exit status: 0 success, 1 user error, 3 some endpoint calls failed (run again), 130 interrupted.
     """
     from tools.raft.generate.pipeline import DatasetSettings
+    from tools.raft.generate.ray_engine import draft_on_ray
     from tools.raft.models.endpoint import TEACHER_MODEL
 
+    if engine == "ray" and (batch or batch_files or hedge or max_cost is not None or max_calls is not None):
+        raise UserError(
+            "--engine ray goes without --batch, --hedge and ceilings: its actors share no account"
+        )
     endpoints = named_endpoints(connection, model, base_url, api, embedded_model=TEACHER_MODEL)
     settings = DatasetSettings(
         questions=questions,
@@ -163,6 +178,7 @@ def generate(
         tokenizer=tokenizer,
         workers=workers,
         timeout=timeout,
+        engine=partial(draft_on_ray, address=ray_address, actors=actors) if engine == "ray" else None,
         batch=batch,
         batch_files=batch_files,
         max_cost=max_cost,
@@ -185,6 +201,7 @@ def produce(
     tokenizer: Path | None = None,
     workers: int = 32,
     timeout: float = 120.0,
+    engine: Engine | None = None,
     batch: bool = False,
     batch_files: Path | None = None,
     max_cost: float | None = None,
@@ -243,6 +260,7 @@ def produce(
             hedge=hedge,
             budget=budget,
             batcher=batcher,
+            engine=engine,
             on_progress=on_progress,
         )
     manifest = summarise(result, corpus, live, out, settings, prices=table, student=tuned)

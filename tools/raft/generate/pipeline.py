@@ -28,7 +28,7 @@ from ..models.cache import cache_directory
 from ..models.client import Client
 from ..models.endpoint import Endpoint
 from ..models.pricing import BATCH_SHARE, Price, dollars
-from ..models.usage import Usage
+from ..models.usage import Usage, merge_accounts
 from ..prompts import prompt_hash
 from ..records import DRILLS, Chunk, Draft
 from .assemble import RowOptions
@@ -37,6 +37,7 @@ from .draft import choose_teacher, draft_given, draft_rows
 from .given_questions import GivenQuestion, Locator
 from .row_lengths import measure_longest
 from .rows import Counts, OnRows, Task, check_replies, generate_records
+from .shards import FOLDER as SHARDS, Drafting, Engine, ShardedDrafts, plan_shards
 from .small_model.drills import make_drills
 
 
@@ -68,6 +69,10 @@ class DatasetSettings:
         check_choice("chunking", self.chunking, Chunking)
 
 
+# Returns what a run used so far: in all, and by endpoint as `Lane.account` has it.
+Account = Callable[[], tuple[Usage, list[dict[str, Any]]]]
+
+
 @dataclass
 class BuildResult:
     """Result of a dataset build."""
@@ -93,6 +98,7 @@ def build_dataset(
     hedge: bool = False,
     budget: Budget | None = None,
     batcher: Batcher | None = None,
+    engine: Engine | None = None,
     on_progress: Callable[[int, int, Counts], None] = lambda done, total, counts: None,
     on_rows: OnRows = lambda records, rejected: None,
 ) -> BuildResult:
@@ -104,13 +110,13 @@ def build_dataset(
     in order. Raises UserError if the corpus is too small or no row passes verification, CallsFailed if not
     one call brought a usable reply.
     """
-    tasks = partial(_drafting_tasks, corpus.chunks, given, settings=settings, workers=workers)
+    pool = [endpoints] if isinstance(endpoints, Endpoint) else list(endpoints)
+    cache = cache_directory(out)
 
     @asynccontextmanager
-    async def drafting() -> AsyncIterator[tuple[Iterator[Task], Client]]:
-        cache = cache_directory(out)
+    async def drafting() -> AsyncIterator[tuple[Iterator[Task], Account]]:
         async with Client(
-            endpoints,
+            pool,
             cache_dir=cache,
             concurrency=workers,
             timeout=timeout,
@@ -118,7 +124,31 @@ def build_dataset(
             budget=budget,
             batcher=batcher,
         ) as client:
-            yield tasks(client), client
+
+            def account() -> tuple[Usage, list[dict[str, Any]]]:
+                return client.usage, [lane.account() for lane in client.lanes]
+
+            first = _given_tasks(corpus.chunks, given, client, settings)
+            if engine is None:
+                yield chain(first, _chunk_tasks(corpus.chunks, client, settings, workers)), account
+                return
+            chunks_file = (out / "chunks.jsonl").resolve()
+            shards = list(plan_shards(chunks_file, pool, questions=settings.questions, seed=settings.seed))
+            plan = Drafting(
+                chunks_file,
+                chunks_file.with_name(".cache") / SHARDS,
+                pool,
+                settings.questions,
+                settings.seed,
+                cache.resolve() if cache else None,
+                workers,
+                timeout,
+            )
+            async with ShardedDrafts(plan, shards, engine) as drafts:
+                yield (
+                    chain(first, drafts.tasks()),
+                    lambda: merge_accounts(*account(), drafts.accounts, seconds=drafts.seconds),
+                )
 
     total = len(given) + len(corpus.chunks)
     window = total if batcher else 4 * workers  # a round of batches is of all tasks
@@ -134,15 +164,15 @@ def assemble_dataset(
     """
 
     @asynccontextmanager
-    async def drafted() -> AsyncIterator[tuple[Iterator[Task], None]]:
-        yield (partial(_return, part) for part in drafts), None
+    async def drafted() -> AsyncIterator[tuple[Iterator[Task], Account]]:
+        yield (partial(_return, part) for part in drafts), lambda: (Usage(), [])
 
     return _write_dataset(corpus, drafted, out, settings, len(drafts))
 
 
 def _write_dataset(
     corpus: Corpus,
-    drafting: Callable[[], AbstractAsyncContextManager[tuple[Iterator[Task], Client | None]]],
+    drafting: Callable[[], AbstractAsyncContextManager[tuple[Iterator[Task], Account]]],
     out: Path,
     settings: DatasetSettings,
     total: int,
@@ -169,7 +199,7 @@ def _write_dataset(
     total += len(drilled)
 
     async def run(staging: Path) -> tuple[Counts, Usage, list[dict[str, Any]]]:
-        async with drafting() as (tasks, client):
+        async with drafting() as (tasks, account):
             done = iter(range(1, total + 1))
             counts = await generate_records(
                 chain(tasks, (partial(_drill, chunk, settings) for chunk in drilled)),
@@ -184,9 +214,7 @@ def _write_dataset(
                 on_done=lambda counts: on_progress(next(done), total, counts),
                 on_rows=on_rows,
             )
-            if client is None:
-                return counts, Usage(), []
-            return counts, client.usage, [lane.account() for lane in client.lanes]
+            return counts, *account()
 
     with replacing(raft) as staging:
         counts, usage, endpoints = asyncio.run(run(staging))
@@ -214,19 +242,20 @@ def _row_options(settings: DatasetSettings) -> RowOptions:
     )
 
 
-def _drafting_tasks(
-    chunks: Sequence[Chunk],
-    given: Sequence[GivenQuestion],
-    client: Client,
-    *,
-    settings: DatasetSettings,
-    workers: int,
+def _given_tasks(
+    chunks: Sequence[Chunk], given: Sequence[GivenQuestion], client: Client, settings: DatasetSettings
 ) -> Iterator[Task]:
-    """Yield the tasks in a fixed order: given questions first, so that they win over duplicates."""
+    """Yield the tasks of given questions, which come first, so that they win over duplicates."""
     if given:
         locator = Locator(chunks)
         for row in given:
             yield partial(_draft_given, row, locator, client, settings)
+
+
+def _chunk_tasks(
+    chunks: Sequence[Chunk], client: Client, settings: DatasetSettings, workers: int
+) -> Iterator[Task]:
+    """Yield a task for each chunk, in their order."""
     # A sequential teacher works on no more chunks at a time than the server has slots.
     slots = asyncio.Semaphore(workers) if choose_teacher(client.endpoint).sequential else None
     for chunk in chunks:

@@ -41,6 +41,8 @@ BATCH_TRIES = 3  # batches that a request is put into, if the first fail it
 BATCHED = " (batch)"  # after the address of a reply in the cache that was half as dear
 THOUGHT_TOKENS = 4096  # room for the thoughts of a model that used up its tokens before it answered
 
+_warned_of: set[tuple[str, str]] = set()  # models and addresses whose replies were used in this process
+
 # The path and the body of a request to an endpoint.
 Build = Callable[[Endpoint], tuple[str, dict[str, Any]]]
 
@@ -130,7 +132,7 @@ class Client:
         self._in_flight: dict[bytes, asyncio.Future[Reply]] = {}
         self._served = 0
         self._thinks = False  # the model is known to need more tokens than its answer has
-        self._known_addresses = {"", *(endpoint.identity["where"] for endpoint in self.endpoints)}
+        self._addresses = {"", *(endpoint.identity["where"] for endpoint in self.endpoints)}
 
     @property
     def endpoint(self) -> Endpoint:
@@ -249,8 +251,8 @@ class Client:
         batched, place = place.endswith(BATCHED), place.removesuffix(BATCHED)
         for usage in (self.usage, self.lanes[self.endpoints.index(endpoint)].usage):
             usage.add_cached(reply, batched=batched)
-        if place not in self._known_addresses:
-            self._known_addresses.add(place)
+        if place not in self._addresses and (endpoint.model, place) not in _warned_of:
+            _warned_of.add((endpoint.model, place))
             log.warning(
                 "replies of %s that %s gave are used from the cache: if the models differ, give them "
                 "different names or set RAFT_CACHE_DIR",

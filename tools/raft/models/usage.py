@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
 
 from .reply import Reply, Vectors
 
@@ -46,3 +48,33 @@ class Usage:
     def to_dict(self) -> dict[str, int]:
         """Return the counts by name, for a manifest."""
         return asdict(self)
+
+
+def merge_accounts(
+    usage: Usage,
+    accounts: Iterable[Mapping[str, Any]],
+    others: Sequence[Mapping[str, Any]],
+    *,
+    seconds: float,
+) -> tuple[Usage, list[dict[str, Any]]]:
+    """Add what the same endpoints did for other workers, within so many seconds, as `Lane.account` has it."""
+    total, merged = replace(usage), []
+    counts = [count.name for count in fields(Usage)]
+    for own in accounts:
+        account = dict(own)
+        same = [
+            other
+            for other in others
+            if other["endpoint"] == own["endpoint"] and other["model"] == own["model"]
+        ]
+        for name in counts:
+            more = sum(other[name] for other in same)
+            account[name] += more
+            setattr(total, name, getattr(total, name) + more)
+        if same and seconds:
+            account["tokens_per_second"] = round(account["completion_tokens"] / seconds, 1)
+        account["refusal"] = own["refusal"] or next(
+            (other["refusal"] for other in same if other["refusal"]), ""
+        )
+        merged.append(account)
+    return total, merged
