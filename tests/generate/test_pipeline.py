@@ -22,7 +22,7 @@ from tools.raft.files import PROJECT, json_line, write_jsonl
 from tools.raft.generate.given_questions import read_given_questions
 from tools.raft.generate.pipeline import BuildResult, DatasetSettings, build_dataset
 from tools.raft.ingest.corpus import Corpus
-from tools.raft.models import client as client_module
+from tools.raft.models import sender as sender_module
 from tools.raft.models.endpoint import Endpoint
 
 CHUNKS = corpus(40)
@@ -184,14 +184,14 @@ def test_resumes_after_a_kill_and_repays_only_calls_in_flight(tmp_path: Path) ->
 
 
 def test_reports_an_unreachable_endpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "backoff", lambda failures: 0.0)
+    monkeypatch.setattr(sender_module, "backoff", lambda failures: 0.0)
     with pytest.raises(UserError, match="127.0.0.1:9"):
         build("http://127.0.0.1:9/v1", tmp_path, timeout=1)
 
 
 def test_says_why_if_no_call_brought_a_usable_reply(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = b"<html><head><title>Hotel</title><style>a{}</style></head><body>Sign in &amp; surf</body></html>"
-    monkeypatch.setattr(client_module, "backoff", lambda failures: 0.0)
+    monkeypatch.setattr(sender_module, "backoff", lambda failures: 0.0)
     with recorder(page) as (url, _), pytest.raises(CallsFailed) as failed:
         build(url, tmp_path)
     assert "not one call brought a usable reply" in str(failed.value)

@@ -27,7 +27,7 @@ import pytest
 from tests.scripted_endpoint import Scripted, scripted_endpoint, write_reply
 from tools.raft.errors import CallsFailed
 from tools.raft.files import PROJECT
-from tools.raft.models import client as client_module
+from tools.raft.models import client as client_module, sender as sender_module
 from tools.raft.models.cache import FILE
 from tools.raft.models.client import Client
 from tools.raft.models.endpoint import Endpoint, resolve_endpoint
@@ -79,7 +79,7 @@ def plain() -> Iterator[Scripted]:
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the pauses between attempts, except those that a server asks for."""
-    monkeypatch.setattr(client_module, "backoff", lambda failures: min(backoff(failures), 0.05))
+    monkeypatch.setattr(sender_module, "backoff", lambda failures: min(backoff(failures), 0.05))
 
 
 def test_returns_the_reply_and_counts_usage(plain: Scripted) -> None:
@@ -724,7 +724,7 @@ def test_makes_hundreds_of_calls_at_a_time() -> None:
 
 def test_time_in_the_queue_does_not_count_against_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousand calls started at once may queue for hours; only their own attempts count."""
-    monkeypatch.setattr(client_module, "PATIENCE", 0.0)
+    monkeypatch.setattr(sender_module, "PATIENCE", 0.0)
     with scripted_endpoint(latency=0.05, faults={"500": 0.2}) as endpoint:
         replies, _ = run(endpoint.url, 40, concurrency=2, timeout=0.15, attempts=9)
     assert all(isinstance(reply, Reply) for reply in replies)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+AGAIN = "run the same command again"  # ends a message where that is what to do
+
 
 class UserError(Exception):
     """A mistake the user can fix: what is wrong, where, and what to do, in one line."""

@@ -81,6 +81,7 @@ def answer(
     from rich.console import Console
 
     from tools.connections import lookup_without_file
+    from tools.raft.errors import AGAIN
     from tools.raft.files import write_jsonl
     from tools.raft.models.cache import cache_directory
     from tools.raft.models.embedded import serving_each
@@ -126,7 +127,7 @@ def answer(
         first_error = next(row["error"] for row in answers.rows if row["error"])
         console.print(
             f"{answers.failed} of {len(rows)} calls failed, the first: {first_error}"
-            + ("" if "run the same command again" in first_error else "; run the same command again"),
+            + ("" if AGAIN in first_error else f"; {AGAIN}"),
             style="red",
             markup=False,
         )

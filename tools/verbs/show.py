@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tools.raft.errors import UserError
+from tools.raft.errors import AGAIN, UserError
 from tools.raft.generate.estimate import estimate_generation, prompt_overhead
 from tools.raft.generate.pipeline import BuildResult, DatasetSettings
 from tools.raft.generate.row_lengths import Forecast
@@ -179,7 +179,7 @@ def dataset(result: BuildResult, manifest: Mapping[str, Any], out: Path) -> None
 def describe_failure(result: BuildResult) -> str:
     """Say why the last call failed, and what to do."""
     reason = result.counts.failure.removeprefix("call failed: ")
-    return reason if "run the same command again" in reason else f"{reason}; run the same command again"
+    return reason if AGAIN in reason else f"{reason}; {AGAIN}"
 
 
 def sample_rows(path: Path, count: int = 3) -> list[dict[str, Any]]:

@@ -37,7 +37,7 @@ def draft_on_ray(
     try:
         import ray
     except ImportError:
-        raise UserError('--engine ray needs Ray: pip install "ray[data]"') from None
+        raise UserError("--engine ray needs Ray: pip install -r requirements-ray.txt") from None
     drafting.folder.mkdir(parents=True, exist_ok=True)
     actors = min(actors, len(todo))
     each = replace(drafting, concurrency=max(1, drafting.concurrency // actors))

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import CallsFailed
+from ..errors import AGAIN, CallsFailed
 from ..files import json_line
 from ..records import DRILLS, Chunk, Draft, Record, part_of, question_id
 from ..text.normalise import normalise
@@ -95,7 +95,8 @@ def check_replies(counts: Counts) -> None:
     tried = counts.rows - counts.accepted[DRILLS] + counts.rejected.total()
     if counts.missing and counts.missing == tried:
         reason = counts.failure.removeprefix("call failed: ")
-        raise CallsFailed(f"not one call brought a usable reply: {reason}; run the same command again later")
+        again = "" if AGAIN in reason else f"; {AGAIN} later"
+        raise CallsFailed(f"not one call brought a usable reply: {reason}{again}")
 
 
 async def _in_order(tasks: Iterable[Task], window: int) -> AsyncIterator[list[Draft]]:

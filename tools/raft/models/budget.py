@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from ..errors import UserError
+from ..errors import AGAIN, UserError
 from .endpoint import Endpoint
 from .failed_calls import CallFailed
 from .pricing import Price, dollars
@@ -74,7 +74,7 @@ class Budget:
             self._settled.append(waiting)
             await waiting
         if self.reached:
-            raise BudgetSpent(f"{self.reached} is reached: raise it and run the same command again")
+            raise BudgetSpent(f"{self.reached} is reached: raise it and {AGAIN}")
         self._reserved += most
         self._in_flight += 1
 

@@ -89,6 +89,11 @@ class Lane:
             "refusal": self.refusal,
         }
 
+    @property
+    def is_unknown(self) -> bool:
+        """Return whether it is not known how fast it is."""
+        return not self.pace.measured.tokens
+
     # Open, closed, or refused
 
     def is_open(self, now: float) -> bool:

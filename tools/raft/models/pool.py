@@ -16,6 +16,7 @@ from .pace import measure_pool
 log = logging.getLogger(__name__)
 
 ALIKE = 1.1  # lanes whose calls take up to this many times as long as the shortest get them in turn
+FIRST = 4  # calls that an endpoint gets until it has answered one, beside others: it may be slow
 LOOK_AGAIN = 0.2  # seconds between two looks for stragglers
 WORTH_ASKING = 1.2  # a straggler is asked again if that is this many times faster than to wait for it
 
@@ -115,7 +116,12 @@ class Pool:
         lanes = [lane for lane in self.lanes if lane.is_open(now)] or self.usable
         if len(lanes) > 1 and avoid in lanes:
             lanes.remove(avoid)
-        lanes = [lane for lane in lanes if lane.limiter.has_room(now)]
+        most_unknown = FIRST if len(lanes) > 1 else self.concurrency
+        lanes = [
+            lane
+            for lane in lanes
+            if lane.limiter.has_room(now) and not (lane.is_unknown and lane.pace.in_flight >= most_unknown)
+        ]
         if not lanes:
             return None
         slot = Slot(self._fastest(lanes, now) if len(lanes) > 1 else lanes[0], second=second)
@@ -130,7 +136,7 @@ class Pool:
         seconds = [lane.pace.seconds_for_one_more(now, measured) for lane in lanes]
         longest = min(seconds) * ALIKE
         alike = (lane for lane, took in zip(lanes, seconds, strict=True) if took <= longest)
-        return min(alike, key=lambda lane: lane.pace.in_flight)
+        return min(alike, key=lambda lane: (lane.pace.in_flight, lane.usage.calls))
 
     def _wake(self) -> None:
         """Grant slots to those that wait, in their order; look again when the next lane opens."""
