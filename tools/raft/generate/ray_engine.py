@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
@@ -23,7 +26,8 @@ def draft_on_ray(
     """Draft the shards in actors of a Ray cluster; `address` "" starts one on this machine.
 
     The concurrency is divided among the actors, so that more actors do not ask an endpoint harder. A shard
-    whose node dies is drafted again on another, its paid replies taken from the cache. Raises UserError
+    whose node dies is drafted again on another. Replies are cached in `drafting.cache` on this machine's
+    cluster, and on one with an address on each node by itself, unless RAFT_CACHE_DIR is set. Raises UserError
     without Ray, without a cluster at the address, and for what a worker raises as one.
     """
     todo = []
@@ -41,6 +45,9 @@ def draft_on_ray(
     drafting.folder.mkdir(parents=True, exist_ok=True)
     actors = min(actors, len(todo))
     each = replace(drafting, concurrency=max(1, drafting.concurrency // actors))
+    if address and "RAFT_CACHE_DIR" not in os.environ:
+        # SQLite's write-ahead log needs one machine: each node keeps its own.
+        each = replace(each, cache=Path(tempfile.gettempdir()) / "raft-replies")
     started = not ray.is_initialized()
     if started:
         try:
