@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from tools.raft.errors import UserError
-from tools.raft.finetune.backend import FineTuneSpec
+from tools.raft.finetune.backend import Estimate, FineTuneSpec
 from tools.raft.finetune.local import backend
 from tools.raft.finetune.local.backend import LocalBackend
 from tools.raft.finetune.local.estimate import TrainingTime
@@ -68,3 +68,26 @@ def test_a_script_is_not_asked(tmp_path: Path, output: io.StringIO, monkeypatch:
     confirm(tmp_path, output, minutes=5)
     assert "0.22 of 3 epochs: 56 of 72 rows are not trained on" in output.getvalue()
     confirm(tmp_path, output)
+
+
+class _Priced(LocalBackend):
+    def estimate(self, spec: FineTuneSpec) -> Estimate:
+        return Estimate(1000, self.dollars, "scripted")
+
+    dollars: float | None = 12.5
+
+
+@pytest.mark.parametrize(
+    ("dollars", "amount"), [(12.5, r"about \$12.50"), (None, "an amount that is not known")]
+)
+def test_a_job_that_may_cost_more_than_the_ceiling_is_not_submitted(
+    tmp_path: Path, dollars: float | None, amount: str
+) -> None:
+    service = _Priced(tmp_path)
+    service.dollars = dollars
+    jobs = {tmp_path: (service, FineTuneSpec(tmp_path / "dataset", "m"))}
+    console, options = Console(file=io.StringIO(), width=200), {"yes": True, "dry_run": False, "paid": True}
+    with pytest.raises(UserError, match=rf"1 job would cost {amount}: more than --max-cost \$5.00"):
+        _confirm(jobs, console, max_cost=5.0, **options)
+    if dollars:
+        _confirm(jobs, console, max_cost=20.0, **options)

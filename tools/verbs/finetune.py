@@ -72,6 +72,10 @@ def finetune(
     yes: Annotated[
         bool, typer.Option("--yes", help="Do not ask before spending money or much time.")
     ] = False,
+    max_cost: Annotated[
+        float | None,
+        typer.Option(min=0, help="Submit nothing that is estimated to cost more.", metavar="DOLLARS"),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and estimate; send nothing.")] = False,
     wait: Annotated[bool, typer.Option(help="Follow the jobs until they end.")] = True,
     cancel: Annotated[bool, typer.Option("--cancel", help="Cancel the jobs recorded in --out.")] = False,
@@ -156,7 +160,7 @@ def finetune(
                 skipped[folder] = lengths
             if not dry_run:
                 service.sign_in()  # fail before asking for confirmation, not after it
-        _confirm(jobs, console, yes=yes, dry_run=dry_run, paid=not here)
+        _confirm(jobs, console, yes=yes, dry_run=dry_run, paid=not here, max_cost=max_cost)
     if dry_run:
         return
     records: dict[Path, JobRecord] = {}
@@ -197,9 +201,18 @@ def _export(tool: Trainer, specs: Mapping[Path, FineTuneSpec], console: Any) -> 
 
 
 def _confirm(
-    jobs: Mapping[Path, tuple[Backend, FineTuneSpec]], console: Any, *, yes: bool, dry_run: bool, paid: bool
+    jobs: Mapping[Path, tuple[Backend, FineTuneSpec]],
+    console: Any,
+    *,
+    yes: bool,
+    dry_run: bool,
+    paid: bool,
+    max_cost: float | None = None,
 ) -> None:
-    """Print the estimate of each job and ask for confirmation of those that will be submitted now."""
+    """Print the estimate of each job and ask for confirmation of those that will be submitted now.
+
+    Raises UserError if they may cost more than max_cost dollars, or nobody confirms.
+    """
     from tools.raft.finetune.job import read_record
     from tools.raft.models.pricing import show_dollars
     from tools.raft.progress import describe_duration
@@ -224,6 +237,11 @@ def _confirm(
             f"{spec.model}, {epochs}{rate}: about {estimate.tokens:,} tokens trained{price} "
             f"({estimate.basis}){state}",
             markup=False,
+        )
+    if new and paid and max_cost is not None and (total is None or total > max_cost):
+        amount = "an amount that is not known" if total is None else f"about ${total:,.2f}"
+        raise UserError(
+            f"{new} job{'s' * (new > 1)} would cost {amount}: more than --max-cost ${max_cost:,.2f}"
         )
     if not new or dry_run or yes:
         return

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from tools.verbs.options import MaxCalls, MaxCost, Prices, make_budget
+
 
 def judge_check(
     judge: Annotated[str, typer.Option(help="Judge model: CONNECTION[:MODEL] or URL:MODEL.")],
@@ -18,6 +20,9 @@ def judge_check(
     ] = None,
     workers: Annotated[int, typer.Option(min=1, max=1000, help="Maximum concurrent calls.")] = 32,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds before a call is retried.")] = 120.0,
+    max_cost: MaxCost = None,
+    max_calls: MaxCalls = None,
+    prices: Prices = None,
 ) -> None:
     """Measure how well a judge agrees with labels, and whether it is biased by length or position.
 
@@ -38,15 +43,17 @@ def judge_check(
     from tools.raft.models.client import Client
     from tools.raft.models.embedded import fitting_concurrency, serving
     from tools.raft.models.endpoint import Endpoint, resolve_endpoint
+    from tools.raft.models.pricing import load_prices
     from tools.verbs.progress import bar
 
     endpoint = resolve_endpoint(judge, lookup=lookup_without_file)
     labelled = read_pairs(pairs or PAIRS)
+    budget = make_budget(max_cost, max_calls, load_prices(prices), [endpoint])
 
     async def run(live: Endpoint) -> Any:
         concurrency = fitting_concurrency([live], workers)
         async with Client(
-            live, cache_dir=cache_directory(out), concurrency=concurrency, timeout=timeout
+            live, cache_dir=cache_directory(out), concurrency=concurrency, timeout=timeout, budget=budget
         ) as client:
             # Every judgement of every answer, and groundedness once more.
             with bar("judging", len(labelled) * (len(JUDGEMENTS) + 1)) as on_verdict:

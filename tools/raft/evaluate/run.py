@@ -80,14 +80,14 @@ class ComparisonPlan:
     seed: int = 42
 
     def shares_name(self, role: Role) -> bool:
-        """Return whether the model of a role has the name of another role's, but other addresses."""
+        """Return whether the model of a role has the name of another role's, but other addresses.
+
+        The embedded model's weights are told apart by its revision.
+        """
         own = self.endpoints[role]
-        names = {(endpoint.model, endpoint.revision) for endpoint in own}
-        return any(
-            (other.model, other.revision) in names and other not in own
-            for endpoints in self.endpoints.values()
-            for other in endpoints
-        )
+        names = {endpoint.model for endpoint in own if endpoint.kind != "embedded"}
+        others = {other for endpoints in self.endpoints.values() for other in endpoints} - set(own)
+        return any(other.model in names for other in others)
 
 
 @dataclass
