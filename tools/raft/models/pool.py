@@ -29,7 +29,6 @@ class Slot:
     mark: int = 0  # of the lane's limiter
     closings: int = 0  # of the lane when the call was sent
     doubled: asyncio.Future[Slot] | None = None  # resolved with the slot to ask a second time in
-    second: bool = False
 
 
 @dataclass(eq=False)
@@ -124,7 +123,7 @@ class Pool:
         ]
         if not lanes:
             return None
-        slot = Slot(self._fastest(lanes, now) if len(lanes) > 1 else lanes[0], second=second)
+        slot = Slot(self._fastest(lanes, now) if len(lanes) > 1 else lanes[0])
         slot.mark, slot.closings = slot.lane.begin(slot), slot.lane.closings
         if self._hedge and not second:
             slot.doubled = asyncio.get_running_loop().create_future()
