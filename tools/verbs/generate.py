@@ -219,7 +219,8 @@ def produce(
     from tools.raft.generate.pipeline import build_dataset, summarise
     from tools.raft.ingest.corpus import collect_chunks
     from tools.raft.models.cache import cache_directory
-    from tools.raft.models.embedded import fitting_concurrency, serving_each
+    from tools.raft.models.embedded import serving_each
+    from tools.raft.models.endpoint import fitting_concurrency
     from tools.raft.models.pricing import BATCH_SHARE, load_prices
     from tools.verbs import progress, show
 

@@ -41,8 +41,8 @@ def judge_check(
     from tools.raft.files import write_json
     from tools.raft.models.cache import cache_directory
     from tools.raft.models.client import Client
-    from tools.raft.models.embedded import fitting_concurrency, serving
-    from tools.raft.models.endpoint import Endpoint, resolve_endpoint
+    from tools.raft.models.embedded import serving
+    from tools.raft.models.endpoint import Endpoint, fitting_concurrency, resolve_endpoint
     from tools.raft.models.pricing import load_prices
     from tools.verbs.progress import bar
 

@@ -16,8 +16,8 @@ from ..models.budget import Budget
 from ..models.cache import cache_directory
 from ..models.client import Client
 from ..models.embed import Embedder, default_folder
-from ..models.embedded import fitting_concurrency, serving_each
-from ..models.endpoint import Endpoint, Lookup
+from ..models.embedded import serving_each
+from ..models.endpoint import Endpoint, Lookup, fitting_concurrency
 from ..models.pricing import Price
 from ..progress import Progress, no_progress
 from ..rag.answer import read_chat_questions

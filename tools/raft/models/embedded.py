@@ -22,12 +22,11 @@ from urllib.parse import urlsplit
 from ..child import free_processors, start_child
 from ..errors import UserError, one_line
 from ..progress import Progress, no_progress
-from .endpoint import EMBEDDED_URL, Endpoint
+from .endpoint import EMBEDDED_URL, SLOTS, Endpoint
 from .merge_lora import merged_model
 from .weights import check_gguf, default_model, teacher_adapter
 
 HOST = "127.0.0.1"
-SLOTS = 8  # requests served at the same time while a verb runs
 CONTEXT = 4096  # tokens per slot: a question with ten distractors, and the reply
 
 
@@ -54,17 +53,6 @@ def serving_each(endpoints: Sequence[Endpoint], progress: Progress = no_progress
     """Serve the embedded model for each endpoint that is one, as `serving` does."""
     with ExitStack() as stack:
         yield [stack.enter_context(serving(endpoint, progress)) for endpoint in endpoints]
-
-
-def fitting_concurrency(endpoints: Sequence[Endpoint], concurrency: int) -> int:
-    """Return the number of calls to make at a time: to an embedded model, at most one per server slot.
-
-    A slot keeps the KV cache of its passage only while no other call takes the slot.
-    """
-    return min(
-        concurrency,
-        sum(SLOTS if endpoint.kind == "embedded" else concurrency for endpoint in endpoints),
-    )
 
 
 @contextmanager
@@ -152,11 +140,13 @@ def serve(
     """Serve until Ctrl-C, and print the address. Raises UserError if the server exits."""
     model = model or default_model()
     with _running_server(model, lora, port, slots, None, alias, progress) as (process, base_url):
-        print(f"serving {model.name} at {base_url} (press Ctrl-C to stop)", flush=True)
-        if base_url != EMBEDDED_URL:
-            port = urlsplit(base_url).port or port
-            print(f"promptflow reaches it after: python -m tools connect embedded --port {port}", flush=True)
         try:
+            print(f"serving {model.name} at {base_url} (press Ctrl-C to stop)", flush=True)
+            if base_url != EMBEDDED_URL:
+                port = urlsplit(base_url).port or port
+                print(
+                    f"promptflow reaches it after: python -m tools connect embedded --port {port}", flush=True
+                )
             status = process.wait()
         except KeyboardInterrupt:
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +21,7 @@ EMBEDDED_URL = "http://127.0.0.1:8081/v1"
 EMBEDDED_MODEL = "smollm2-135m-instruct"
 # The same with the adapter that `teach` trains. A model of this name, at any address, drafts under grammars.
 TEACHER_MODEL = "smollm2-135m-teacher"
+SLOTS = 8  # requests that the embedded model serves at the same time while a verb runs
 OPENAI_URL = "https://api.openai.com/v1"
 AZURE_API_VERSION = "2024-10-21"  # the last dated version in general availability; later ones have no date
 
@@ -312,3 +313,14 @@ def normalise_url(url: str, kind: Kind) -> tuple[str, Api, str, str]:
     elif not path:
         path = "/v1"
     return f"{parts.scheme.lower()}://{host}{path}", api, deployment, version
+
+
+def fitting_concurrency(endpoints: Sequence[Endpoint], concurrency: int) -> int:
+    """Return the number of calls to make at a time: to an embedded model, at most one per server slot.
+
+    A slot keeps the KV cache of its passage only while no other call takes the slot.
+    """
+    return min(
+        concurrency,
+        sum(SLOTS if endpoint.kind == "embedded" else concurrency for endpoint in endpoints),
+    )

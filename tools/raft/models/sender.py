@@ -12,8 +12,7 @@ from typing import Any, Generic
 from ..errors import UserError
 from .batcher import Batcher
 from .budget import Budget
-from .embedded import fitting_concurrency
-from .endpoint import Endpoint
+from .endpoint import Endpoint, fitting_concurrency
 from .failed_calls import CallFailed, EndpointRefused, EndpointSilent, Retryable
 from .failures import describe_body
 from .lane import Lane, Response
