@@ -126,18 +126,16 @@ def test_an_endpoint_that_dies_half_way_costs_its_calls_in_flight_only() -> None
 
         def kill() -> None:
             killed.append(time.monotonic())
-            in_flight.append(served[0].stats()["in_flight"])
             served[0].kill()
 
-        in_flight: list[int] = []
         timer = threading.Timer(1.5, kill)
         timer.start()
-        replies, client, _ = ask(at(*served), 400)
+        replies, client, _ = ask(at(*served), 400, concurrency=32)
         ended = time.monotonic()
         calls = [one.stats()["calls"] for one in served[1:]]
     assert all(isinstance(reply, Reply) for reply in replies)
     assert client.usage.calls == 400
-    assert client.usage.retries <= in_flight[0] + 4
+    assert 0 < client.usage.retries <= 32, "no more than can be in flight"
     assert sum(calls) + client.lanes[0].usage.calls == 400
     # What was left took the two others as long as their speed allows.
     left = sum(reply.completion_tokens for reply in replies if isinstance(reply, Reply)) - 1.5 * sum(SPEEDS)
