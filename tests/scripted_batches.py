@@ -14,18 +14,16 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from email.parser import BytesParser
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from openai.types import Batch, FileObject
 
 from tests.scripted_endpoint import _completion, write_reply
+from tests.scripted_service import Reply, error, page, read_upload, serving
 
 KEY = "sk-batches-0123456789"
 STATES = ("validating", "in_progress", "finalizing", "completed")
-Reply = tuple[int, Any]
 
 
 @dataclass
@@ -43,23 +41,26 @@ class Batches:
     contents: dict[str, bytes] = field(default_factory=dict)
     batches: dict[str, dict[str, Any]] = field(default_factory=dict)
     answered: Counter[str] = field(default_factory=Counter)  # by body: what is paid for
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def paid_twice(self) -> int:
         return sum(self.answered.values()) - len(self.answered)
 
     def answer(self, method: str, target: str, headers: Any, body: bytes) -> Reply | bytes | None:
-        """Answer a request; None closes the connection without a reply."""
+        """Answer a request, one at a time; None closes the connection without a reply."""
+        with self._lock:
+            return self._answer(method, target, headers, body)
+
+    def _answer(self, method: str, target: str, headers: Any, body: bytes) -> Reply | bytes | None:
         path = re.sub(r"^/(openai/v1|openai|v1)", "", urlsplit(target).path)
         key = headers.get("api-key") or (headers.get("Authorization") or "").removeprefix("Bearer ")
         if key != KEY:
-            return _error(401, f"Incorrect API key provided: {key}.")
+            return error(401, "scripted", f"Incorrect API key provided: {key}.")
         if self._take("lost"):
             return None
         if path == "/files":
-            return (
-                self._upload(headers, body) if method == "POST" else (200, _page(list(self.files.values())))
-            )
+            return self._upload(headers, body) if method == "POST" else (200, page(list(self.files.values())))
         if match := re.fullmatch(r"/files/([\w-]+)/content", path):
             return self.contents[match[1]]
         if match := re.fullmatch(r"/files/([\w-]+)", path):
@@ -68,7 +69,7 @@ class Batches:
             if method == "POST":
                 return self._create(json.loads(body))
             rows = [self._object(batch) for batch in reversed(self.batches.values())]
-            return 200, _page(rows, parse_qs(urlsplit(target).query))
+            return 200, page(rows, parse_qs(urlsplit(target).query))
         if match := re.fullmatch(r"/batches/([\w-]+)", path):
             batch = self.batches[match[1]]
             if len(batch["states"]) > 1:
@@ -76,17 +77,13 @@ class Batches:
                 if len(batch["states"]) == 1 and batch["states"][0] != "failed":
                     self._finish(batch)
             return 200, self._object(batch)
-        return _error(404, f"there is no {path}")
+        return error(404, "scripted", f"there is no {path}")
 
     def _upload(self, headers: Any, body: bytes) -> Reply | None:
-        form = BytesParser().parsebytes(
-            b"Content-Type: " + headers["Content-Type"].encode() + b"\r\n\r\n" + body
-        )
-        parts = {part.get_param("name", header="content-disposition"): part for part in form.get_payload()}  # type: ignore[union-attr]
-        if parts["purpose"].get_payload() != "batch":
-            return _error(400, "purpose")
-        content = parts["file"].get_payload(decode=True)
-        self._store(content, str(parts["file"].get_filename()), "batch")
+        purpose, name, content = read_upload(headers, body)
+        if purpose != "batch":
+            return error(400, "scripted", "purpose")
+        self._store(content, name, "batch")
         return None if self._take("upload") else (200, list(self.files.values())[-1])
 
     def _store(self, content: bytes, name: str, purpose: str) -> str:
@@ -100,15 +97,15 @@ class Batches:
     def _create(self, body: dict[str, Any]) -> Reply | None:
         content = self.contents.get(body["input_file_id"], b"")
         if content.startswith(b"\xef\xbb\xbf"):
-            return _error(400, "the file starts with a byte order mark")
+            return error(400, "scripted", "the file starts with a byte order mark")
         lines = [json.loads(line) for line in content.splitlines()]
         want = "/chat/completions" if self.azure else "/v1/chat/completions"
         if body["endpoint"] != want or any(line["url"] != want for line in lines):
-            return _error(400, f"the path must be {want}")
+            return error(400, "scripted", f"the path must be {want}")
         if len({line["custom_id"] for line in lines}) < len(lines) or not lines:
-            return _error(400, "each line needs a custom_id of its own")
+            return error(400, "scripted", "each line needs a custom_id of its own")
         if len({line["body"]["model"] for line in lines}) > 1:
-            return _error(400, "a file is for one model")
+            return error(400, "scripted", "a file is for one model")
         states = ["validating", "failed"] if self._take("refuse") else list(self.states)
         id = f"batch_{len(self.batches) + 1}"
         self.batches[id] = {"id": id, "body": body, "lines": lines, "states": states, "done": 0, "failed": 0}
@@ -161,54 +158,9 @@ class Batches:
         return hit
 
 
-def _page(rows: list[dict[str, Any]], query: dict[str, list[str]] | None = None) -> dict[str, Any]:
-    """Return one page of two rows, so that callers have to page."""
-    ids = [row["id"] for row in rows]
-    start = ids.index(query["after"][0]) + 1 if query and "after" in query else 0
-    size = 2 if query is not None else len(rows)
-    return {"object": "list", "data": rows[start : start + size], "has_more": start + size < len(rows)}
-
-
-def _error(status: int, message: str) -> Reply:
-    return status, {"error": {"message": message, "type": "scripted", "code": "scripted", "param": None}}
-
-
 @contextmanager
 def scripted_batches(**settings: Any) -> Iterator[Batches]:
     """Run the service on a free loopback port until the end of the block."""
     service = Batches(**settings)
-    lock = threading.Lock()
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def _serve(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            with lock:
-                reply = service.answer(self.command, self.path, self.headers, body)
-            if reply is None:
-                self.close_connection = True
-                return
-            status, raw = (
-                (200, reply) if isinstance(reply, bytes) else (reply[0], json.dumps(reply[1]).encode())
-            )
-            self.send_response(status)
-            kind = "application/octet-stream" if isinstance(reply, bytes) else "application/json"
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(raw)))
-            self.end_headers()
-            self.wfile.write(raw)
-
-        do_GET = do_POST = _serve
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    service.url = f"http://127.0.0.1:{server.server_port}/v1"
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    try:
+    with serving(service.answer) as service.url:
         yield service
-    finally:
-        server.shutdown()

@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from email.parser import BytesParser
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, get_type_hints
 from urllib.parse import parse_qs, urlsplit
 
@@ -25,9 +22,10 @@ from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent, job_crea
 from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
 from openai.types.fine_tuning.supervised_hyperparameters_param import SupervisedHyperparametersParam
 
+from tests.scripted_service import Reply, error, page, read_upload, serving
+
 KEY = "sk-scripted-0123456789"
 STATES = ("validating_files", "running", "running", "running", "succeeded")
-Reply = tuple[int, Any]
 
 
 @dataclass
@@ -52,30 +50,28 @@ class FineTuning:
         self.requests[f"{method} {re.sub(r'(ftjob|file)-[0-9]+', '*', path)}"] += 1
         key = headers.get("api-key") or (headers.get("Authorization") or "").removeprefix("Bearer ")
         if key != KEY or self._take("expired"):
-            return _error(401, "invalid_api_key", f"Incorrect API key provided: {key}. It has expired.")
+            return error(401, "invalid_api_key", f"Incorrect API key provided: {key}. It has expired.")
         if self._take("lost"):
             return None
         if path == "/files":
-            return (
-                self._upload(headers, body) if method == "POST" else (200, _page(list(self.files.values())))
-            )
+            return self._upload(headers, body) if method == "POST" else (200, page(list(self.files.values())))
         if match := re.fullmatch(r"/files/([\w-]+)", path):
             return 200, self.files[match[1]]
         if path == "/fine_tuning/jobs":
             if method == "POST":
                 return self._create(json.loads(body))
             jobs = [self._job_object(job) for job in reversed(self.jobs.values())]
-            return 200, _page(jobs, query)
+            return 200, page(jobs, query)
         match = re.fullmatch(r"/fine_tuning/jobs/([\w-]+)(?:/(\w+))?", path)
         if not match or match[1] not in self.jobs:
-            return _error(404, "not_found", f"no such thing as {path}")
+            return error(404, "not_found", f"no such thing as {path}")
         job = self.jobs[match[1]]
         if match[2] == "cancel":
             job["states"] = ["cancelled"]
         elif match[2] == "events":
-            return 200, _page(list(reversed(_events(job))), query)
+            return 200, page(list(reversed(_events(job))), query)
         elif match[2] == "checkpoints":
-            return 200, _page(_checkpoints(job) if job["states"][0] == "succeeded" else [])
+            return 200, page(_checkpoints(job) if job["states"][0] == "succeeded" else [])
         else:
             job["polls"] += 1
             if len(job["states"]) > 1:
@@ -84,11 +80,11 @@ class FineTuning:
 
     def _create(self, body: dict[str, Any]) -> Reply | None:
         if self._take("quota"):
-            return _error(
+            return error(
                 429, "insufficient_quota", "You exceeded your current quota, please check your plan."
             )
         if problem := self._schema_problem(body):
-            return _error(400, "invalid_request_error", problem)
+            return error(400, "invalid_request_error", problem)
         self.bodies.append(body)
         job = {"id": f"ftjob-{len(self.jobs) + 1}", "body": body, "states": list(self.states), "polls": 0}
         self.jobs[str(job["id"])] = job
@@ -124,16 +120,12 @@ class FineTuning:
         return "" if body.get("model") and len(body.get("suffix", "")) <= 18 else "model or suffix"
 
     def _upload(self, headers: Any, body: bytes) -> Reply:
-        form = BytesParser().parsebytes(
-            b"Content-Type: " + headers["Content-Type"].encode() + b"\r\n\r\n" + body
-        )
-        parts = {part.get_param("name", header="content-disposition"): part for part in form.get_payload()}  # type: ignore[union-attr]
-        if parts["purpose"].get_payload() != "fine-tune":
-            return _error(400, "invalid_request_error", "purpose")
-        content = parts["file"].get_payload(decode=True)
+        purpose, name, content = read_upload(headers, body)
+        if purpose != "fine-tune":
+            return error(400, "invalid_request_error", "purpose")
         file = FileObject(
             id=f"file-{len(self.files) + 1}", bytes=len(content), created_at=0, object="file", status="processed",
-            filename=str(parts["file"].get_filename()), purpose="fine-tune",
+            filename=name, purpose="fine-tune",
         )  # fmt: skip
         self.files[file.id] = file.to_dict()
         self.uploads[file.id] = content
@@ -183,49 +175,9 @@ def _checkpoints(job: dict[str, Any]) -> list[dict[str, Any]]:
     return [checkpoint.to_dict()]
 
 
-def _page(rows: list[dict[str, Any]], query: dict[str, list[str]] | None = None) -> dict[str, Any]:
-    """Return one page of two rows, so that callers have to page."""
-    ids = [row["id"] for row in rows]
-    start = ids.index(query["after"][0]) + 1 if query and "after" in query else 0
-    size = 2 if query is not None else len(rows)
-    return {"object": "list", "data": rows[start : start + size], "has_more": start + size < len(rows)}
-
-
-def _error(status: int, code: str, message: str) -> Reply:
-    return status, {"error": {"message": message, "type": code, "code": code, "param": None}}
-
-
 @contextmanager
 def scripted_finetuning(**settings: Any) -> Iterator[FineTuning]:
     """Run the service on a free loopback port until the end of the block."""
     service = FineTuning(**settings)
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def _serve(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            reply = service.answer(self.command, self.path, self.headers, body)
-            if reply is None:
-                self.close_connection = True
-                return
-            raw = json.dumps(reply[1]).encode()
-            self.send_response(reply[0])
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(raw)))
-            self.end_headers()
-            self.wfile.write(raw)
-
-        do_GET = do_POST = _serve
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    service.url = f"http://127.0.0.1:{server.server_port}/v1"
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    try:
+    with serving(service.answer) as service.url:
         yield service
-    finally:
-        server.shutdown()

@@ -6,8 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.models.test_pool import serving
 from tests.verbs.test_command_line import DATA, ROOT, run
 
@@ -96,7 +94,6 @@ def test_a_ceiling_in_dollars_needs_a_price(tmp_path: Path) -> None:
     assert "--max-cost needs the price of ours" in done.stderr
 
 
-@pytest.mark.usefixtures("tmp_path")
 def test_answer_and_compare_take_several_endpoints(tmp_path: Path) -> None:
     questions, index = ROOT / "data" / "held_out.jsonl", ROOT / "index"
     common = ["--questions", questions, "--index", index, "--mode", "lexical"]

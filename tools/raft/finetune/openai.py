@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 from ..errors import UserError
 from ..files import hash_file, read_log, write_jsonl
 from ..models.endpoint import CONNECTIONS, Endpoint
-from ..models.openai_sdk import clean
 from ..models.pricing import PER, PRICES, find_price, load_prices
 from ..models.service import Service, Unreachable
 from .backend import Estimate, FineTuneSpec, Result, State, Status
@@ -53,6 +52,10 @@ class OpenAIBackend:
     def endpoint(self) -> Endpoint:
         """Resolve the address and the key once."""
         return self.resolve()
+
+    @cached_property
+    def _service(self) -> Service:
+        return Service(self.endpoint)
 
     @property
     def azure(self) -> bool:
@@ -97,7 +100,7 @@ class OpenAIBackend:
         """
 
         name = _upload_name(spec, "train")
-        uploaded = asyncio.run(Service(self.endpoint).files("fine-tune"))
+        uploaded = asyncio.run(self._service.files("fine-tune"))
         files = {file.id for file in uploaded if file.filename == name}
 
         async def search(sdk: Any) -> str | None:
@@ -160,9 +163,9 @@ class OpenAIBackend:
         metrics = [event["data"] for event in events if event.get("type") == "metrics" and event.get("data")]
         last: dict[str, Any] = metrics[-1] if metrics else {}
         state = _STATES.get(details.status, "queued")
-        message = self._clean(events[-1]["message"]) if events else ""
+        message = self._service.clean(events[-1]["message"]) if events else ""
         if state == "failed":
-            message = self._clean(details.error.message if details.error else "") or message
+            message = self._service.clean(details.error.message if details.error else "") or message
         return Status(
             state=state,
             message=message,
@@ -221,7 +224,7 @@ class OpenAIBackend:
 
         with without_bom(path) as plain:
             content = plain.read_bytes()
-        file, new = asyncio.run(Service(self.endpoint).upload(name, content, "fine-tune"))
+        file, new = asyncio.run(self._service.upload(name, content, "fine-tune"))
         if new:
             on_step(f"uploaded {path.name} as {file.id}")
         while self.azure and file.status not in ("processed", "error"):  # jobs at OpenAI wait for it
@@ -244,14 +247,11 @@ class OpenAIBackend:
 
     def _call(self, call: Callable[[Any], Awaitable[_T]], retries: int = 2) -> _T:
         """Make a call. Raises a one-line UserError, `Unreachable` if the problem may pass."""
-        return asyncio.run(Service(self.endpoint).call(call, retries=retries))
+        return asyncio.run(self._service.call(call, retries=retries))
 
     def _redact(self, text: str) -> str:
         key = self.endpoint.key
         return text.replace(key, "[key]") if len(key) >= 6 else text
-
-    def _clean(self, text: str) -> str:
-        return clean(text, self.endpoint.key)
 
 
 async def _retrieve(sdk: Any, file: str) -> Any:

@@ -25,6 +25,11 @@ class Progress:
     done: int = 0
     failed: int = 0
 
+    @property
+    def ended(self) -> bool:
+        """Whether no more replies will come."""
+        return self.state in _ENDED
+
 
 class BatchService(Protocol):
     """What answers files of requests. A file's name tells its content, so that it is never answered twice."""
@@ -41,8 +46,8 @@ class BatchService(Protocol):
     async def progress(self, batch: str) -> Progress:
         """Return how far a batch is."""
 
-    async def replies(self, batch: str) -> bytes | None:
-        """Return the lines of a batch that has ended, errors among them; None while it has not."""
+    async def replies(self, batch: str) -> bytes:
+        """Return the lines of a batch that has ended, errors among them."""
 
 
 class HostedBatches:
@@ -116,11 +121,9 @@ class HostedBatches:
         counts = found.request_counts
         return Progress(found.status, counts.completed if counts else 0, counts.failed if counts else 0)
 
-    async def replies(self, batch: str) -> bytes | None:
+    async def replies(self, batch: str) -> bytes:
         """Return the lines of output and error file."""
         found = await self._retrieve(batch)
-        if found.status not in _ENDED:
-            return None
         contents = []
         for file in filter(None, (found.output_file_id, found.error_file_id)):
 
@@ -166,7 +169,7 @@ class BatchFiles:
         """Return that it has been answered: else it would not have started."""
         return Progress("completed")
 
-    async def replies(self, batch: str) -> bytes | None:
+    async def replies(self, batch: str) -> bytes:
         """Return the lines of the file of replies."""
         return self._answered(batch).read_bytes()
 

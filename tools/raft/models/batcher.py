@@ -101,20 +101,22 @@ class Batcher:
     async def _answer_round(self) -> None:
         """Have all requests that wait answered: by replies that are here, by open files, by new files."""
         self._hand_out(self._read_replies())
-        files = self._open_files()
-        asked = {id for file in files for id in _ids(file)}
-        files += self._write_files([line for id, (line, _) in self._waiting.items() if id not in asked])
-        if not files:
+        ids = self._open_files()
+        asked = {id for asked in ids.values() for id in asked}
+        new = self._write_files([line for id, (line, _) in self._waiting.items() if id not in asked])
+        ids |= {file: _ids(file) for file in new}
+        if not ids:
             return
-        count = sum(len(_ids(file)) for file in files)
-        self._on_status(f"round {self.rounds}: {count:,} requests in {len(files)} batch file(s)")
-        await asyncio.gather(*map(self._follow, files))
+        count = sum(map(len, ids.values()))
+        self._on_status(f"round {self.rounds}: {count:,} requests in {len(ids)} batch file(s)")
+        await asyncio.gather(*(self._follow(file, asked) for file, asked in ids.items()))
 
-    def _open_files(self) -> list[Path]:
-        """Return the files without replies that hold a request that waits."""
+    def _open_files(self) -> dict[Path, list[str]]:
+        """Return the files without replies that hold a request that waits, each with its ids."""
         files = sorted(self.folder.glob("raft-*.jsonl"))
         unanswered = (file for file in files if not _replies(file).exists() and ".replies" not in file.name)
-        return [file for file in unanswered if self._waiting.keys() & set(_ids(file))]
+        ids = ((file, _ids(file)) for file in unanswered)
+        return {file: asked for file, asked in ids if not self._waiting.keys().isdisjoint(asked)}
 
     def _write_files(self, lines: Sequence[str]) -> list[Path]:
         """Write files of requests within the limits of the service."""
@@ -130,7 +132,7 @@ class Batcher:
             files.append(file)
         return files
 
-    async def _follow(self, file: Path) -> None:
+    async def _follow(self, file: Path, ids: Sequence[str]) -> None:
         """Have a file answered, wait for that, and hand out its replies."""
         batch = await self.service.start(file)
         shown, started = Progress(""), time.monotonic()
@@ -142,7 +144,7 @@ class Batcher:
                     self._on_status(
                         f"{batch}: {progress.state}, {progress.done:,} done, {progress.failed:,} failed"
                     )
-                content = await self.service.replies(batch)
+                content = await self.service.replies(batch) if progress.ended else None
             except Unreachable as error:
                 self._on_status(f"{batch}: {error}; trying again")
                 content = None
@@ -154,7 +156,7 @@ class Batcher:
             staging.write_bytes(content)
         replies = dict(_parse(content))
         missing = BatchReply(0, b"", f"the batch ended without a reply ({shown.state})")
-        self._hand_out({id: replies.get(id, missing) for id in _ids(file)})
+        self._hand_out({id: replies.get(id, missing) for id in ids})
 
     def _read_replies(self) -> dict[str, BatchReply]:
         """Return the usable replies of earlier rounds and runs to what waits."""
