@@ -23,7 +23,8 @@ from tools.raft.models.embed import Embedder, Role
 from tools.raft.rag import build_index as build_module
 from tools.raft.rag.build_index import build_index, make_index
 from tools.raft.rag.index import Index, open_index
-from tools.raft.rag.search import fuse, words
+from tools.raft.rag.lexical import words
+from tools.raft.rag.search import fuse
 
 
 class Hashed(Embedder):

@@ -240,6 +240,7 @@ def produce(
             tokenizer=tokenizer,
             mode=settings.chunking,
             reading=reading,
+            on_disk=True,
             on_page=on_page,
         )
     show.corpus(corpus, endpoint, given)

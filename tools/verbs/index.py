@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +19,9 @@ from tools.verbs.options import (
     Strict,
     read_options,
 )
+
+if TYPE_CHECKING:
+    from tools.raft.records import Chunk
 
 
 def index(
@@ -77,7 +81,7 @@ def index(
     embedder = open_embedder(embedding_model, lookup=lookup_without_file)
     documents: list[dict[str, Any]] = []
     if chunks:
-        rows = list(read_chunks(chunks))
+        rows: Sequence[Chunk] = list(read_chunks(chunks))
     else:
         options = read_options(strict, ocr, max_file_mb, parse_seconds, parse_memory)
         with progress.reading() as on_page:

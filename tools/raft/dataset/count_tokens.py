@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from ..models.weights import default_tokenizer
-from ..records import content_id
+from ..on_disk import DiskMap
 
 PER_MESSAGE = 4  # tokens that a chat template adds to a message, roughly
 _DOCUMENT = re.compile(r"(?<=</DOCUMENT>\n)")
@@ -26,15 +26,13 @@ def load_counter() -> Callable[[str], int]:
 
 def count_by_document(count: Callable[[str], int]) -> Callable[[str], int]:
     """Return a counter that counts each document once, since a chunk appears in about twenty rows."""
-    counts: dict[str, int] = {}
+    counts = DiskMap()
+
+    def count_one(text: str) -> int:
+        found = counts.get(text)
+        return int(counts.setdefault(text, count(text)) if found is None else found)
 
     def count_all(text: str) -> int:
-        total = 0
-        for piece in _DOCUMENT.split(text):
-            key = content_id(piece)
-            if key not in counts:
-                counts[key] = count(piece)
-            total += counts[key]
-        return total
+        return sum(map(count_one, _DOCUMENT.split(text)))
 
     return count_all

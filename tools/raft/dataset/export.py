@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from ..errors import UserError
 from ..files import describe_file, json_line, replacing
 from ..models.openai_sdk import format_completion_prompt
+from ..on_disk import DiskMap
 from ..prompts import Message, render
 from ..raft_format import ANSWER_TAG, format_documents, parse_documents, refusal
 from ..records import DRILLS, FIELDS, SPLITS, part_of, question_id
@@ -107,7 +108,7 @@ def write_datasets(
     }
     out.mkdir(parents=True, exist_ok=True)
     files: dict[str, _Writer] = {}
-    seen_questions: set[str] = set()
+    seen_questions = DiskMap()
     with ExitStack() as stack:
 
         def open_writers(names: Sequence[str]) -> None:
@@ -120,14 +121,14 @@ def write_datasets(
             if part == DRILLS and f"{DRILLS}.jsonl" not in files:
                 open_writers(_drill_names(formats))
             files[f"{part}.jsonl"].add(line)
-            question = question_id(row["chunk_id"], row["question"])
             for name in formats:
                 file = files.get(part + _SUFFIXES[name])  # None: only test has eval, and drills have no dsf
                 if file and name == "parquet":
                     file.add(row)
-                elif file and name in converters and not (name == "dsf" and question in seen_questions):
+                elif file and name == "dsf" and not seen_questions.add(_question(row)):
+                    continue
+                elif file and name in converters:
                     file.add(json_line(converters[name](row)).encode("utf-8"))
-            seen_questions.add(question)
     return {name: {"rows": file.rows, **describe_file(out / name)} for name, file in files.items()}
 
 
@@ -186,6 +187,10 @@ def to_eval(row: Mapping[str, Any]) -> Row:
             for key in ("oracle_context", "has_oracle", "chunk_id", "source", "page", "type", "origin")
         },
     }
+
+
+def _question(row: Mapping[str, Any]) -> str:
+    return question_id(row["chunk_id"], row["question"])
 
 
 def _assistant(row: Mapping[str, Any]) -> Message:

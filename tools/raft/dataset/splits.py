@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from ..errors import UserError
 from ..records import Split, content_id
 
 
+@dataclass(frozen=True)
+class Splits:
+    """The split of each chunk: a question of where the hash of seed and id lies, so nothing is stored."""
+
+    seed: int
+    ends: tuple[tuple[Split, int], ...]  # each with the hash at which the next begins; train is the rest
+
+    def __getitem__(self, chunk_id: str) -> Split:
+        key = _key(self.seed, chunk_id)
+        return next((split for split, end in self.ends if key < end), "train")
+
+
+def _key(seed: int, chunk_id: str) -> int:
+    return int(content_id(seed, chunk_id), 16)
+
+
 def assign_splits(
     chunk_ids: Iterable[str], *, seed: int, valid: float = 0.1, test: float = 0.1, smallest: int
-) -> tuple[dict[str, Split], list[str]]:
+) -> tuple[Splits, list[str]]:
     """Assign every chunk to a split, and note each split that does not have the requested size.
 
     The distractors of a row come from its own split, so a split with rows needs at least `smallest`
@@ -19,23 +37,26 @@ def assign_splits(
     size if train keeps half of all chunks, and is empty otherwise. The test split is assigned first.
 
     The order of the input does not matter: chunks are ordered by the hash of seed and id.
-    Returns {chunk id: split} in that order, and one line for each deviation. Raises UserError if the
-    shares are invalid or there are too few chunks for a single row.
+    Returns the splits, and one line for each deviation. Raises UserError if the shares are invalid or there
+    are too few chunks for a single row.
     """
+    import numpy as np
+
     for name, share in (("valid", valid), ("test", test)):
         if not 0 <= share <= 1:
             raise UserError(f"the share of the {name} split is {share:g}; use one from 0 to 1, such as 0.1")
     if valid + test > 1:
         raise UserError(f"the shares of valid ({valid:g}) and test ({test:g}) sum to more than 1; lower them")
-    unassigned = sorted(set(chunk_ids), key=lambda chunk_id: content_id(seed, chunk_id))
-    total = len(unassigned)
+    keys = np.unique(np.array(array("Q", (_key(seed, chunk_id) for chunk_id in chunk_ids)), dtype=np.uint64))
+    total = len(keys)
     if total < smallest - 1:
         raise UserError(
             f"{total} chunks are too few: {smallest - 2} distractors a row need {smallest - 1}; "
             "add documents, or lower the chunk size or the number of distractors"
         )
 
-    splits: dict[str, Split] = {}
+    ends: list[tuple[Split, int]] = []
+    assigned = 0
     notes: list[str] = []
     if total < smallest:
         notes.append("every row keeps its oracle: there is no other chunk to take its place")
@@ -46,7 +67,7 @@ def assign_splits(
         # A raised split must leave half of the chunks to train; a share that the user set may take them all.
         raised = size > requested
         reserve = max(smallest, (total + 1) // 2) if raised else smallest
-        remaining = len(unassigned) - size
+        remaining = total - assigned - size
         if size and remaining < reserve and (raised or remaining):
             notes.append(
                 f"no {name} split: it takes {size} chunks (distractors + 2 at least), too many of {total}"
@@ -56,7 +77,6 @@ def assign_splits(
             notes.append(
                 f"the {name} split has {size} of {total} chunks, not {requested}: a row takes distractors + 2"
             )
-        splits.update((chunk_id, name) for chunk_id in unassigned[:size])
-        unassigned = unassigned[size:]
-    splits.update((chunk_id, "train") for chunk_id in unassigned)
-    return splits, notes
+        assigned += size
+        ends.append((name, int(keys[assigned]) if assigned < total else 2**64))
+    return Splits(seed, tuple(ends)), notes

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from ..choices import Order
+from ..on_disk import DiskMap
 from ..raft_format import parse_answer, parse_documents
 from ..records import FIELDS, content_id, question_id
 from ..text.excerpts import is_excerpt
@@ -28,8 +29,8 @@ class Report:
     def __init__(self) -> None:
         self._findings: list[tuple[Severity, str, int, str]] = []
         self._times: Counter[tuple[Severity, str, str]] = Counter()
-        self._owners: dict[str, tuple[str, str, int]] = {}
-        self._texts: dict[str, str] = {}
+        self._owners = DiskMap()  # of items: split file:line
+        self._texts = DiskMap()  # the ids of folded texts, by text
 
     def add(self, severity: Severity, file: str, line: int, kind: str, detail: str = "") -> None:
         """Add a finding; line 0 means the file as a whole."""
@@ -39,15 +40,16 @@ class Report:
 
     def claim(self, item: str, split: str, file: str, line: int) -> tuple[str, str] | None:
         """Record that a row contains an item; return (split, file:line) of an earlier row that claimed it."""
-        first = self._owners.setdefault(item, (split, file, line))
-        return None if first == (split, file, line) else (first[0], f"{first[1]}:{first[2]}")
+        own = f"{split} {file}:{line}"
+        first = self._owners.setdefault(item, own)
+        if first == own:
+            return None
+        owner, _, place = first.partition(" ")
+        return owner, place
 
     def text_id(self, text: str) -> str:
         """Return an id that is the same for texts that fold to the same text; each text is folded once."""
-        key = content_id(text)
-        if key not in self._texts:
-            self._texts[key] = content_id(fold(text))
-        return self._texts[key]
+        return str(self._texts.get(text) or self._texts.setdefault(text, content_id(fold(text))))
 
     def close(self) -> list[tuple[Severity, str, int, str]]:
         """Return the findings in the order of their addition, then the counts of those left out."""
@@ -65,16 +67,15 @@ class Sample:
     def __init__(self) -> None:
         self.rows: Counter[bool] = Counter()  # by has_oracle
         self.positions: Counter[tuple[int, int]] = Counter()  # (documents in the row, index of the oracle)
-        self.questions: set[str] = set()  # ids, one for all rounds of a question
-        self._seen: set[tuple[str, ...]] = set()
+        self.questions = DiskMap()  # ids, one for all rounds of a question
+        self._seen = DiskMap()
 
     def add(self, row: Row) -> None:
         """Count a record; the position of the oracle counts once for rows with the same documents."""
         self.rows[row["has_oracle"]] += 1
         self.questions.add(question_id(row["chunk_id"], row["question"]))
-        chunk_ids = (row["chunk_id"], *sorted(row["distractor_ids"]))
-        if row["has_oracle"] and chunk_ids not in self._seen:
-            self._seen.add(chunk_ids)
+        chunk_ids = " ".join((row["chunk_id"], *sorted(row["distractor_ids"])))
+        if row["has_oracle"] and self._seen.add(chunk_ids):
             self.positions[len(documents_of(row)), row["oracle_index"]] += 1
 
 

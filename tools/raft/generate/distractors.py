@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..choices import Negatives
 from ..errors import UserError
+from ..on_disk import RowFile, Subset
 from ..rag.search import Retriever
 from ..records import Chunk, Draft, Split
 from ..text.answers import holds_normalised
 from ..text.normalise import normalise
 
 if TYPE_CHECKING:
+    from ..dataset.splits import Splits
     from ..models.embed import Embedder
 
 # A strategy ranks the chunks of a split for each query: positions, best first. Those it leaves out are tried
@@ -40,8 +43,8 @@ class Distractors:
 
     def __init__(
         self,
-        chunks: Iterable[Chunk],
-        splits: Mapping[str, Split],
+        chunks: Sequence[Chunk],
+        splits: Splits | Mapping[str, Split],
         negatives: Negatives,
         *,
         same_source: bool = False,
@@ -51,18 +54,21 @@ class Distractors:
             from ..models.embed import Embedder
 
             embedder = Embedder()
-        pools: dict[Split, list[Chunk]] = {}
-        for chunk in chunks:
-            pools.setdefault(splits[chunk["id"]], []).append(chunk)
+        positions: dict[Split, array[int]] = {}
+        texts = RowFile()
+        for position, chunk in enumerate(chunks):
+            positions.setdefault(splits[chunk["id"]], array("I")).append(position)
+            texts.append(normalise(chunk["text"]))
         self._splits = splits
-        self._pools = {
-            split: _Pool(pool, _open_ranker(pool, negatives, embedder), same_source)
-            for split, pool in pools.items()
-        }
+        self._pools = {}
+        for split, of_split in positions.items():
+            pool = Subset(chunks, of_split)
+            ranker = _open_ranker(pool, negatives, embedder)
+            self._pools[split] = _Pool(pool, Subset(texts, of_split), ranker, same_source)
 
     def split_of(self, chunk: Chunk) -> Split:
-        """Return the split of a chunk; "train" for one that is not in the corpus."""
-        return self._splits.get(chunk["id"], "train")
+        """Return the split of a chunk of the corpus."""
+        return self._splits[chunk["id"]]
 
     def draw(
         self,
@@ -99,14 +105,15 @@ def _open_ranker(chunks: Sequence[Chunk], negatives: Negatives, embedder: Embedd
 class _Pool:
     """The chunks of one split."""
 
-    def __init__(self, chunks: Sequence[Chunk], rank: Ranker, same_source: bool) -> None:
-        self._chunks = chunks
-        self._by_source: dict[str, list[int]] = {}
+    def __init__(
+        self, chunks: Sequence[Chunk], texts: Sequence[str], rank: Ranker, same_source: bool
+    ) -> None:
+        """Prepare to draw from chunks, whose normalised texts are given, too."""
+        self._chunks, self._texts, self._rank = chunks, texts, rank
+        self._by_source: dict[str, array[int]] = {}
         if same_source:
             for position, chunk in enumerate(chunks):
-                self._by_source.setdefault(chunk["source"], []).append(position)
-        self._texts = [normalise(chunk["text"]) for chunk in chunks]
-        self._rank = rank
+                self._by_source.setdefault(chunk["source"], array("I")).append(position)
 
     def draw(
         self,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
 
+from ..on_disk import DiskMap
 from ..questions import gold_answers, read_questions
 from ..rag.search import Retriever
 from ..records import Chunk
@@ -59,6 +61,11 @@ class Locator:
     def __init__(self, chunks: Sequence[Chunk]) -> None:
         self._chunks = chunks
         self._retriever = Retriever(chunks, "lexical")
+        self._ids = DiskMap()  # positions
+        self._sources: dict[str, array[int]] = {}
+        for position, chunk in enumerate(chunks):
+            self._ids.setdefault(chunk["id"], position)
+            self._sources.setdefault(chunk["source"], array("I")).append(position)
 
     def candidates(self, row: GivenQuestion) -> list[Chunk]:
         """Return the chunks most likely to answer a row, best first; an empty list if none matches.
@@ -67,25 +74,34 @@ class Locator:
         chunks with a right answer.
         """
         if row["chunk_id"]:
-            return [chunk for chunk in self._chunks if chunk["id"] == row["chunk_id"]]
+            position = self._ids.get(row["chunk_id"])
+            return [] if position is None else [self._chunks[position]]
         query = " ".join([row["question"], *row["answers"][:1]])
-        ranking = [self._chunks[i] for i in self._retriever.search([query], len(self._chunks))[0]]
-        if places := row["relevant"]:
-            ranking = [
-                chunk
-                for chunk in ranking
-                if chunk["id"] in places or any(_is_from(chunk["source"], place) for place in places)
-            ]
+        places = row["relevant"]
+        if places:
+            named = self._named(places)
+            ranking = [i for i in self._retriever.search([query], len(self._chunks))[0] if i in named]
+        else:
+            ranking = self._retriever.search([query], _DEPTH)[0]
         # The sorts are stable: chunks with and without the answer keep their ranking.
-        ranking.sort(key=lambda chunk: chunk["id"] not in places)
-        ranking = ranking[:_DEPTH]
-        ranking.sort(
+        first = {self._ids.get(place) for place in places}
+        ranking.sort(key=lambda position: position not in first)
+        found = [self._chunks[position] for position in ranking[:_DEPTH]]
+        found.sort(
             key=lambda chunk: (
                 chunk["id"] not in places,
                 not any(holds_answer(chunk["text"], answer) for answer in row["answers"]),
             )
         )
-        return ranking[:_CANDIDATES]
+        return found[:_CANDIDATES]
+
+    def _named(self, places: Sequence[str]) -> set[int]:
+        """Return the positions of the chunks with some ids, or from some sources."""
+        named = {position for place in places if (position := self._ids.get(place)) is not None}
+        for source, positions in self._sources.items():
+            if any(_is_from(source, place) for place in places):
+                named.update(positions)
+        return named
 
 
 def _is_from(source: str, path: str) -> bool:

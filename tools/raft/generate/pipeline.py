@@ -29,6 +29,7 @@ from ..models.client import Client
 from ..models.endpoint import Endpoint
 from ..models.pricing import BATCH_SHARE, Price, dollars
 from ..models.usage import Usage, merge_accounts
+from ..on_disk import Column, RowFile, RowsById
 from ..prompts import prompt_hash
 from ..records import DRILLS, Chunk, Draft
 from .assemble import RowOptions
@@ -184,7 +185,7 @@ def _write_dataset(
     started = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
     splits, notes = assign_splits(
-        [chunk["id"] for chunk in corpus.chunks],
+        Column(corpus.chunks, "id"),
         seed=settings.seed,
         valid=settings.valid,
         test=settings.test,
@@ -195,20 +196,24 @@ def _write_dataset(
     raft.unlink(missing_ok=True)
     write_jsonl(out / "chunks.jsonl", corpus.chunks)
     write_jsonl(rejected, corpus.rejected)
-    drilled = [chunk for chunk in corpus.chunks if settings.drills and splits[chunk["id"]] == "train"]
-    total += len(drilled)
+    chunks = RowFile(out / "chunks.jsonl")
+
+    def drills() -> Iterator[Task]:
+        for chunk in chunks if settings.drills else ():
+            if splits[chunk["id"]] == "train":
+                yield partial(_drill, chunk, settings)
+
+    total += sum(1 for _ in drills())
 
     async def run(staging: Path) -> tuple[Counts, Usage, list[dict[str, Any]]]:
         async with drafting() as (tasks, account):
             done = iter(range(1, total + 1))
             counts = await generate_records(
-                chain(tasks, (partial(_drill, chunk, settings) for chunk in drilled)),
+                chain(tasks, drills()),
                 staging,
                 rejected,
-                chunks={chunk["id"]: chunk for chunk in corpus.chunks},
-                distractors=Distractors(
-                    corpus.chunks, splits, settings.negatives, same_source=settings.same_source
-                ),
+                chunks=RowsById(chunks),
+                distractors=Distractors(chunks, splits, settings.negatives, same_source=settings.same_source),
                 options=_row_options(settings),
                 window=window,
                 on_done=lambda counts: on_progress(next(done), total, counts),

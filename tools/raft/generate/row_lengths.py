@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,18 +70,21 @@ def forecast_rows(chunks: Sequence[Chunk], student: Student, *, distractors: int
         return None
     prompt = student.count_chat([*render(PROMPT, instruction=""), {"role": "assistant", "content": ""}])
     room = student.context - prompt - QUESTION_TOKENS - ANSWER_TOKENS
-    sizes = [student.count(format_documents([chunk["text"]])) for chunk in chunks]
-    longest = sorted(sizes, reverse=True)
-    count = min(distractors + 1, len(sizes))
-    fitting = next((k for k in range(count, 0, -1) if sum(longest[:k]) <= room), 0)
+    count = min(distractors + 1, len(chunks))
+    longest: list[int] = []
     # A token of the splitter's tokenizer is at most so many of the student's.
-    ratio = max(size / max(1, chunk["tokens"]) for size, chunk in zip(sizes, chunks, strict=True))
+    total, ratio = 0, 0.0
+    for chunk in chunks:
+        size = student.count(format_documents([chunk["text"]]))
+        total, ratio = total + size, max(ratio, size / max(1, chunk["tokens"]))
+        longest = sorted([*longest, size], reverse=True)[:count]
+    fitting = next((k for k in range(count, 0, -1) if sum(longest[:k]) <= room), 0)
     chunk_size = int(room / count / ratio)
     return Forecast(
         student.name,
         student.context,
-        longest=student.context - room + sum(longest[:count]),
-        typical=round(prompt + _TYPICAL_REPLY + count * sum(sizes) / len(sizes)),
+        longest=student.context - room + sum(longest),
+        typical=round(prompt + _TYPICAL_REPLY + count * total / len(chunks)),
         distractors=fitting - 1 if fitting else None,
         chunk_size=chunk_size if chunk_size >= _MIN_CHUNK_SIZE else None,
         exact=student.exact,
@@ -91,8 +95,8 @@ def surely_fit(chunks: Sequence[Chunk], context: int, *, distractors: int) -> bo
     """Return whether all rows fit a context whatever the tokenizer: no token is shorter than a byte."""
     messages = render(PROMPT, instruction=format_documents([""] * (distractors + 1)))
     prompt = sum(len(message["content"].encode()) + 4 * PER_MESSAGE for message in messages)
-    sizes = sorted((len(chunk["text"].encode()) for chunk in chunks), reverse=True)
-    return prompt + QUESTION_TOKENS + ANSWER_TOKENS + sum(sizes[: distractors + 1]) <= context
+    sizes = heapq.nlargest(distractors + 1, (len(chunk["text"].encode()) for chunk in chunks))
+    return prompt + QUESTION_TOKENS + ANSWER_TOKENS + sum(sizes) <= context
 
 
 def measure_longest(raft_jsonl: Path, student: Student) -> dict[str, Any]:

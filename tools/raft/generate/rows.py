@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import AGAIN, CallsFailed
 from ..files import json_line
+from ..on_disk import DiskMap, RowsById
 from ..records import DRILLS, Chunk, Draft, Record, part_of, question_id
 from ..text.normalise import normalise
 from .assemble import RowOptions, assemble_records
@@ -44,7 +45,7 @@ async def generate_records(
     raft_path: Path,
     rejected_path: Path,
     *,
-    chunks: Mapping[str, Chunk],
+    chunks: RowsById,
     distractors: Distractors,
     options: RowOptions,
     window: int = 64,
@@ -58,13 +59,12 @@ async def generate_records(
     Raises CallsFailed if the endpoint answers nothing at all.
     """
     counts = Counts()
-    seen: set[str] = set()
+    seen = DiskMap()
     with raft_path.open("w", encoding="utf-8") as raft, rejected_path.open("a", encoding="utf-8") as rejected:
         async for drafts in _in_order(tasks, window):
             accepted, refused = [], []
             for draft in drafts:
-                key = normalise(draft["question"])
-                if not draft["reason"] and key in seen:
+                if not draft["reason"] and not seen.add(normalise(draft["question"])):
                     draft["reason"] = "duplicate question"
                 if draft["reason"]:
                     count = draft.get("count", 1)
@@ -75,7 +75,6 @@ async def generate_records(
                     rejected.write(json_line(reject(draft, chunks.get(draft["chunk_id"]))))
                     refused.append(draft)
                 else:
-                    seen.add(key)
                     accepted.append(draft)
             records = _assemble(accepted, chunks, distractors, options)
             for record in records:
@@ -119,7 +118,7 @@ async def _in_order(tasks: Iterable[Task], window: int) -> AsyncIterator[list[Dr
 
 def _assemble(
     drafts: Sequence[Draft],
-    chunks: Mapping[str, Chunk],
+    chunks: RowsById,
     distractors: Distractors,
     options: RowOptions,
 ) -> list[Record]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..choices import Chunking
 from ..errors import UserError
+from ..on_disk import RowFile
 from ..records import Chunk
 from .account import Account
 from .filter import low_content_reason, repetition_filter
@@ -20,8 +21,8 @@ from .split import load_tokenizer, split_document
 class Corpus:
     """The chunks of a set of documents, and everything that was left out, with the reasons."""
 
-    chunks: list[Chunk] = field(default_factory=list)
-    rejected: list[dict[str, object]] = field(default_factory=list)  # rows for rejected.jsonl
+    chunks: list[Chunk] | RowFile = field(default_factory=list)
+    rejected: list[dict[str, object]] | RowFile = field(default_factory=list)  # rows for rejected.jsonl
     documents: int = 0
     accounts: list[Account] = field(default_factory=list)  # of the characters of each file
 
@@ -33,21 +34,24 @@ def collect_chunks(
     tokenizer: Path | None = None,
     mode: Chunking = "text",
     reading: ReadOptions | None = None,
+    on_disk: bool = False,
     on_page: Callable[[str, int, int], None] = lambda source, done, total: None,
 ) -> Corpus:
     """Read and split documents into chunks of at most `chunk_size` tokens.
 
     Unreadable files, chunks without usable content and repeated chunks are left out, each with its
-    reason. on_page gets the file that is read, its pages read and in all (0 of 0 for one without pages).
+    reason. on_disk: keep chunks and rejections in temporary files, so that memory does not grow with the
+    corpus. on_page gets the file that is read, its pages read and in all (0 of 0 for one without pages).
     Raises UserError if a path does not exist, if nothing is readable and, with `reading.strict`, at the
     first file that is unreadable or loses text.
     """
-    corpus = Corpus()
+    corpus = Corpus(RowFile(), RowFile()) if on_disk else Corpus()
     loaded_tokenizer = load_tokenizer(tokenizer)
     is_repeated = repetition_filter()
     for file in read_files(paths, reading, on_page=on_page):
         on_page(file.account.source, 0, 0)
-        corpus.rejected += [_rejection("document", item.reason, item.source) for item in file.skipped]
+        for item in file.skipped:
+            corpus.rejected.append(_rejection("document", item.reason, item.source))
         corpus.documents += len(file.documents)
         corpus.accounts.append(file.account)
         for document in file.documents:

@@ -6,7 +6,8 @@ import re
 import unicodedata
 from collections.abc import Callable
 
-from ..records import Chunk, content_id
+from ..on_disk import DiskMap
+from ..records import Chunk
 from ..text.normalise import fold
 
 _MIN_LETTERS = 20
@@ -79,12 +80,5 @@ def repetition_filter() -> Callable[[Chunk], bool]:
 
     A text in both train and test would be tested on after being trained on.
     """
-    seen: set[str] = set()
-
-    def is_repeated(chunk: Chunk) -> bool:
-        key = content_id(fold(chunk["text"]).casefold())
-        repeated = key in seen
-        seen.add(key)
-        return repeated
-
-    return is_repeated
+    seen = DiskMap()
+    return lambda chunk: not seen.add(fold(chunk["text"]).casefold())

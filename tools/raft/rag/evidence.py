@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from .search import words
+from .lexical import words
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,9 +39,9 @@ class Evidence:
         import numpy as np
 
         counts: dict[str, int] = {}
-        for word, count in self._index.lexical.document_counts():
-            stem = _stem(word)
-            counts[stem] = counts.get(stem, 0) + count
+        for chunk in self._index.chunks:
+            for stem in map(_stem, set(words(chunk["text"]))):
+                counts[stem] = counts.get(stem, 0) + 1
         total = len(self._index.chunks)
 
         def weight(count: int) -> float:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..choices import FOCUS_SHARE
 from ..text.excerpts import Span, join_sentences
 from ..text.quotes import find_quote
-from .search import Lexical
+from .lexical import Lexical
 
 if TYPE_CHECKING:
     import numpy as np

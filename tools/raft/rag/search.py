@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import logging
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..choices import Mode
 from ..errors import UserError
+from ..on_disk import Column
 from ..records import Chunk
-from ..text.normalise import UNSPACED, fold
+from .lexical import Lexical, Ranking
 
 if TYPE_CHECKING:
     import numpy as np
 
     from ..models.embed import Embedder
 
-Ranking = list[tuple[int, float]]  # (position of a chunk, score), best first
-
 RRF_CONSTANT = 60  # Cormack, Clarke and Büttcher, "Reciprocal Rank Fusion", SIGIR 2009
 _FUSED_DEPTH = 50  # ranks of each list that are fused
-_UNSPACED_RUN = re.compile(UNSPACED.pattern + "+")
 
 
 class Retriever:
@@ -34,7 +30,7 @@ class Retriever:
     def __init__(
         self, chunks: Sequence[Chunk], mode: Mode = "lexical", embedder: Embedder | None = None
     ) -> None:
-        texts = [chunk["text"] for chunk in chunks]
+        texts = Column(chunks, "text")
         self._lexical = Lexical(texts) if mode != "dense" and chunks else None
         self._dense = None
         if mode != "lexical" and chunks:
@@ -70,53 +66,6 @@ def fuse(rankings: Sequence[Ranking]) -> Ranking:
         for number, (position, _) in enumerate(ranking, start=1):
             scores[position] = scores.get(position, 0.0) + 1.0 / (RRF_CONSTANT + number)
     return sorted(scores.items(), key=lambda item: (-item[1], item[0]))
-
-
-def words(text: str) -> list[str]:
-    """Split text into lower-case words for BM25; scripts without spaces into character bigrams."""
-    tokens: list[str] = []
-    for word in re.findall(r"\w+", fold(text).casefold()):
-        start = 0
-        for run in _UNSPACED_RUN.finditer(word):
-            tokens += [word[start : run.start()]] if run.start() > start else []
-            characters = run.group()
-            tokens += [characters[i : i + 2] for i in range(max(1, len(characters) - 1))]
-            start = run.end()
-        tokens += [word[start:]] if start < len(word) else []
-    return tokens
-
-
-class Lexical:
-    """Lexical retrieval: BM25 over the words of texts."""
-
-    def __init__(self, texts: Sequence[str]) -> None:
-        import bm25s
-
-        logging.getLogger("bm25s").setLevel(logging.WARNING)  # it sets itself to DEBUG
-        self._count = len(texts)
-        self._index = bm25s.BM25()
-        # bm25s cannot index a corpus without a single word; a space stands for a text without words.
-        self._index.index([words(text) or [" "] for text in texts], show_progress=False)
-
-    def search(self, queries: Sequence[str], k: int) -> list[Ranking]:
-        """Return the k best texts for each query, leaving out those that share no word with it."""
-        positions, scores = self._index.retrieve(
-            [words(query) or [" "] for query in queries],
-            k=min(k, self._count),
-            show_progress=False,
-            return_as="tuple",
-        )
-        return [
-            [(position, score) for position, score in zip(row, row_scores, strict=True) if score > 0]
-            for row, row_scores in zip(positions.tolist(), scores.tolist(), strict=True)
-        ]
-
-    def document_counts(self) -> Iterator[tuple[str, int]]:
-        """Yield each word with the number of texts that have it."""
-        starts = self._index.scores["indptr"]
-        for word, position in self._index.vocab_dict.items():
-            if word.strip():  # neither what stands for a text without words, nor bm25s's own empty word
-                yield word, int(starts[position + 1] - starts[position])
 
 
 class Dense:
