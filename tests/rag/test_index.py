@@ -20,11 +20,12 @@ from tests.conftest import corpus, make_chunk
 from tools.raft.errors import UserError
 from tools.raft.files import PROJECT
 from tools.raft.models.embed import Embedder, Role
-from tools.raft.rag import build_index as build_module
-from tools.raft.rag.build_index import build_index, make_index
+from tools.raft.rag import lexical as lexical_module, vectors as vectors_module
+from tools.raft.rag.build_index import build_index
 from tools.raft.rag.index import Index, open_index
 from tools.raft.rag.lexical import words
 from tools.raft.rag.search import fuse
+from tools.raft.rag.vectors import Refined, compressed_index
 
 
 class Hashed(Embedder):
@@ -270,8 +271,54 @@ def test_counts_chunks_that_the_model_truncates(tmp_path: Path) -> None:
     assert build_index(chunks, tmp_path, Hashed())["cut"] == 6
 
 
-def test_approximate_search_has_high_recall_and_is_reproducible(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build_module, "EXACT_UP_TO", 4_000)
+def search_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have an index of over 300 chunks searched on disk, with lexical weights of several groups."""
+    monkeypatch.setattr(vectors_module, "EXACT_UP_TO", 300)
+    monkeypatch.setattr(lexical_module, "GROUP", 100)
+
+
+@pytest.mark.parametrize("mode", ["lexical", "dense", "fused"])
+def test_a_large_index_is_searched_on_disk_and_finds_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: Any
+) -> None:
+    chunks = corpus(400)
+    queries = [" ".join(chunk["text"].split()[3:15]) for chunk in chunks[::9]]
+    build_index(chunks, tmp_path / "small", Hashed(), sentences=True)
+    search_on_disk(monkeypatch)
+    manifest = build_index(chunks, tmp_path / "large", Hashed(), sentences=True)
+    assert (manifest["kind"], manifest["chunks"]) == ("ivfpq", 400)
+    small, large = open_hashed(tmp_path / "small"), open_hashed(tmp_path / "large")
+    assert list(large.chunks) == chunks
+    found, expected = large.search(queries, 3, mode), small.search(queries, 3, mode)
+    pairs = [(hits[0], same[0]) for hits, same in zip(found, expected, strict=True)]
+    assert np.mean([hit["id"] == same["id"] for hit, same in pairs]) > 0.9, "but for near ties"
+    assert all(hit["score"] == pytest.approx(same["score"], rel=0.05) for hit, same in pairs)
+    compared = [index.sentences.compare(["otter"], [[found[0][0]["text"]]]) for index in (small, large)]
+    assert compared[0][0][0] == compared[1][0][0]
+    np.testing.assert_allclose(compared[0][0][1], compared[1][0][1])
+
+
+def test_an_index_grows_over_the_limit_and_shrinks_below_it_without_embedding_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search_on_disk(monkeypatch)
+    chunks = corpus(400)
+    build_index(chunks[:290], tmp_path, Hashed())
+    embedder = Hashed()
+    manifest = build_index(chunks, tmp_path, embedder)
+    assert (manifest["kind"], len(embedder.texts)) == ("ivfpq", 110)
+    embedder = Hashed()
+    manifest = build_index(chunks[50:], tmp_path, embedder)
+    assert (manifest["kind"], manifest["changes"]["removed"], embedder.texts) == ("ivfpq", 50, [])
+    manifest = build_index(chunks[:200], tmp_path, embedder)
+    assert (manifest["kind"], len(embedder.texts)) == ("exact", 50)
+    assert len(open_hashed(tmp_path).search(["station"], 5)[0]) == 5
+    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {
+        "chunks.jsonl", "index.faiss", "manifest.json",
+    }  # fmt: skip
+
+
+def test_approximate_search_has_high_recall_and_is_reproducible() -> None:
     rng = np.random.default_rng(1)
     centres = rng.standard_normal((40, 64))
 
@@ -281,13 +328,12 @@ def test_approximate_search_has_high_recall_and_is_reproducible(monkeypatch: pyt
 
     vectors, queries = draw(8_000), draw(200)
     exact = np.argsort(-(queries @ vectors.T), axis=1)[:, :10]
-    index = make_index(vectors)
-    _, found = index.search(queries, 10)
+    index = compressed_index(vectors)
+    _, found = Refined(index, vectors.astype(np.float16)).search(queries, 10)
     recall = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found, exact, strict=True)])
     assert index.nprobe < index.nlist
     assert recall >= 0.95
-    np.testing.assert_array_equal(index.reconstruct_n(0, index.ntotal), vectors)
-    _, again = make_index(vectors).search(queries, 10)
+    _, again = Refined(compressed_index(vectors), vectors.astype(np.float16)).search(queries, 10)
     np.testing.assert_array_equal(found, again)
 
 

@@ -22,30 +22,30 @@ T = TypeVar("T")
 class RowFile(Sequence[Any]):
     """JSON values in the lines of a file, read one at a time: eight bytes of memory for each.
 
-    Without a path the file is a temporary one, to which rows can be appended. Several threads may read it.
+    Without a path the file is a temporary one, to which rows can be appended. Threads and forked processes
+    may read it at the same time.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
-        """Open a file that has no blank lines; it must not change as long as this object lives."""
-        self._file: IO[bytes] = path.open("rb") if path else tempfile.TemporaryFile()  # noqa: SIM115
-        self._starts = array("Q", [0])
-        self._at_end = True
-        self._lock = threading.Lock()
-        for line in self._file if path else ():
-            self._starts.append(self._starts[-1] + len(line))
+    def __init__(self, path: Path | None = None, starts: Any = None) -> None:
+        """Open a file that has no blank lines; it must not change as long as this object lives.
+
+        starts: where its rows start and the last one ends, as `starts` of an earlier object.
+        """
+        self._file = _File(path)
+        self.starts = array("Q", [0]) if starts is None else starts
+        if path and starts is None:
+            with path.open("rb") as file:
+                for line in file:
+                    self.starts.append(self.starts[-1] + len(line))
 
     def append(self, row: Any) -> None:
         """Add a row at the end of a temporary file."""
         line = json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
-        with self._lock:
-            if not self._at_end:
-                self._file.seek(0, os.SEEK_END)
-                self._at_end = True
-            self._file.write(line)
-            self._starts.append(self._starts[-1] + len(line))
+        self._file.append(line)
+        self.starts.append(self.starts[-1] + len(line))
 
     def __len__(self) -> int:
-        return len(self._starts) - 1
+        return len(self.starts) - 1
 
     @overload
     def __getitem__(self, position: int) -> Any: ...
@@ -57,12 +57,8 @@ class RowFile(Sequence[Any]):
         if not -len(self) <= position < len(self):
             raise IndexError(position)
         position %= len(self)
-        start, end = self._starts[position], self._starts[position + 1]
-        with self._lock:
-            self._at_end = False
-            self._file.seek(start)
-            line = self._file.read(end - start)
-        return json.loads(line)
+        start, end = int(self.starts[position]), int(self.starts[position + 1])
+        return json.loads(self._file.read(start, end - start))
 
 
 class Subset(Sequence[T]):
@@ -129,6 +125,10 @@ class DiskMap:
             return value
         return self._database.execute("SELECT value FROM entry WHERE key = ?", (number,)).fetchone()[0]
 
+    def __contains__(self, key: str) -> bool:
+        query = "SELECT 1 FROM entry WHERE key = ?"
+        return self._database.execute(query, (hash_key(key),)).fetchone() is not None
+
     def add(self, key: str) -> bool:
         """Add a key without a value; return whether it is new."""
         before = self._count
@@ -167,9 +167,8 @@ class DiskArray:
     def __init__(self, dtype: str) -> None:
         import numpy as np
 
-        self._dtype = np.dtype(dtype)
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115
-        self._lock = threading.Lock()
+        self.dtype = np.dtype(dtype)
+        self._file = _File()
         self._length = 0
 
     def __len__(self) -> int:
@@ -177,17 +176,52 @@ class DiskArray:
 
     def extend(self, values: np.ndarray) -> None:
         """Add values at the end."""
-        self._file.write(values.astype(self._dtype, copy=False).tobytes())
+        self._file.append(values.astype(self.dtype, copy=False).tobytes())
         self._length += len(values)
+
+    def mapped(self) -> np.ndarray:
+        """Map the whole array into memory; nothing can be added any more."""
+        return self._file.map(self.dtype)
 
     def __getitem__(self, part: slice) -> np.ndarray:
         import numpy as np
 
         start, stop, _ = part.indices(len(self))
+        size = self.dtype.itemsize
+        return np.frombuffer(self._file.read(start * size, max(0, stop - start) * size), dtype=self.dtype)
+
+
+class _File:
+    """A file that is read at any place, and a temporary one that is also appended to."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._file: IO[bytes] = path.open("rb") if path else tempfile.TemporaryFile()  # noqa: SIM115
+        self._unwritten = False
+        self._lock = threading.Lock()
+
+    def append(self, data: bytes) -> None:
         with self._lock:
-            self._file.seek(start * self._dtype.itemsize)
-            data = self._file.read(max(0, stop - start) * self._dtype.itemsize)
-        return np.frombuffer(data, dtype=self._dtype)
+            if not self._unwritten:
+                self._file.seek(0, os.SEEK_END)
+                self._unwritten = True
+            self._file.write(data)
+
+    def read(self, start: int, size: int) -> bytes:
+        with self._lock:
+            if self._unwritten:
+                self._file.flush()
+                self._unwritten = False
+            if not hasattr(os, "pread"):
+                self._file.seek(start)
+                return self._file.read(size)
+        # Forked processes share the place of a file, which this leaves alone.
+        return os.pread(self._file.fileno(), size, start)
+
+    def map(self, dtype: np.dtype[Any]) -> np.ndarray:
+        import numpy as np
+
+        self._file.flush()
+        return np.memmap(self._file, dtype=dtype, mode="r")
 
 
 def hash_key(text: str) -> int:

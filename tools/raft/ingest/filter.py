@@ -33,15 +33,17 @@ def low_content_reason(chunk: Chunk) -> str:
     lines = [line for line in chunk["text"].splitlines() if line.strip()]
     body = [line for line in lines if not re.match(r"#{1,6}\s", line)]
     text = "\n".join(body)
+    letters = _count_letters(text)
     if not body:
         return "nothing but headings"
-    if _count_letters(text) < _MIN_LETTERS:
+    if letters < _MIN_LETTERS:
         return "hardly any text"
-    if _count_letters(text) < 0.25 * sum(not char.isspace() for char in text):
+    if letters < 0.25 * sum(map(len, text.split())):
         return "mostly figures or signs"
     if len(body) >= 4 and sum(_CONTENTS_LINE.match(line) is not None for line in body) > 0.6 * len(body):
         return "table of contents"
-    if _count_letters(_URL.sub("", _LINK.sub("", text))) < 0.3 * _count_letters(_LINK.sub(r"\1", text)):
+    unlinked = _URL.sub("", _LINK.sub("", text))
+    if unlinked != text and _count_letters(unlinked) < 0.3 * _count_letters(_LINK.sub(r"\1", text)):
         return "mostly links"
     if _is_bibliography(body):
         return "list of references"
@@ -50,9 +52,10 @@ def low_content_reason(chunk: Chunk) -> str:
 
 def _count_letters(text: str) -> int:
     """Count letters; a wide (East Asian) one counts as three, since a word takes only one or two of them."""
-    return sum(
-        3 if unicodedata.east_asian_width(char) in ("W", "F") else 1 for char in text if char.isalpha()
-    )
+    letters = "".join(filter(str.isalpha, text))
+    if letters.isascii():
+        return len(letters)
+    return sum(3 if unicodedata.east_asian_width(char) in ("W", "F") else 1 for char in letters)
 
 
 def _is_bibliography(lines: list[str]) -> bool:

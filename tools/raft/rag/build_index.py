@@ -2,44 +2,49 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
-from collections.abc import Callable, Iterator, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from operator import eq
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
 from ..files import write_jsonl
 from ..models.embed import Embedder
-from ..records import Chunk
+from ..on_disk import Column, DiskMap, RowFile
+from ..records import Chunk, content_id
 from ..text.sentences import sentence_spans
+from . import vectors as search_vectors
 from .index_store import (
+    CHUNK_STARTS,
     CHUNKS,
+    EXACT_VECTORS,
+    LEXICAL,
     SENTENCE_STARTS,
     SENTENCES,
     VECTORS,
     VERSION,
     IndexManifest,
-    Journal,
-    read_indexed_chunks,
+    load_array,
+    open_chunks,
     read_manifest,
     read_sentences,
     replace_index,
     settle,
+    write_array,
 )
-from .search import exact_index
+from .known_vectors import KnownVectors
+from .lexical import Lexical
 
 if TYPE_CHECKING:
     import numpy as np
 
-# Up to this many vectors a query is compared with all of them: 5 ms at 384 dimensions on one core. Beyond,
-# an inverted file compares it only with those in the nearest lists.
-EXACT_UP_TO = 50_000
-PROBED = 1 / 16  # share of the lists that a query is compared with
+_BLOCK = 65_536  # values of an array in memory
 
 
 def build_index(
-    chunks: Sequence[Chunk],
+    chunks: Iterable[Chunk],
     folder: Path,
     embedder: Embedder,
     *,
@@ -51,142 +56,166 @@ def build_index(
 
     If the folder holds an index of the same model, only new texts are embedded; an interrupted build is
     resumed. `documents` is the account of the files, for the manifest. `sentences` stores their vectors,
-    too; by default if the index in the folder has them. `on_batch` is called with the
-    number of texts embedded so far and their total. Raises UserError if there is nothing to index or the
-    folder holds something other than an index.
+    too; by default if the index in the folder has them. `on_batch` is called with the number of texts
+    embedded so far and their total. Memory hardly grows with the chunks. Raises UserError if there is nothing
+    to index or the folder holds something other than an index.
     """
-    import numpy as np
-
     folder.mkdir(parents=True, exist_ok=True)
     old = read_manifest(folder)
-    unique = _unique(chunks)
+    unique, ids, repeated = _unique(chunks)
     if not unique:
         raise UserError("there are no chunks to index")
     if sentences is None:
         sentences = old is not None and SENTENCES in old["files"]
-    texts = [chunk["text"] for chunk in unique]
-    if sentences:
-        texts += [sentence for text in texts for _, _, sentence in sentence_spans(text)]
-    keys = {_key(text): text for text in texts}
-    journal = Journal(folder, embedder.name)
-    known: dict[bytes, np.ndarray] = {}
-    before: list[Chunk] = []
-    removed = 0
+    known = KnownVectors(folder, embedder.name)
+    before: Sequence[Chunk] = []
+    same = False
     if old is not None:
         settle(folder, old)
-        before = read_indexed_chunks(folder / CHUNKS)
-        removed = len({chunk["id"] for chunk in before} - {chunk["id"] for chunk in unique})
+        before = open_chunks(folder, old)
+        same = len(before) == len(unique) and all(map(eq, before, unique))
         if old["model"] == embedder.name:
-            known = dict(_read_known(folder, old, before))
-        if before == unique and known and sentences == (SENTENCES in old["files"]):
-            journal.remove()
-            return {**old, "changes": _changes(0, len(unique), 0, len(chunks) - len(unique))}
-    resumed = {key: row for key, row in journal.read() if key in keys and key not in known}
-    known |= resumed
-    missing = [key for key in keys if key not in known]
-
-    done = 0
-    fresh: dict[bytes, np.ndarray] = {}
-    for positions, batch in embedder.batches([keys[key] for key in missing]) if missing else ():
-        if not done:
-            journal.begin(resumed, batch.shape[1])
-        batch_keys = [missing[position] for position in positions]
-        journal.add(batch_keys, batch)
-        fresh |= dict(zip(batch_keys, batch, strict=True))
-        done += len(positions)
-        if on_batch:
-            on_batch(done, len(missing))
-    known |= fresh
-    sizes = {len(row) for row in known.values()}
-    if len(sizes) != 1:
-        raise UserError(
-            f"{embedder.name} now returns vectors of a different length than before: "
-            f"remove {folder} and build the index again"
-        )
-    matrix = np.stack([known[_key(chunk["text"])] for chunk in unique])
-    index = make_index(matrix)
-    embedded = sum(_key(chunk["text"]) in fresh for chunk in unique)
+            if same and sentences == (SENTENCES in old["files"]):
+                known.remove_journal()
+                return {**old, "changes": _changes(0, len(unique), 0, repeated)}
+            _register(known, folder, old, before)
+    new = known.embed(lambda: _texts(unique, sentences), embedder, on_batch)
+    embedded = sum(text in new for text in Column(unique, "text"))
+    removed = sum(chunk["id"] not in ids for chunk in before)
+    small = len(unique) <= search_vectors.EXACT_UP_TO
     manifest: IndexManifest = {
         "index_version": VERSION,
         "model": embedder.name,
-        "dimensions": matrix.shape[1],
-        "kind": "exact" if len(unique) <= EXACT_UP_TO else "ivf",
+        "dimensions": known.dimensions,
+        "kind": "exact" if small else "ivfpq",
         "chunks": len(unique),
-        "sources": len({chunk["source"] for chunk in unique}),
+        "sources": len(set(Column(unique, "source"))),
         "cut": sum(chunk.get("tokens", 0) > embedder.window for chunk in unique) if embedder.window else 0,
-        "changes": _changes(embedded, len(unique) - embedded, removed, len(chunks) - len(unique)),
+        "changes": _changes(embedded, len(unique) - embedded, removed, repeated),
         "files": {},
     }
     if documents:
         manifest["documents"] = list(documents)
-    if old is not None and "answerability" in old and before == unique:
+    if old is not None and "answerability" in old and same:
         manifest["answerability"] = old["answerability"]  # fitted for these chunks
-    writers: dict[str, Callable[[Path], None]] = {
-        VECTORS: lambda path: _write_vectors(index, path),
-        CHUNKS: lambda path: write_jsonl(path, unique),
-    }
+    writers = {**_small_files(unique, known)} if small else {**_large_files(folder, unique, known)}
     if sentences:
-        rows = [[known[_key(text)] for _, _, text in sentence_spans(chunk["text"])] for chunk in unique]
-        starts = np.cumsum([0, *map(len, rows)])
-        halves = np.concatenate([np.zeros((0, matrix.shape[1])), *filter(len, rows)]).astype(np.float16)
-        writers[SENTENCES] = lambda path: _write_array(path, halves)
-        writers[SENTENCE_STARTS] = lambda path: _write_array(path, starts)
+        writers |= _sentence_files(unique, known)
     replace_index(folder, manifest, writers)
-    journal.remove()
+    known.remove_journal()
     return manifest
 
 
-def make_index(vectors: np.ndarray) -> Any:
-    """Build the FAISS index of unit vectors: exact, or an inverted file if there are many.
+Writers = dict[str, Callable[[Path], None]]  # of files, by name
 
-    Beyond EXACT_UP_TO the n vectors are divided into 4 √n lists, of which a query is compared with the
-    share PROBED. The same vectors give the same index.
+
+def _small_files(chunks: RowFile, known: KnownVectors) -> Writers:
+    """Return how to write an index that is searched in memory."""
+
+    def write_vectors(path: Path) -> None:
+        _write_faiss(search_vectors.exact_index(known.look_up(Column(chunks, "text"))), path)
+
+    return {VECTORS: write_vectors, CHUNKS: lambda path: write_jsonl(path, chunks)}
+
+
+def _large_files(folder: Path, chunks: RowFile, known: KnownVectors) -> Writers:
+    """Return how to write an index that is searched on disk, in an order in which each finds the others."""
+
+    def write_exact(path: Path) -> None:
+        shape = len(chunks), known.dimensions
+        write_array(path, known.blocks(Column(chunks, "text")), shape, "float16")
+
+    def write_vectors(path: Path) -> None:
+        import numpy as np
+
+        exact = np.load(folder / f"{EXACT_VECTORS}.new", mmap_mode="r", allow_pickle=False)
+        _write_faiss(search_vectors.compressed_index(exact), path)
+
+    def write_starts(path: Path) -> None:
+        import numpy as np
+
+        starts = np.asarray(RowFile(folder / f"{CHUNKS}.new").starts, dtype=np.int64)
+        write_array(path, [starts], starts.shape, "int64")
+
+    writers: Writers = {
+        EXACT_VECTORS: write_exact,
+        VECTORS: write_vectors,
+        CHUNKS: lambda path: write_jsonl(path, chunks),
+        CHUNK_STARTS: write_starts,
+    }
+    weights = Lexical.of(Column(chunks, "text")).weights
+    for name, stored in LEXICAL.items():
+        writers[stored] = partial(_write_blocks, getattr(weights, name))
+    return writers
+
+
+def _write_blocks(array: Any, path: Path) -> None:
+    blocks = (array[start : start + _BLOCK] for start in range(0, len(array), _BLOCK))
+    write_array(path, blocks, (len(array),), array.dtype)
+
+
+def _sentence_files(chunks: RowFile, known: KnownVectors) -> Writers:
+    """Return how to write the vectors of the sentences of the chunks."""
+    import numpy as np
+
+    counts = array("Q", (len(list(sentence_spans(text))) for text in Column(chunks, "text")))
+    starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+    def write_sentences(path: Path) -> None:
+        shape = int(starts[-1]), known.dimensions
+        write_array(path, known.blocks(_sentences(chunks)), shape, "float16")
+
+    return {
+        SENTENCES: write_sentences,
+        SENTENCE_STARTS: lambda path: write_array(path, [starts], starts.shape, "int64"),
+    }
+
+
+def _unique(chunks: Iterable[Chunk]) -> tuple[RowFile, DiskMap, int]:
+    """Return chunks without repeated ones, their ids, and how many were repeated.
+
+    Raises UserError if two chunks with different texts share an id.
     """
-    import faiss
-
-    if len(vectors) <= EXACT_UP_TO:
-        return exact_index(vectors)
-    dimensions = vectors.shape[1]
-    lists = int(4 * math.sqrt(len(vectors)))
-    index = faiss.IndexIVFFlat(faiss.IndexFlatIP(dimensions), dimensions, lists, faiss.METRIC_INNER_PRODUCT)
-    index.cp.spherical = True
-    index.cp.max_points_per_centroid = 128
-    index.train(vectors)
-    index.add(vectors)
-    index.nprobe = max(1, round(lists * PROBED))
-    return index
-
-
-def _unique(chunks: Sequence[Chunk]) -> list[Chunk]:
-    """Drop repeated chunks; raise UserError if two chunks with different texts share an id."""
-    seen: dict[str, Chunk] = {}
+    unique, ids, repeated = RowFile(), DiskMap(), 0
     for chunk in chunks:
-        if seen.setdefault(chunk["id"], chunk)["text"] != chunk["text"]:
+        text = content_id(chunk["text"])
+        before = len(ids)
+        if ids.setdefault(chunk["id"], text) != text:
             raise UserError(
                 f"two chunks with different texts have the id {chunk['id']}: give each its own id"
             )
-    return list(seen.values())
+        if len(ids) > before:
+            unique.append(chunk)
+        else:
+            repeated += 1
+    return unique, ids, repeated
 
 
-def _key(text: str) -> bytes:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:16]
+def _texts(chunks: Sequence[Chunk], sentences: bool) -> Iterator[str]:
+    """Yield all texts of an index: of the chunks and, if they are stored, of their sentences."""
+    yield from Column(chunks, "text")
+    if sentences:
+        yield from _sentences(chunks)
+
+
+def _sentences(chunks: Sequence[Chunk]) -> Iterator[str]:
+    for text in Column(chunks, "text"):
+        yield from (sentence for _, _, sentence in sentence_spans(text))
 
 
 def _changes(embedded: int, kept: int, removed: int, repeated: int) -> dict[str, int]:
     return {"embedded": embedded, "kept": kept, "removed": removed, "repeated": repeated}
 
 
-def _read_known(
-    folder: Path, manifest: IndexManifest, chunks: Sequence[Chunk]
-) -> Iterator[tuple[bytes, np.ndarray]]:
-    """Yield the keys and vectors of the texts in an index, and of their sentences if it has them."""
-    for chunk, vector in zip(chunks, _read_vectors(folder / VECTORS), strict=True):
-        yield _key(chunk["text"]), vector
+def _register(known: KnownVectors, folder: Path, manifest: IndexManifest, chunks: Sequence[Chunk]) -> None:
+    """Make known the vectors of the texts in an index, and of their sentences if it has them."""
+    if manifest["kind"] == "ivfpq":
+        known.register(Column(chunks, "text"), load_array(folder, manifest, EXACT_VECTORS))
+    else:
+        known.register(Column(chunks, "text"), _read_vectors(folder / VECTORS))
     stored = read_sentences(folder, manifest)
     if stored is not None:
-        sentences = (text for chunk in chunks for _, _, text in sentence_spans(chunk["text"]))
-        for text, vector in zip(sentences, stored[0], strict=True):
-            yield _key(text), vector.astype("float32")
+        known.register(_sentences(chunks), stored[0])
 
 
 def _read_vectors(path: Path) -> np.ndarray:
@@ -196,14 +225,7 @@ def _read_vectors(path: Path) -> np.ndarray:
     return index.reconstruct_n(0, index.ntotal)
 
 
-def _write_vectors(index: Any, path: Path) -> None:
+def _write_faiss(index: Any, path: Path) -> None:
     import faiss
 
     faiss.write_index(index, str(path))
-
-
-def _write_array(path: Path, array: np.ndarray) -> None:
-    import numpy as np
-
-    with path.open("wb") as file:
-        np.save(file, array, allow_pickle=False)

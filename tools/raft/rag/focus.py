@@ -96,7 +96,7 @@ def score_sentences(question: str, sentences: Sequence[str], cosines: np.ndarray
     import numpy as np
 
     lexical = np.zeros(len(sentences))
-    (ranking,) = Lexical(sentences).search([question], len(sentences))
+    (ranking,) = Lexical.of(sentences).search([question], len(sentences))
     for position, score in ranking:
         lexical[position] = score
     return _standardise(lexical) + _standardise(cosines)

@@ -16,20 +16,26 @@ from ..models.endpoint import Lookup
 from ..on_disk import Column
 from ..records import Chunk
 from .index_store import (
-    CHUNKS,
+    EXACT_VECTORS,
+    LEXICAL,
     VECTORS,
     IndexManifest,
+    load_array,
     locate_file,
-    read_indexed_chunks,
+    open_chunks,
     read_manifest,
     read_sentences,
 )
-from .lexical import Lexical
+from .lexical import Lexical, Weights
 from .search import Dense, rank
 from .sentences import Sentences
+from .vectors import open_compressed
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+_FOUND = 4_096  # texts of the last hits
 
 
 class _Judged(TypedDict, total=False):
@@ -60,20 +66,22 @@ class Index:
         embedder: Embedder,
         manifest: IndexManifest,
         sentence_vectors: tuple[np.ndarray, np.ndarray] | None = None,
+        lexical: Lexical | None = None,
     ) -> None:
         self.chunks = chunks
         self._sentence_vectors = sentence_vectors
         self.manifest = manifest
         self.dense = Dense(vectors, embedder)
-        self._lexical: Lexical | None = None
+        self._lexical = lexical
         self._lock = threading.Lock()
+        self._found: dict[str, int] = {}  # positions of the texts found lately, if all are not in memory
 
     @property
     def lexical(self) -> Lexical:
         """Return BM25 over the chunks, built on first use: 12 s for 100,000 chunks of 80 words."""
         with self._lock:
             if self._lexical is None:
-                self._lexical = Lexical(Column(self.chunks, "text"))
+                self._lexical = Lexical.of(Column(self.chunks, "text"))
             return self._lexical
 
     @property
@@ -87,7 +95,9 @@ class Index:
         if self._sentence_vectors is None:
             return Sentences(self.embedder)
         matrix, starts = self._sentence_vectors
-        positions = {chunk["text"]: position for position, chunk in enumerate(self.chunks)}
+        # Of chunks on disk, only those found are looked up: it is their sentences that are asked for.
+        in_memory = enumerate(self.chunks) if isinstance(self.chunks, list) else ()
+        positions = {chunk["text"]: position for position, chunk in in_memory} or self._found
 
         def stored(text: str) -> np.ndarray | None:
             position = positions.get(text)
@@ -126,6 +136,11 @@ class Index:
 
     def _hit(self, number: int, position: int, score: float) -> Hit:
         chunk = self.chunks[position]
+        if not isinstance(self.chunks, list):
+            with self._lock:
+                self._found[chunk["text"]] = position
+                while len(self._found) > _FOUND:
+                    del self._found[next(iter(self._found))]
         return {
             "rank": number,
             "score": score,
@@ -146,15 +161,22 @@ def open_index(folder: Path, *, lookup: Lookup | None = None) -> Index:
     import faiss
 
     manifest = _need_manifest(folder)
-    chunks = read_indexed_chunks(locate_file(folder, manifest, CHUNKS))
-    vectors = faiss.read_index(str(locate_file(folder, manifest, VECTORS)))
+    chunks = open_chunks(folder, manifest)
+    file, lexical = locate_file(folder, manifest, VECTORS), None
+    vectors: Any
+    if manifest["kind"] == "ivfpq":
+        vectors = open_compressed(file, load_array(folder, manifest, EXACT_VECTORS))
+        arrays = (load_array(folder, manifest, name) for name in LEXICAL.values())
+        lexical = Lexical(Weights(*arrays), len(chunks))
+    else:
+        vectors = faiss.read_index(str(file))
     if (vectors.ntotal, vectors.d) != (len(chunks), manifest["dimensions"]):
         raise UserError(
             f"{folder}: {len(chunks)} chunks, {vectors.ntotal} vectors and the manifest's "
             f"{manifest['dimensions']} dimensions do not match: remove it and build the index again"
         )
     embedder = open_embedder(manifest["model"], lookup=lookup)
-    return Index(chunks, vectors, embedder, manifest, read_sentences(folder, manifest))
+    return Index(chunks, vectors, embedder, manifest, read_sentences(folder, manifest), lexical)
 
 
 def look_up_texts(documents: Sequence[Mapping[str, Any]], folder: Path) -> list[dict[str, Any]]:
@@ -178,9 +200,7 @@ def look_up_texts(documents: Sequence[Mapping[str, Any]], folder: Path) -> list[
 @lru_cache(maxsize=2)
 def _texts(folder: Path) -> dict[str, str]:
     manifest = _need_manifest(folder)
-    return {
-        chunk["id"]: chunk["text"] for chunk in read_indexed_chunks(locate_file(folder, manifest, CHUNKS))
-    }
+    return {chunk["id"]: chunk["text"] for chunk in open_chunks(folder, manifest)}
 
 
 def _need_manifest(folder: Path) -> IndexManifest:

@@ -1,17 +1,24 @@
-"""Store an index in a folder: index.faiss, chunks.jsonl, and a manifest.json with the hashes of all files."""
+"""Store an index in a folder: index.faiss, chunks.jsonl, and a manifest.json with the hashes of all files.
+
+A large one, which is searched on disk, has more: the vectors themselves, float16 of shape (chunks,
+dimensions), where the chunks start in their file, int64 of shape (chunks + 1,), and the arrays of lexical
+retrieval.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from ..choices import Mode
 from ..errors import UserError
-from ..files import describe_file, read_jsonl, replacing
+from ..files import describe_file, hash_samples, read_jsonl
+from ..on_disk import RowFile
 from ..records import Chunk
+from .lexical import Weights
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +27,11 @@ VECTORS, CHUNKS, MANIFEST = "index.faiss", "chunks.jsonl", "manifest.json"
 # If the sentences are indexed, too: their vectors in the order of the chunks, float16 of shape (sentences,
 # dimensions), and where those of each chunk begin, int64 of shape (chunks + 1,). Both in NumPy's format.
 SENTENCES, SENTENCE_STARTS = "sentences.npy", "sentence_starts.npy"
+EXACT_VECTORS, CHUNK_STARTS = "vectors.npy", "chunk_starts.npy"
+LEXICAL = {name: f"lexical_{name}.npy" for name in Weights._fields}
+OPTIONAL = {SENTENCES, SENTENCE_STARTS, EXACT_VECTORS, CHUNK_STARTS, *LEXICAL.values()}
 VERSION = 1
+_LARGE = 64 * 1024**2  # bytes, from which only samples of a file are verified when it is opened
 
 
 class Point(TypedDict):
@@ -63,7 +74,7 @@ class IndexManifest(_Read):
     index_version: int
     model: str  # that made the vectors: the default's name, a name or path, or CONNECTION:MODEL or URL:MODEL
     dimensions: int
-    kind: Literal["exact", "ivf"]
+    kind: Literal["exact", "ivf", "ivfpq"]  # ivf: of earlier versions; ivfpq: searched on disk
     chunks: int
     sources: int
     cut: int  # chunks longer than the model's window, of which only the beginning is embedded
@@ -104,10 +115,17 @@ def locate_file(folder: Path, manifest: IndexManifest, name: str) -> Path:
     """
     expected = manifest["files"][name]
     for path in (folder / name, folder / f"{name}.new"):
-        if path.is_file() and path.stat().st_size == expected["bytes"] and describe_file(path) == expected:
+        if path.is_file() and path.stat().st_size == expected["bytes"] and _is_as(path, expected):
             return path
     problem = "is damaged or does not belong to this index" if (folder / name).exists() else "is missing"
     raise UserError(f"{folder / name} {problem}: remove {folder} and build the index again")
+
+
+def _is_as(path: Path, expected: Mapping[str, Any]) -> bool:
+    """Return whether a file of the right size has the expected content; of a large one, samples are read."""
+    if "samples_sha256" in expected:
+        return hash_samples(path) == expected["samples_sha256"]
+    return describe_file(path) == expected
 
 
 def replace_index(
@@ -124,6 +142,8 @@ def replace_index(
         with path.open("rb+") as file:
             os.fsync(file.fileno())
         manifest["files"][name] = describe_file(path)
+        if manifest["files"][name]["bytes"] >= _LARGE:
+            manifest["files"][name]["samples_sha256"] = hash_samples(path)
     _write_manifest(folder, manifest)
     settle(folder, manifest)
 
@@ -162,70 +182,40 @@ def settle(folder: Path, manifest: IndexManifest) -> None:
             os.replace(path, folder / name)
     for name in (*manifest["files"], MANIFEST):
         (folder / f"{name}.new").unlink(missing_ok=True)
-    for name in {SENTENCES, SENTENCE_STARTS} - manifest["files"].keys():
+    for name in OPTIONAL - manifest["files"].keys():
         (folder / name).unlink(missing_ok=True)
 
 
-def read_indexed_chunks(path: Path) -> list[Chunk]:
-    """Read the chunks of an index, which are sanitized already."""
+def open_chunks(folder: Path, manifest: IndexManifest) -> Sequence[Chunk]:
+    """Open the chunks of an index, which are sanitized already; those of a large one stay on disk."""
+    path = locate_file(folder, manifest, CHUNKS)
+    if CHUNK_STARTS in manifest["files"]:
+        return RowFile(path, load_array(folder, manifest, CHUNK_STARTS))
     return [Chunk(**row) for _, row in read_jsonl(path)]  # type: ignore[typeddict-item]
+
+
+def load_array(folder: Path, manifest: IndexManifest, name: str) -> np.ndarray:
+    """Map an array of an index into memory."""
+    import numpy as np
+
+    return np.load(locate_file(folder, manifest, name), mmap_mode="r", allow_pickle=False)
+
+
+def write_array(path: Path, blocks: Iterable[np.ndarray], shape: Sequence[int], dtype: str) -> None:
+    """Write an array in NumPy's format, block by block."""
+    import numpy as np
+
+    descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(
+            file, {"descr": descr, "fortran_order": False, "shape": tuple(shape)}
+        )
+        for block in blocks:
+            file.write(block.astype(dtype, copy=False).tobytes())
 
 
 def read_sentences(folder: Path, manifest: IndexManifest) -> tuple[np.ndarray, np.ndarray] | None:
     """Map the sentences' vectors into memory and read where those of each chunk start; None without them."""
-    import numpy as np
-
     if SENTENCES not in manifest["files"]:
         return None
-    return (
-        np.load(locate_file(folder, manifest, SENTENCES), mmap_mode="r", allow_pickle=False),
-        np.load(locate_file(folder, manifest, SENTENCE_STARTS), allow_pickle=False),
-    )
-
-
-class Journal:
-    """Vectors of a build in progress, so that an interrupted build can be resumed.
-
-    The file is a line with the model and the dimensions, then records of equal size: a 16-byte key and
-    a float32 vector.
-    """
-
-    def __init__(self, folder: Path, model: str) -> None:
-        self._path = folder / "embedded.part"
-        self._head = json.dumps({"model": model}, ensure_ascii=False).encode("utf-8")
-
-    def read(self) -> Iterator[tuple[bytes, np.ndarray]]:
-        """Yield the keys and vectors written so far; nothing if they come from another model."""
-        import numpy as np
-
-        try:
-            with self._path.open("rb") as file:
-                head, _, size = file.readline().rstrip(b"\n").rpartition(b" ")
-                if head != self._head:
-                    return
-                # The last record of a killed build may be incomplete.
-                while len(record := file.read(16 + 4 * int(size))) == 16 + 4 * int(size):
-                    yield record[:16], np.frombuffer(record, dtype="<f4", offset=16)
-        except FileNotFoundError:
-            return
-
-    def begin(self, kept: Mapping[bytes, np.ndarray], dimensions: int) -> None:
-        """Start a new file with the vectors to keep."""
-        with replacing(self._path) as staging, staging.open("wb") as file:
-            file.write(self._head + f" {dimensions}\n".encode())
-            for key, vector in kept.items():
-                file.write(key + vector.astype("<f4").tobytes())
-        self._file = self._path.open("ab")
-
-    def add(self, keys: list[bytes], vectors: np.ndarray) -> None:
-        """Append vectors and flush them to the file."""
-        self._file.write(
-            b"".join(key + row.astype("<f4").tobytes() for key, row in zip(keys, vectors, strict=True))
-        )
-        self._file.flush()
-
-    def remove(self) -> None:
-        """Remove the file once its vectors are in the index."""
-        if hasattr(self, "_file"):
-            self._file.close()
-        self._path.unlink(missing_ok=True)
+    return load_array(folder, manifest, SENTENCES), load_array(folder, manifest, SENTENCE_STARTS)

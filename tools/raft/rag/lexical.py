@@ -43,18 +43,18 @@ def words(text: str) -> list[str]:
 class Lexical:
     """BM25 over texts: for each word, by its hash, the texts that have it and their weights."""
 
-    def __init__(self, texts: Sequence[str]) -> None:
-        import numpy as np
-
-        self._count = len(texts)
-        groups = -(-self._count // GROUP) or 1
-        built = (_weigh(texts, range(i, self._count, groups)) for i in range(groups))
-        if groups == 1:
-            self._store: _Weights = next(built)
-        else:
-            self._store = _merge([_Group(weights) for weights in built])
+    def __init__(self, weights: Weights, count: int) -> None:
+        """Take the weights of `count` texts."""
+        self.weights, self._count = weights, count
         # The words themselves are not kept: the first of each few hashes shows where to look for another.
-        self._first = np.array(self._store.hashes[:][::_SPARSE])
+        self._first = weights.hashes[:][::_SPARSE].copy()
+
+    @classmethod
+    def of(cls, texts: Sequence[str]) -> Lexical:
+        """Compute the weights of texts."""
+        groups = -(-len(texts) // GROUP)
+        weighed = (_weigh(texts, range(i, len(texts), groups)) for i in range(groups))
+        return cls(next(weighed) if groups == 1 else _merge(list(map(_Group, weighed))), len(texts))
 
     def search(self, queries: Sequence[str], k: int) -> list[Ranking]:
         """Return the k best texts for each query, leaving out those that share no word with it."""
@@ -67,7 +67,7 @@ class Lexical:
         scores = np.zeros(self._count, dtype=np.float32)
         for word in words(query):
             start, end = self._find(word)
-            scores[self._store.texts[start:end]] += self._store.weights[start:end]
+            scores[self.weights.texts[start:end]] += self.weights.values[start:end]
         best, positions = topk(scores, k=k, backend="numpy")
         return [(p, score) for p, score in zip(positions.tolist(), best.tolist(), strict=True) if score > 0]
 
@@ -77,24 +77,24 @@ class Lexical:
 
         key = hash_key(word)
         block = max(0, int(np.searchsorted(self._first, key, side="right")) - 1) * _SPARSE
-        hashes = self._store.hashes[block : block + _SPARSE]
+        hashes = self.weights.hashes[block : block + _SPARSE]
         place = int(np.searchsorted(hashes, key))
         if place == len(hashes) or hashes[place] != key:
             return 0, 0
-        start, end = self._store.starts[block + place : block + place + 2]
+        start, end = self.weights.starts[block + place : block + place + 2]
         return int(start), int(end)
 
 
-class _Weights(NamedTuple):
+class Weights(NamedTuple):
     """The weights of a matrix of words and texts, by word; all arrays in memory, or all on disk."""
 
     hashes: Any  # of the words, ascending: int64 of shape (words,)
     starts: Any  # of each word's texts, and the end: int64 of shape (words + 1,)
     texts: Any  # positions: int32 of shape (weights,)
-    weights: Any  # float32 of the same shape
+    values: Any  # the weights: float32 of the same shape
 
 
-def _weigh(texts: Sequence[str], positions: Sequence[int]) -> _Weights:
+def _weigh(texts: Sequence[str], positions: Sequence[int]) -> Weights:
     """Compute the weights of some of the texts."""
     import bm25s
     import numpy as np
@@ -112,7 +112,7 @@ def _weigh(texts: Sequence[str], positions: Sequence[int]) -> _Weights:
     order = np.argsort(hashes)
     begins, ends = index.scores["indptr"][order], index.scores["indptr"][order + 1]
     picked = _in_ranges(begins, ends)
-    return _Weights(
+    return Weights(
         hashes[order],
         np.concatenate([[0], np.cumsum(ends - begins)]),
         np.asarray(positions, dtype=np.int32)[index.scores["indices"][picked]],
@@ -132,34 +132,34 @@ def _in_ranges(begins: np.ndarray, ends: np.ndarray) -> np.ndarray:
 class _Group:
     """The weights of a group on disk, to be read in parts by the words' hashes."""
 
-    def __init__(self, weights: _Weights) -> None:
+    def __init__(self, weights: Weights) -> None:
         import numpy as np
 
-        self._arrays = _Weights(*map(DiskArray, _DTYPES))
+        self._arrays = Weights(*map(DiskArray, _DTYPES))
         for stored, values in zip(self._arrays, weights, strict=True):
             stored.extend(values[:])
         edges = np.arange(1, _PARTS, dtype=np.int64) * (2**63 // _PARTS)
         cuts = np.searchsorted(weights.hashes[:], edges)
         self._cuts = [0, *cuts.tolist(), len(self._arrays.hashes)]
 
-    def read(self, part: int) -> _Weights:
+    def read(self, part: int) -> Weights:
         """Return the weights of the words in a part."""
         first, last = self._cuts[part : part + 2]
         starts = self._arrays.starts[first : last + 1]
         texts = slice(int(starts[0]), int(starts[-1]))
-        return _Weights(
+        return Weights(
             self._arrays.hashes[first:last],
             starts - starts[0],
             self._arrays.texts[texts],
-            self._arrays.weights[texts],
+            self._arrays.values[texts],
         )
 
 
-def _merge(groups: Sequence[_Group]) -> _Weights:
+def _merge(groups: Sequence[_Group]) -> Weights:
     """Put together the weights of all groups, on disk."""
     import numpy as np
 
-    merged = _Weights(*map(DiskArray, _DTYPES))
+    merged = Weights(*map(DiskArray, _DTYPES))
     merged.starts.extend(np.zeros(1))
     for part in range(_PARTS):
         read = [group.read(part) for group in groups]
@@ -176,7 +176,7 @@ def _merge(groups: Sequence[_Group]) -> _Weights:
         lengths = np.add.reduceat((ends - begins)[order], first) if len(first) else np.zeros(0)
         merged.starts.extend(len(merged.texts) + np.cumsum(lengths))
         merged.hashes.extend(unique)
-        for name in ("texts", "weights"):
+        for name in ("texts", "values"):
             values = np.concatenate([getattr(weights, name) for weights in read])
             getattr(merged, name).extend(values[picked])
     return merged

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..choices import Mode
 from ..errors import UserError
-from ..on_disk import Column
+from ..on_disk import Column, DiskArray
 from ..records import Chunk
 from .lexical import Lexical, Ranking
+from .vectors import BLOCK, EXACT_UP_TO, Refined, compressed_index, exact_index
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,11 +32,11 @@ class Retriever:
         self, chunks: Sequence[Chunk], mode: Mode = "lexical", embedder: Embedder | None = None
     ) -> None:
         texts = Column(chunks, "text")
-        self._lexical = Lexical(texts) if mode != "dense" and chunks else None
+        self._lexical = Lexical.of(texts) if mode != "dense" and chunks else None
         self._dense = None
         if mode != "lexical" and chunks:
             assert embedder is not None, "dense retrieval needs an embedder"
-            self._dense = Dense(exact_index(embedder.embed(texts)), embedder)
+            self._dense = Dense(_index_vectors(texts, embedder), embedder)
 
     def search(self, queries: Sequence[str], k: int) -> list[list[int]]:
         """Return the positions of the k best chunks for each query, best first; fewer if fewer are found."""
@@ -98,10 +99,14 @@ class Dense:
         ]
 
 
-def exact_index(vectors: np.ndarray) -> Any:
-    """Build a FAISS index that compares a query with every vector."""
-    import faiss
-
-    index = faiss.IndexFlatIP(vectors.shape[1])
-    index.add(vectors)
-    return index
+def _index_vectors(texts: Sequence[str], embedder: Embedder) -> Any:
+    """Embed texts and index their vectors: in memory, or on disk if there are many."""
+    if len(texts) <= EXACT_UP_TO:
+        return exact_index(embedder.embed(texts))
+    vectors, dimensions = DiskArray("float16"), 0
+    for start in range(0, len(texts), BLOCK):
+        block = embedder.embed(texts[start : start + BLOCK])
+        dimensions = block.shape[1]
+        vectors.extend(block.ravel())
+    rows = vectors.mapped().reshape(-1, dimensions)
+    return Refined(compressed_index(rows), rows)

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 EXACT_UP_TO = 50_000
 BLOCK = 65_536  # vectors in memory at a time
 
-# Beyond, vectors are grouped in lists around centroids and compressed to a code each (Jégou, Douze and Schmid,
-# "Product Quantization for Nearest Neighbor Search", 2011). A query is compared with the codes of the nearest
-# lists, and the best of these with their vectors.
+# Beyond, vectors are grouped in lists around centroids and compressed to a code each (Jégou, Douze and
+# Schmid, "Product Quantization for Nearest Neighbor Search", 2011). A query is compared with the codes of the
+# nearest lists, and then with the vectors of the best of these.
 LISTS = 2  # times the square root of the number of vectors
 PROBED = 96  # lists, at least; of few lists, a larger share
 CODE = 8  # dimensions that a byte of the code stands for
