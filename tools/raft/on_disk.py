@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import sqlite3
 import tempfile
@@ -162,33 +163,51 @@ class RowsById:
 
 
 class DiskArray:
-    """A one-dimensional array in a temporary file, written from begin to end and then read by slices."""
+    """An array on disk, read by slices of its rows: in NumPy's format, or in a temporary file it is added to.
 
-    def __init__(self, dtype: str) -> None:
+    Other than of an array that is mapped into memory, what was read does not count as memory of the process.
+    """
+
+    def __init__(self, dtype: str, width: int = 0) -> None:
+        """Start an array of shape (0,) or, with a width, (0, width)."""
         import numpy as np
 
+        self._file, self._offset = _File(), 0
         self.dtype = np.dtype(dtype)
-        self._file = _File()
-        self._length = 0
+        self.shape: tuple[int, ...] = (0, width) if width else (0,)
+
+    @classmethod
+    def open(cls, path: Path) -> DiskArray:
+        """Open an array that is stored in NumPy's format."""
+        import numpy as np
+
+        with path.open("rb") as file:
+            np.lib.format.read_magic(file)
+            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+            array = cls(dtype.str)
+            array._offset = file.tell()
+        array._file, array.shape = _File(path), shape
+        return array
 
     def __len__(self) -> int:
-        return self._length
+        return self.shape[0]
 
-    def extend(self, values: np.ndarray) -> None:
-        """Add values at the end."""
-        self._file.append(values.astype(self.dtype, copy=False).tobytes())
-        self._length += len(values)
+    def extend(self, rows: np.ndarray) -> None:
+        """Add rows at the end."""
+        self._file.append(rows.astype(self.dtype, copy=False).tobytes())
+        self.shape = (len(self) + len(rows), *self.shape[1:])
 
     def mapped(self) -> np.ndarray:
         """Map the whole array into memory; nothing can be added any more."""
-        return self._file.map(self.dtype)
+        return self._file.map(self.dtype, self._offset, self.shape)
 
     def __getitem__(self, part: slice) -> np.ndarray:
         import numpy as np
 
         start, stop, _ = part.indices(len(self))
-        size = self.dtype.itemsize
-        return np.frombuffer(self._file.read(start * size, max(0, stop - start) * size), dtype=self.dtype)
+        size = self.dtype.itemsize * math.prod(self.shape[1:])
+        data = self._file.read(self._offset + start * size, max(0, stop - start) * size)
+        return np.frombuffer(data, dtype=self.dtype).reshape(-1, *self.shape[1:])
 
 
 class _File:
@@ -217,11 +236,11 @@ class _File:
         # Forked processes share the place of a file, which this leaves alone.
         return os.pread(self._file.fileno(), size, start)
 
-    def map(self, dtype: np.dtype[Any]) -> np.ndarray:
+    def map(self, dtype: np.dtype[Any], offset: int, shape: tuple[int, ...]) -> np.ndarray:
         import numpy as np
 
         self._file.flush()
-        return np.memmap(self._file, dtype=dtype, mode="r")
+        return np.memmap(self._file, dtype=dtype, mode="r", offset=offset, shape=shape)
 
 
 def hash_key(text: str) -> int:

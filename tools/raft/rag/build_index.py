@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UserError
 from ..files import write_jsonl
 from ..models.embed import Embedder
-from ..on_disk import Column, DiskMap, RowFile
+from ..on_disk import Column, DiskArray, DiskMap, RowFile
 from ..records import Chunk, content_id
 from ..text.sentences import sentence_spans
 from . import vectors as search_vectors
@@ -126,9 +126,7 @@ def _large_files(folder: Path, chunks: RowFile, known: KnownVectors) -> Writers:
         write_array(path, known.blocks(Column(chunks, "text")), shape, "float16")
 
     def write_vectors(path: Path) -> None:
-        import numpy as np
-
-        exact = np.load(folder / f"{EXACT_VECTORS}.new", mmap_mode="r", allow_pickle=False)
+        exact = DiskArray.open(folder / f"{EXACT_VECTORS}.new")
         _write_faiss(search_vectors.compressed_index(exact), path)
 
     def write_starts(path: Path) -> None:

@@ -103,10 +103,7 @@ def _index_vectors(texts: Sequence[str], embedder: Embedder) -> Any:
     """Embed texts and index their vectors: in memory, or on disk if there are many."""
     if len(texts) <= EXACT_UP_TO:
         return exact_index(embedder.embed(texts))
-    vectors, dimensions = DiskArray("float16"), 0
+    vectors = DiskArray("float16", embedder.dimension)
     for start in range(0, len(texts), BLOCK):
-        block = embedder.embed(texts[start : start + BLOCK])
-        dimensions = block.shape[1]
-        vectors.extend(block.ravel())
-    rows = vectors.mapped().reshape(-1, dimensions)
-    return Refined(compressed_index(rows), rows)
+        vectors.extend(embedder.embed(texts[start : start + BLOCK]))
+    return Refined(compressed_index(vectors), vectors.mapped())
