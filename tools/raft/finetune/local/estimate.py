@@ -124,6 +124,8 @@ def _time_packs(
     for sample in samples:
         if timed and time.monotonic() + _predict(timed, _cost(sample, label_cost)) > deadline:
             break
+        if next(model.parameters()).is_cuda:
+            _time(model, sample)  # a GPU loads its kernels with the first pack of a size
         timed.append((_cost(sample, label_cost), _time(model, sample)))
     share = _time(model, samples[0], train=False) / timed[0][1]
     return lambda pack: _predict(timed, _cost(pack, label_cost)), share

@@ -179,14 +179,14 @@ def _join(examples: Sequence[Example], prefix: int) -> Pack:
     return Pack(tokens, positions, labels, weights, segment_ids)
 
 
-def attention_mask(segment_ids: Sequence[int]) -> torch.Tensor:
+def attention_mask(segment_ids: torch.Tensor) -> torch.Tensor:
     """Return an additive mask (1, 1, n, n): causal, and an example sees only the prefix and itself."""
     import torch
 
-    ids = torch.tensor(segment_ids)
-    visible = (ids[:, None] == ids[None, :]) | (ids[None, :] == 0)
-    visible &= torch.ones(len(ids), len(ids), dtype=torch.bool).tril()
-    return torch.zeros(visible.shape).masked_fill_(~visible, -30000.0)[None, None]
+    visible = (segment_ids[:, None] == segment_ids[None, :]) | (segment_ids[None, :] == 0)
+    visible = visible.tril()
+    mask = torch.zeros(visible.shape, device=segment_ids.device)
+    return mask.masked_fill_(~visible, -30000.0)[None, None]
 
 
 def pack_loss(model: Any, pack: Pack) -> torch.Tensor:
@@ -198,7 +198,7 @@ def pack_loss(model: Any, pack: Pack) -> torch.Tensor:
     labelled = (labels != IGNORE_INDEX).nonzero()[:, 0]
     hidden = model.model(
         input_ids=torch.tensor([pack.tokens], device=device),
-        attention_mask=attention_mask(pack.segment_ids).to(device, model.dtype),
+        attention_mask=attention_mask(torch.tensor(pack.segment_ids, device=device)).to(model.dtype),
         position_ids=torch.tensor([pack.positions], device=device),
         use_cache=False,
         segment_lengths=pack.segment_lengths,
