@@ -21,6 +21,7 @@ from tools.raft.errors import UserError
 from tools.raft.files import PROJECT
 from tools.raft.models.embed import Embedder, Role
 from tools.raft.rag import lexical as lexical_module, vectors as vectors_module
+from tools.raft.rag.append import append_chunks
 from tools.raft.rag.build_index import build_index
 from tools.raft.rag.index import Index, open_index
 from tools.raft.rag.lexical import words
@@ -131,6 +132,32 @@ def test_embeds_only_new_chunks_and_removes_missing_ones(tmp_path: Path) -> None
     fresh = tmp_path / "fresh"
     build_index(chunks[2:], fresh, Hashed())
     assert (fresh / "index.faiss").read_bytes() == (tmp_path / "index.faiss").read_bytes()
+
+
+def test_appended_chunks_come_after_those_of_other_documents(tmp_path: Path) -> None:
+    first = make_chunk("Otters eat fish.", source="otters.txt")
+    second = make_chunk("Herons nest in trees.", source="herons.jsonl#1")
+    manifest = build_index(
+        [first, second], tmp_path, Hashed(), documents=[{"source": "otters.txt", "seen": 1}]
+    )
+    news = [
+        make_chunk("Herons nest in reeds.", source="herons.jsonl#2"),
+        make_chunk("Bats.", source="bats.txt"),
+    ]
+    added = append_chunks(tmp_path, manifest, news, [{"source": "bats.txt", "seen": 4}])
+    assert (added.replaced, [row["source"] for row in added.documents]) == (
+        ["herons.jsonl"],
+        ["otters.txt", "bats.txt"],
+    )
+    embedder = Hashed()
+    changes = build_index(added.chunks, tmp_path, embedder)["changes"]
+    assert changes == {"embedded": 2, "kept": 1, "removed": 1, "repeated": 0}
+    assert [chunk["text"] for chunk in open_index(tmp_path).chunks] == [
+        "Otters eat fish.",
+        "Herons nest in reeds.",
+        "Bats.",
+    ]
+    assert "Otters eat fish." not in embedder.texts
 
 
 def test_without_changes_the_files_stay_unchanged(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -49,6 +49,13 @@ def index(
             help="Index the sentences, too: focus then costs a question nothing. By default as it was.",
         ),
     ] = None,
+    append: Annotated[
+        bool,
+        typer.Option(
+            "--append",
+            help="Add to the index in --out: documents of the same name are replaced, others stay.",
+        ),
+    ] = False,
     strict: Strict = False,
     ocr: Ocr = "",
     max_file_mb: MaxFileMb = 50,
@@ -62,14 +69,19 @@ def index(
       python -m tools index --docs data/documents --out index
       python -m tools index --chunks out/chunks.jsonl --out index
       python -m tools index --docs manuals --out index --embedding-model azure_openai:text-embedding-3-small
+      python -m tools index --docs manuals/new.pdf --out index --append
 
     The index holds exactly the given documents. Run it again with more documents, or after an
-    interruption: only new texts are embedded, and documents no longer given are removed.
+    interruption: only new texts are embedded, and documents no longer given are removed. With --append all
+    others stay.
     """
     from tools.connections import lookup_without_file
     from tools.raft.ingest.chunks import read_chunks
     from tools.raft.ingest.corpus import collect_chunks
+    from tools.raft.models.embed import DEFAULT
     from tools.raft.models.embed_endpoint import open_embedder
+    from tools.raft.on_disk import RowFile
+    from tools.raft.rag.append import append_chunks
     from tools.raft.rag.build_index import build_index
     from tools.raft.rag.index_store import read_manifest
     from tools.verbs import progress, show
@@ -78,19 +90,32 @@ def index(
     if bool(paths) == bool(chunks):
         raise UserError("nothing to index: give either --docs PATH… or --chunks F.jsonl")
     before = read_manifest(out)  # fails early if the folder holds something else
-    embedder = open_embedder(embedding_model, lookup=lookup_without_file)
+    if append and before and embedding_model not in ("", before["model"]):
+        raise UserError(
+            f"{out} was built with {before['model']}: omit --embedding-model, or --append to build it anew"
+        )
+    model = before["model"] if append and before else embedding_model
+    embedder = open_embedder("" if model == DEFAULT else model, lookup=lookup_without_file)
     documents: list[dict[str, Any]] = []
     if chunks:
-        rows: Sequence[Chunk] = list(read_chunks(chunks))
+        rows: list[Chunk] | RowFile = RowFile()
+        for chunk in read_chunks(chunks):
+            rows.append(chunk)
     else:
         options = read_options(strict, ocr, max_file_mb, parse_seconds, parse_memory)
         with progress.reading() as on_page:
-            corpus = collect_chunks(paths, chunk_size=chunk_size, reading=options, on_page=on_page)
+            corpus = collect_chunks(
+                paths, chunk_size=chunk_size, reading=options, on_disk=True, on_page=on_page
+            )
         show.account(corpus)
         rows = corpus.chunks
         documents = [account.to_dict() for account in corpus.accounts]
+    given: Iterable[Chunk] = rows
+    if append and before:
+        given, documents, replaced = append_chunks(out, before, rows, documents)
+        show.replaced(replaced)
     with progress.embedding() as on_batch:
         manifest = build_index(
-            rows, out, embedder, documents=documents, sentences=sentences, on_batch=on_batch
+            given, out, embedder, documents=documents, sentences=sentences, on_batch=on_batch
         )
     show.index(manifest, out, dropped="answerability" in (before or {}) and "answerability" not in manifest)

@@ -96,6 +96,14 @@ def index(manifest: IndexManifest, out: Path, *, dropped: bool = False) -> None:
     )
 
 
+def replaced(documents: Sequence[str]) -> None:
+    """Print which documents of an index are replaced."""
+    for document in documents[:_MOST_NAMED]:
+        console.print(f"  replaced {escape(document)}", soft_wrap=True)
+    if len(documents) > _MOST_NAMED:
+        console.print(f"  replaced {len(documents) - _MOST_NAMED} more documents")
+
+
 def estimate(
     corpus: Corpus,
     endpoint: Endpoint,
