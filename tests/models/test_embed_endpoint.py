@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.conftest import corpus
+from tests.conftest import corpus, make_chunk
 from tests.scripted_endpoint import scripted_endpoint
 from tools.raft.errors import UserError
+from tools.raft.models.budget import Budget
 from tools.raft.models.embed import Embedder
 from tools.raft.models.embed_endpoint import EndpointEmbedder, open_embedder
 from tools.raft.rag.build_index import build_index
@@ -70,3 +71,16 @@ def test_reports_a_refused_key_without_repeating_it(monkeypatch: pytest.MonkeyPa
         open_embedder(f"{endpoint.url}:m").embed(["text"])
     assert "sk-wrong" not in str(caught.value)
     assert "RAFT_API_KEY" in str(caught.value)
+
+
+def test_a_ceiling_stops_the_build_of_an_index_and_what_was_paid_is_kept(tmp_path: Path) -> None:
+    chunks = [make_chunk(f"Number {number} is an otter.") for number in range(200)]
+    with scripted_endpoint() as endpoint:
+        name = f"{endpoint.url}:m"
+        with pytest.raises(UserError, match=r"--max-calls\) is reached.* what is embedded so far is kept"):
+            build_index(chunks, tmp_path, open_embedder(name, budget=Budget(max_calls=3)))
+        seen: list[int] = []
+        manifest = build_index(
+            chunks, tmp_path, open_embedder(name), on_batch=lambda done, total: seen.append(total)
+        )
+    assert manifest["changes"]["embedded"] == seen[0] == 200 - 3 * 32, "each call was of half a batch of 64"

@@ -11,12 +11,16 @@ import typer
 from tools.raft.errors import UserError
 from tools.verbs.options import (
     ChunkSize,
+    MaxCalls,
+    MaxCost,
     MaxFileMb,
     MorePaths,
     Ocr,
     ParseMemory,
     ParseSeconds,
+    Prices,
     Strict,
+    make_budget,
     read_options,
 )
 
@@ -56,6 +60,9 @@ def index(
             help="Add to the index in --out: documents of the same name are replaced, others stay.",
         ),
     ] = False,
+    max_cost: MaxCost = None,
+    max_calls: MaxCalls = None,
+    prices: Prices = None,
     strict: Strict = False,
     ocr: Ocr = "",
     max_file_mb: MaxFileMb = 50,
@@ -80,6 +87,8 @@ def index(
     from tools.raft.ingest.corpus import collect_chunks
     from tools.raft.models.embed import DEFAULT
     from tools.raft.models.embed_endpoint import open_embedder
+    from tools.raft.models.endpoint import resolve_endpoint
+    from tools.raft.models.pricing import load_prices
     from tools.raft.on_disk import RowFile
     from tools.raft.rag.append import append_chunks
     from tools.raft.rag.build_index import build_index
@@ -95,7 +104,12 @@ def index(
             f"{out} was built with {before['model']}: omit --embedding-model, or --append to build it anew"
         )
     model = before["model"] if append and before else embedding_model
-    embedder = open_embedder("" if model == DEFAULT else model, lookup=lookup_without_file)
+    model = "" if model == DEFAULT else model
+    budget = None
+    if max_cost is not None or max_calls is not None:
+        paid = [resolve_endpoint(model, lookup=lookup_without_file)] if ":" in model else []
+        budget = make_budget(max_cost, max_calls, load_prices(prices), paid)
+    embedder = open_embedder(model, lookup=lookup_without_file, budget=budget)
     documents: list[dict[str, Any]] = []
     if chunks:
         rows: list[Chunk] | RowFile = RowFile()

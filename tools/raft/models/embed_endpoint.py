@@ -6,12 +6,14 @@ import asyncio
 import atexit
 import os
 import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import as_completed
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from ..errors import UserError
+from .budget import Budget, BudgetSpent
 from .client import Client
 from .embed import Embedder, Role
 from .endpoint import Lookup, resolve_endpoint
@@ -23,13 +25,13 @@ if TYPE_CHECKING:
 _CONCURRENCY = 8
 
 
-def open_embedder(model: str = "", *, lookup: Lookup | None = None) -> Embedder:
+def open_embedder(model: str = "", *, lookup: Lookup | None = None, budget: Budget | None = None) -> Embedder:
     """Return the embedder for a model's name or folder, CONNECTION:MODEL, or URL:MODEL.
 
-    Nothing is loaded or called yet. The default is the embedded model.
+    Nothing is loaded or called yet. The default is the embedded model. budget: the ceiling for what is paid.
     """
     if ":" in model and not Path(model).exists():
-        return EndpointEmbedder(model, lookup=lookup)
+        return EndpointEmbedder(model, lookup=lookup, budget=budget)
     return Embedder(model or None)
 
 
@@ -40,8 +42,16 @@ class EndpointEmbedder(Embedder):
     opened without the endpoint's key.
     """
 
-    def __init__(self, name: str, *, lookup: Lookup | None = None, batch_size: int = 64) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        lookup: Lookup | None = None,
+        budget: Budget | None = None,
+        batch_size: int = 64,
+    ) -> None:
         super().__init__(name, batch_size=batch_size)
+        self._budget = budget
         self._lookup = lookup
         self._process = 0
 
@@ -64,38 +74,57 @@ class EndpointEmbedder(Embedder):
     ) -> Iterator[tuple[Sequence[int], np.ndarray]]:
         """Embed texts batch by batch, several at a time; yield them as they complete.
 
-        Raises UserError if a text cannot be embedded; batches yielded before that remain valid.
+        Raises UserError if a text cannot be embedded, after yielding all that were.
         """
         loop = self._start_loop()
-        starts = range(0, len(texts), self._batch_size)
-        calls = {
-            asyncio.run_coroutine_threadsafe(
-                self._embed(texts[start : start + self._batch_size]), loop
-            ): start
-            for start in starts
-        }
+        done: SimpleQueue[tuple[range, np.ndarray] | Future[None]] = SimpleQueue()
+        calls = []
+        for start in range(0, len(texts), self._batch_size):
+            positions = range(start, min(start + self._batch_size, len(texts)))
+            call = asyncio.run_coroutine_threadsafe(self._embed(texts, positions, done.put), loop)
+            call.add_done_callback(done.put)
+            calls.append(call)
+        failed: Future[None] | None = None
         try:
-            for call in as_completed(calls):
-                vectors = call.result()
-                yield range(calls[call], calls[call] + len(vectors)), vectors
+            left = len(calls)
+            while left and not failed:
+                item = done.get()
+                if isinstance(item, Future):
+                    left -= 1
+                    failed = item if item.exception() else None
+                else:
+                    yield item
         finally:
             for call in calls:
                 call.cancel()
+        while not done.empty():
+            item = done.get()
+            if not isinstance(item, Future):
+                yield item
+        if failed:
+            failed.result()
 
-    async def _embed(self, texts: Sequence[str]) -> np.ndarray:
+    async def _embed(
+        self, texts: Sequence[str], positions: range, on_done: Callable[[tuple[range, np.ndarray]], None]
+    ) -> None:
         import numpy as np
 
+        batch = [texts[position] for position in positions]
         try:
-            vectors = np.asarray(await self._client.embed(texts), dtype=np.float32)
+            vectors = np.asarray(await self._client.embed(batch), dtype=np.float32)
+        except BudgetSpent as error:
+            raise UserError(f"{error.reason}; what is embedded so far is kept") from None
         except CallFailed as error:
-            if len(texts) == 1:
-                message = f"{self.name} did not embed {texts[0][:60]!r}: {error.reason}"
+            if len(batch) == 1:
+                message = f"{self.name} did not embed {batch[0][:60]!r}: {error.reason}"
                 raise UserError(message) from None
             # Too many or too long for one call, or one text was refused: halve the batch to find out.
-            middle = len(texts) // 2
-            return np.concatenate([await self._embed(texts[:middle]), await self._embed(texts[middle:])])
+            middle = len(batch) // 2
+            await self._embed(texts, positions[:middle], on_done)
+            await self._embed(texts, positions[middle:], on_done)
+            return
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        return vectors / np.maximum(lengths, 1e-12)
+        on_done((positions, vectors / np.maximum(lengths, 1e-12)))
 
     def _start_loop(self) -> asyncio.AbstractEventLoop:
         """Return the calls' event loop, in a thread of its own, since callers may run a loop themselves.
@@ -107,7 +136,7 @@ class EndpointEmbedder(Embedder):
                 endpoint = resolve_endpoint(self.name, lookup=self._lookup)
                 self._loop = asyncio.new_event_loop()
                 threading.Thread(target=self._loop.run_forever, name="embeddings", daemon=True).start()
-                self._client = Client(endpoint, cache_dir=None, concurrency=_CONCURRENCY)
+                self._client = Client(endpoint, cache_dir=None, concurrency=_CONCURRENCY, budget=self._budget)
                 asyncio.run_coroutine_threadsafe(self._client.__aenter__(), self._loop).result()
                 self._process = os.getpid()
                 atexit.register(self._close, self._process)
