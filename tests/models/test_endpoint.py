@@ -10,9 +10,11 @@ from tools.raft.errors import UserError
 from tools.raft.models.endpoint import (
     CONNECTIONS,
     EMBEDDED_MODEL,
+    SERVE_SLOTS,
     TEACHER_MODEL,
     Endpoint,
     environment,
+    fitting_concurrency,
     resolve_endpoint,
 )
 
@@ -271,3 +273,9 @@ def test_a_byte_order_mark_in_env_or_connection_hides_no_name(
     monkeypatch.chdir(tmp_path)
     endpoint = resolve_endpoint("mine:m", connections_dir=connections)
     assert (endpoint.key, endpoint.key_from) == ("secret-key-1", "MINE_KEY")
+
+
+def test_an_embedded_teacher_behind_a_url_gets_no_more_calls_than_it_has_slots() -> None:
+    served = [resolve_endpoint(f"http://127.0.0.1:{port}/v1:{TEACHER_MODEL}") for port in (8081, 8082)]
+    assert fitting_concurrency(served, 32) == 2 * SERVE_SLOTS
+    assert fitting_concurrency([resolve_endpoint("http://10.0.0.4/v1:llama-3")], 32) == 32

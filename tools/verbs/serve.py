@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from tools.raft.models.endpoint import SERVE_SLOTS
+
 
 def serve(
     model: Annotated[Path | None, typer.Option(help="GGUF model; by default the embedded one.")] = None,
@@ -20,7 +22,7 @@ def serve(
     ] = 8081,
     slots: Annotated[
         int, typer.Option(min=1, max=64, help="Server slots: requests answered concurrently.")
-    ] = 4,
+    ] = SERVE_SLOTS,
 ) -> None:
     """Serve the embedded model on localhost with an OpenAI-compatible API; stop it with Ctrl-C.
 

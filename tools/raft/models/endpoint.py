@@ -22,6 +22,7 @@ EMBEDDED_MODEL = "smollm2-135m-instruct"
 # The same with the adapter that `teach` trains. A model of this name, at any address, drafts under grammars.
 TEACHER_MODEL = "smollm2-135m-teacher"
 SLOTS = 8  # requests that the embedded model serves at the same time while a verb runs
+SERVE_SLOTS = 4  # the same of `serve`, if not told otherwise
 OPENAI_URL = "https://api.openai.com/v1"
 AZURE_API_VERSION = "2024-10-21"  # the last dated version in general availability; later ones have no date
 
@@ -46,6 +47,13 @@ class Endpoint:
     revision: str = ""  # distinguishes weights of the same name; embedded model only
     adapter: str = ""  # GGUF file of a LoRA adapter to serve the embedded model with
     key_from: str = ""  # the variable or file the key came from, for messages
+
+    @property
+    def slots(self) -> int | None:
+        """Return how many requests an embedded model answers at a time; None for other models."""
+        if self.kind == "embedded":
+            return SLOTS
+        return SERVE_SLOTS if self.constrained else None  # behind a URL it runs in `serve`
 
     @property
     def constrained(self) -> bool:
@@ -320,7 +328,4 @@ def fitting_concurrency(endpoints: Sequence[Endpoint], concurrency: int) -> int:
 
     A slot keeps the KV cache of its passage only while no other call takes the slot.
     """
-    return min(
-        concurrency,
-        sum(SLOTS if endpoint.kind == "embedded" else concurrency for endpoint in endpoints),
-    )
+    return min(concurrency, sum(endpoint.slots or concurrency for endpoint in endpoints))
