@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the repository, 
 from deploy.parallel.pool import pool_from_environment
 from tools.raft.errors import UserError
 from tools.raft.files import write_json
-from tools.raft.generate.batches import CHUNKS, assemble_batch, write_chunks
+from tools.raft.generate.batches import CHUNKS, assemble_batch, write_corpus
 from tools.raft.generate.pipeline import DatasetSettings
 from tools.raft.generate.shards import Shard, plan_shards
 from tools.raft.ingest.corpus import collect_chunks
@@ -27,9 +27,8 @@ from tools.raft.ingest.corpus import collect_chunks
 
 def split(documents: Path, chunks: Path, shards: Path, *, chunk_size: int, questions: int, seed: int) -> str:
     """Write chunks.jsonl, and a file per shard with what it takes to draft it."""
-    corpus = collect_chunks([documents], chunk_size=chunk_size)
-    accounts = [account.to_dict() for account in corpus.accounts]
-    write_chunks(chunks, [{"chunks": corpus.chunks, "left_out": corpus.rejected, "accounts": accounts}])
+    corpus = collect_chunks([documents], chunk_size=chunk_size, on_disk=True)
+    write_corpus(chunks, corpus)
     planned = list(plan_shards(chunks / CHUNKS, pool_from_environment(), questions=questions, seed=seed))
     shards.mkdir(parents=True, exist_ok=True)
     for number, shard in enumerate(planned):

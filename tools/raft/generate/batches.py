@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any, cast, get_type_hints
 
@@ -14,6 +16,7 @@ from ..ingest.corpus import Corpus, reject_chunk
 from ..ingest.filter import repetition_filter
 from ..ingest.formats.parsed import count_characters
 from ..models.endpoint import Endpoint
+from ..on_disk import Column, DiskMap, RowFile
 from ..records import Chunk, Draft, new_draft
 from ..text.sanitize import sanitize_line
 from .pipeline import DatasetSettings, assemble_dataset, summarise
@@ -64,6 +67,13 @@ def write_chunks(out: Path | None, splits: Sequence[Mapping[str, Any]]) -> dict[
     return count_chunks(unique)
 
 
+def write_corpus(out: Path, corpus: Corpus) -> None:
+    """Write a whole corpus to the same files. Raises UserError if one cannot be written."""
+    accounts = (account.to_dict() for account in corpus.accounts)
+    for name, rows in ((CHUNKS, corpus.chunks), (LEFT_OUT, corpus.rejected), (ACCOUNTS, accounts)):
+        write_jsonl(out / name, rows)
+
+
 def count_questions(drafts: Iterable[Sequence[Draft]]) -> dict[str, int]:
     """Count the questions of all chunks, and those that are missing."""
     flat = [draft for part in drafts for draft in part]
@@ -107,24 +117,40 @@ def assemble_batch(
     drafts: verified or rejected, in the order of the batch's lines. Raises UserError if one is about a chunk
     that is not in the file, and as `build_dataset` does.
     """
-    corpus = Corpus(chunks=list(read_chunks(chunks_file)))
-    corpus.documents = len({chunk["source"] for chunk in corpus.chunks})
-    if (left_out := chunks_file.with_name(LEFT_OUT)).exists():
-        corpus.rejected = [row for _, row in read_jsonl(left_out)]
-    if (accounts := chunks_file.with_name(ACCOUNTS)).exists():
-        corpus.accounts = [Account.from_dict(row) for _, row in read_jsonl(accounts)]
-        corpus.documents = total_account(corpus.accounts).documents
-    parts: dict[str, list[Draft]] = {chunk["id"]: [] for chunk in corpus.chunks}
+    corpus = _read_corpus(chunks_file)
+    positions = DiskMap()  # of the chunks, by id
+    for position, chunk_id in enumerate(Column(corpus.chunks, "id")):
+        positions.setdefault(chunk_id, position)
+    rows, about = RowFile(), array("Q")  # the drafts, and the position of the chunk that each is about
     models = set()
     for draft in drafts:
-        if draft["chunk_id"] not in parts:
+        position = positions.get(draft["chunk_id"])
+        if position is None:
             raise UserError(
                 f"chunk {draft['chunk_id']} is not in {chunks_file}: name the file that was asked about"
             )
-        parts[draft["chunk_id"]].append(draft)
+        rows.append(draft)
+        about.append(position)
         models |= {draft["model"]} - {""}
-    result = assemble_dataset(corpus, [part for part in parts.values() if part], out, settings)
+    order = sorted(range(len(about)), key=about.__getitem__)
+    parts = ([rows[number] for number in part] for _, part in groupby(order, about.__getitem__))
+    result = assemble_dataset(corpus, parts, out, settings, total=len(set(about)))
     teacher = Endpoint(base_url="", model=" ".join(sorted(models)))
     # Earlier batches decided how to split and how much to ask, and nothing of that is in their files.
     unknown = ("questions", "chunk_size", "chunking")
     return summarise(result, corpus, [teacher], out, settings, prices={}, unknown=unknown)
+
+
+def _read_corpus(chunks_file: Path) -> Corpus:
+    """Read what `write_chunks` or `write_corpus` wrote; the chunks stay on disk."""
+    corpus = Corpus(RowFile(), RowFile())
+    for chunk in read_chunks(chunks_file):
+        corpus.chunks.append(chunk)
+    if (left_out := chunks_file.with_name(LEFT_OUT)).exists():
+        for _, row in read_jsonl(left_out):
+            corpus.rejected.append(row)
+    corpus.documents = len(set(Column(corpus.chunks, "source")))
+    if (accounts := chunks_file.with_name(ACCOUNTS)).exists():
+        corpus.accounts = [Account.from_dict(row) for _, row in read_jsonl(accounts)]
+        corpus.documents = total_account(corpus.accounts).documents
+    return corpus

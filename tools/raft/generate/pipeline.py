@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
@@ -157,9 +157,9 @@ def build_dataset(
 
 
 def assemble_dataset(
-    corpus: Corpus, drafts: Sequence[Sequence[Draft]], out: Path, settings: DatasetSettings
+    corpus: Corpus, drafts: Iterable[Sequence[Draft]], out: Path, settings: DatasetSettings, *, total: int
 ) -> BuildResult:
-    """Build a dataset from verified and rejected drafts, those about one chunk together.
+    """Build a dataset from verified and rejected drafts, those about each of `total` chunks together.
 
     What is written, and what is raised, is as in `build_dataset`; no call is made.
     """
@@ -168,7 +168,7 @@ def assemble_dataset(
     async def drafted() -> AsyncIterator[tuple[Iterator[Task], Account]]:
         yield (partial(_return, part) for part in drafts), lambda: (Usage(), [])
 
-    return _write_dataset(corpus, drafted, out, settings, len(drafts))
+    return _write_dataset(corpus, drafted, out, settings, total)
 
 
 def _write_dataset(
