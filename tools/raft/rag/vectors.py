@@ -24,7 +24,7 @@ RECALL = 0.98  # of the ten nearest of a vector among its candidates, for which 
 ASKED = 200  # vectors that this is measured with
 CODE = 4  # dimensions that a byte of the code stands for
 TRAINED = 48  # vectors for each centroid
-REFINED = 60  # candidates for each result
+REFINED = 500  # candidates that are compared with their vectors, beside ten for each result
 
 
 def exact_index(vectors: np.ndarray) -> Any:
@@ -75,7 +75,7 @@ def _choose_probes(index: Any, vectors: np.ndarray | DiskArray) -> int:
     probes = 16
     while probes < index.nlist:
         index.nprobe = probes
-        _, candidates = index.search(queries, min(len(vectors), 10 * REFINED))
+        _, candidates = index.search(queries, min(len(vectors), REFINED + 10 * 10))
         hits = [
             np.isin(true[true != own][:10], found).mean()
             for own, true, found in zip(asked, nearest, candidates, strict=True)
@@ -124,7 +124,7 @@ class Refined:
 
         scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
         positions = np.full((len(queries), k), -1, dtype=np.int64)
-        _, candidates = self._index.search(queries, min(self.ntotal, k * REFINED))
+        _, candidates = self._index.search(queries, min(self.ntotal, REFINED + 10 * k))
         for row, (query, found) in enumerate(zip(queries, candidates, strict=True)):
             found = np.sort(found[found >= 0])
             exact = self._vectors[found].astype(np.float32) @ query
