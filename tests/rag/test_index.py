@@ -20,6 +20,7 @@ from tests.conftest import corpus, make_chunk
 from tools.raft.errors import UserError
 from tools.raft.files import PROJECT
 from tools.raft.models.embed import Embedder, Role
+from tools.raft.on_disk import DiskArray
 from tools.raft.rag import lexical as lexical_module, vectors as vectors_module
 from tools.raft.rag.append import append_chunks
 from tools.raft.rag.build_index import build_index
@@ -355,12 +356,14 @@ def test_approximate_search_has_high_recall_and_is_reproducible() -> None:
 
     vectors, queries = draw(8_000), draw(200)
     exact = np.argsort(-(queries @ vectors.T), axis=1)[:, :10]
-    index = compressed_index(vectors)
-    _, found = Refined(index, vectors.astype(np.float16)).search(queries, 10)
+    stored = DiskArray("float16", 64)
+    stored.extend(vectors)
+    index = compressed_index(stored)
+    _, found = Refined(index, stored).search(queries, 10)
     recall = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found, exact, strict=True)])
     assert index.nprobe < index.nlist
     assert recall >= 0.95
-    _, again = Refined(compressed_index(vectors), vectors.astype(np.float16)).search(queries, 10)
+    _, again = Refined(compressed_index(stored), stored).search(queries, 10)
     np.testing.assert_array_equal(found, again)
 
 

@@ -59,7 +59,7 @@ class RowFile(Sequence[Any]):
             raise IndexError(position)
         position %= len(self)
         start, end = int(self.starts[position]), int(self.starts[position + 1])
-        return json.loads(self._file.read(start, end - start))
+        return json.loads(self._file.read([start], end - start))
 
 
 class Subset(Sequence[T]):
@@ -163,9 +163,9 @@ class RowsById:
 
 
 class DiskArray:
-    """An array on disk, read by slices of its rows: in NumPy's format, or in a temporary file it is added to.
+    """An array on disk, read by its rows: in NumPy's format, or in a temporary file that it is added to.
 
-    Other than of an array that is mapped into memory, what was read does not count as memory of the process.
+    Nothing is mapped into memory, so that what was read does not count as memory of the process.
     """
 
     def __init__(self, dtype: str, width: int = 0) -> None:
@@ -197,16 +197,23 @@ class DiskArray:
         self._file.append(rows.astype(self.dtype, copy=False).tobytes())
         self.shape = (len(self) + len(rows), *self.shape[1:])
 
-    def mapped(self) -> np.ndarray:
-        """Map the whole array into memory; nothing can be added any more."""
-        return self._file.map(self.dtype, self._offset, self.shape)
+    def rows(self, positions: Iterable[int]) -> np.ndarray:
+        """Read some rows."""
+        size = self._row_size
+        return self._parse(self._file.read([self._offset + row * size for row in positions], size))
 
     def __getitem__(self, part: slice) -> np.ndarray:
+        start, stop, _ = part.indices(len(self))
+        size = self._row_size
+        return self._parse(self._file.read([self._offset + start * size], max(0, stop - start) * size))
+
+    @property
+    def _row_size(self) -> int:
+        return self.dtype.itemsize * math.prod(self.shape[1:])
+
+    def _parse(self, data: bytes) -> np.ndarray:
         import numpy as np
 
-        start, stop, _ = part.indices(len(self))
-        size = self.dtype.itemsize * math.prod(self.shape[1:])
-        data = self._file.read(self._offset + start * size, max(0, stop - start) * size)
         return np.frombuffer(data, dtype=self.dtype).reshape(-1, *self.shape[1:])
 
 
@@ -225,22 +232,21 @@ class _File:
                 self._unwritten = True
             self._file.write(data)
 
-    def read(self, start: int, size: int) -> bytes:
+    def read(self, starts: Iterable[int], size: int) -> bytes:
+        """Return the bytes at some places, as many at each, joined."""
         with self._lock:
             if self._unwritten:
                 self._file.flush()
                 self._unwritten = False
             if not hasattr(os, "pread"):
-                self._file.seek(start)
-                return self._file.read(size)
+                return b"".join([self._read_from(start, size) for start in starts])
         # Forked processes share the place of a file, which this leaves alone.
-        return os.pread(self._file.fileno(), size, start)
+        pread, number = os.pread, self._file.fileno()
+        return b"".join([pread(number, size, start) for start in starts])
 
-    def map(self, dtype: np.dtype[Any], offset: int, shape: tuple[int, ...]) -> np.ndarray:
-        import numpy as np
-
-        self._file.flush()
-        return np.memmap(self._file, dtype=dtype, mode="r", offset=offset, shape=shape)
+    def _read_from(self, start: int, size: int) -> bytes:
+        self._file.seek(start)
+        return self._file.read(size)
 
 
 def hash_key(text: str) -> int:

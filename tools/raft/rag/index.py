@@ -13,7 +13,7 @@ from ..errors import UserError
 from ..models.embed import Embedder
 from ..models.embed_endpoint import open_embedder
 from ..models.endpoint import Lookup
-from ..on_disk import Column
+from ..on_disk import Column, DiskArray
 from ..records import Chunk
 from .index_store import (
     EXACT_VECTORS,
@@ -165,7 +165,7 @@ def open_index(folder: Path, *, lookup: Lookup | None = None) -> Index:
     file, lexical = locate_file(folder, manifest, VECTORS), None
     vectors: Any
     if manifest["kind"] == "ivfpq":
-        vectors = open_compressed(file, load_array(folder, manifest, EXACT_VECTORS))
+        vectors = open_compressed(file, DiskArray.open(locate_file(folder, manifest, EXACT_VECTORS)))
         arrays = (load_array(folder, manifest, name) for name in LEXICAL.values())
         lexical = Lexical(Weights(*arrays), len(chunks))
     else:

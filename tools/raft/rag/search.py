@@ -106,4 +106,4 @@ def _index_vectors(texts: Sequence[str], embedder: Embedder) -> Any:
     vectors = DiskArray("float16", embedder.dimension)
     for start in range(0, len(texts), BLOCK):
         vectors.extend(embedder.embed(texts[start : start + BLOCK]))
-    return Refined(compressed_index(vectors), vectors.mapped())
+    return Refined(compressed_index(vectors), vectors)

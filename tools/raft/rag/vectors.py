@@ -114,7 +114,7 @@ class Refined:
     It is searched as FAISS's own indexes are.
     """
 
-    def __init__(self, index: Any, vectors: np.ndarray) -> None:
+    def __init__(self, index: Any, vectors: DiskArray) -> None:
         self._index, self._vectors = index, vectors
         self.ntotal, self.d = vectors.shape
 
@@ -127,13 +127,13 @@ class Refined:
         _, candidates = self._index.search(queries, min(self.ntotal, REFINED + 10 * k))
         for row, (query, found) in enumerate(zip(queries, candidates, strict=True)):
             found = np.sort(found[found >= 0])
-            exact = self._vectors[found].astype(np.float32) @ query
+            exact = self._vectors.rows(found.tolist()).astype(np.float32) @ query
             best = np.argsort(-exact, kind="stable")[:k]
             scores[row, : len(best)], positions[row, : len(best)] = exact[best], found[best]
         return scores, positions
 
 
-def open_compressed(path: Path, vectors: np.ndarray) -> Refined:
+def open_compressed(path: Path, vectors: DiskArray) -> Refined:
     """Open a compressed index without reading it: its lists are mapped into memory."""
     import faiss
 
