@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,12 @@ def test_brackets_commas_and_quotes_inside_strings_do_not_end_an_argument():
 def test_calls_come_in_order_outer_ones_first():
     names = [call.function for call in read_calls("a.b(c(1), 2) then (d) and e (f) and g()")]
     assert names == ["a.b", "c", "g"]
+
+
+def test_a_reply_that_repeats_an_opening_bracket_is_read_at_once():
+    began = time.monotonic()
+    assert judge_call("f(" * 8000, GOLD, APIS) == "wrong"
+    assert time.monotonic() - began < 5
 
 
 @pytest.mark.skipif(not QA.is_dir(), reason="needs ../shared/qa")

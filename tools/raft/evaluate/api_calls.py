@@ -14,7 +14,7 @@ _KEYWORD = re.compile(r"([A-Za-z_]\w*)\s*=(?!=)(.*)", re.DOTALL)
 _STRING = re.compile(r"\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'")
 _FIELD = re.compile(r"api_call[>'\"*]*\s*:?")
 _BRACKETS = {"(": ")", "[": "]", "{": "}"}
-_LONGEST = 1000  # bounds the work on a reply that repeats an opening bracket
+_DEEPEST = 50  # bounds the work on a reply that repeats an opening bracket
 
 # The parameters that say which model is meant, in the order of the signature; all others are options.
 _PARAMETERS = {
@@ -51,11 +51,11 @@ class ApiCall(NamedTuple):
 def read_calls(text: str) -> Iterator[ApiCall]:
     """Yield the calls in a text, code or prose, in the order of their function names; outer calls first.
 
-    A call without its closing bracket, or longer than 1,000 characters, is none. An argument that is not
-    Python is compared by its characters.
+    A call without its closing bracket, or with brackets nested more than 50 deep, is none. An argument that
+    is not Python is compared by its characters.
     """
     for found in _FUNCTION.finditer(text):
-        parts = _split_arguments(text[found.end() : found.end() + _LONGEST])
+        parts = _split_arguments(text[found.end() :])
         if parts is not None:
             yield _make_call(found.group()[:-1], parts)
 
@@ -99,10 +99,10 @@ def _parameters(function: str) -> tuple[str, ...]:
 
 
 def _split_arguments(text: str) -> list[str] | None:
-    """Return the arguments that stand before the closing bracket of a call, None if it is not closed."""
+    """Return the arguments that stand before the closing bracket of a call, None if there is none."""
     parts, begin, place = [], 0, 0
     closing = [")"]
-    while place < len(text):
+    while place < len(text) and len(closing) <= _DEEPEST:
         string = _STRING.match(text, place)
         if string:
             place = string.end()
