@@ -16,7 +16,7 @@ from tools.raft.dataset.splits import assign_splits
 from tools.raft.files import write_jsonl
 from tools.raft.generate.distractors import Distractors
 from tools.raft.on_disk import Column, DiskArray, DiskMap, RowFile, RowsById, Subset
-from tools.raft.rag import lexical
+from tools.raft.rag import weigh_words
 from tools.raft.rag.lexical import Lexical
 from tools.raft.records import new_draft
 
@@ -93,7 +93,7 @@ def test_lexical_weights_in_groups_find_what_those_of_one_group_do(monkeypatch: 
     texts = [" ".join(vocabulary[rng.zipf(1.3, 60) % 3_000]) + f" mark{number}" for number in range(900)]
     queries = [f"mark{number} {text[:80]}" for number, text in enumerate(texts) if number % 10 == 0]
     whole = Lexical.of(texts)
-    monkeypatch.setattr(lexical, "GROUP", 100)
+    monkeypatch.setattr(weigh_words, "GROUP", 100)
     parts = Lexical.of(texts)
     assert isinstance(parts.weights.values, DiskArray)
     found, expected = parts.search(queries, 5), whole.search(queries, 5)
@@ -105,7 +105,7 @@ def test_lexical_weights_in_groups_find_what_those_of_one_group_do(monkeypatch: 
 def test_drawing_distractors_from_four_times_the_chunks_takes_hardly_more_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(lexical, "GROUP", 250)
+    monkeypatch.setattr(weigh_words, "GROUP", 250)
     rng = np.random.default_rng(2)
     vocabulary = np.array([f"word{number}" for number in range(2_000)])
 

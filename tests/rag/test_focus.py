@@ -10,8 +10,8 @@ import pytest
 from tests.rag.test_answer import hit
 from tools.raft.rag.answer import build_instruction
 from tools.raft.rag.focus import Focus, choose
-from tools.raft.rag.lexical import words
 from tools.raft.rag.sentences import Sentences
+from tools.raft.rag.weigh_words import words
 from tools.raft.text.excerpts import GAP, is_excerpt, join_sentences
 from tools.raft.text.sentences import sentence_spans
 

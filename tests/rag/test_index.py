@@ -21,13 +21,13 @@ from tools.raft.errors import UserError
 from tools.raft.files import PROJECT
 from tools.raft.models.embed import Embedder, Role
 from tools.raft.on_disk import DiskArray
-from tools.raft.rag import lexical as lexical_module, vectors as vectors_module
+from tools.raft.rag import vectors as vectors_module, weigh_words as weigh_module
 from tools.raft.rag.append import append_chunks
 from tools.raft.rag.build_index import build_index
 from tools.raft.rag.index import Index, open_index
-from tools.raft.rag.lexical import words
 from tools.raft.rag.search import fuse
 from tools.raft.rag.vectors import Refined, compressed_index
+from tools.raft.rag.weigh_words import words
 
 
 class Hashed(Embedder):
@@ -302,7 +302,7 @@ def test_counts_chunks_that_the_model_truncates(tmp_path: Path) -> None:
 def search_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have an index of over 300 chunks searched on disk, with lexical weights of several groups."""
     monkeypatch.setattr(vectors_module, "EXACT_UP_TO", 300)
-    monkeypatch.setattr(lexical_module, "GROUP", 100)
+    monkeypatch.setattr(weigh_module, "GROUP", 100)
 
 
 @pytest.mark.parametrize("mode", ["lexical", "dense", "fused"])

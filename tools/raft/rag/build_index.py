@@ -35,7 +35,7 @@ from .index_store import (
     write_array,
 )
 from .known_vectors import KnownVectors
-from .lexical import Lexical
+from .weigh_words import weigh_words
 
 if TYPE_CHECKING:
     import numpy as np
@@ -141,7 +141,7 @@ def _large_files(folder: Path, chunks: RowFile, known: KnownVectors) -> Writers:
         CHUNKS: lambda path: write_jsonl(path, chunks),
         CHUNK_STARTS: write_starts,
     }
-    weights = Lexical.of(Column(chunks, "text")).weights
+    weights = weigh_words(Column(chunks, "text"))
     for name, stored in LEXICAL.items():
         writers[stored] = partial(_write_blocks, getattr(weights, name))
     return writers

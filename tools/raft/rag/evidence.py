@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from .lexical import words
+from .weigh_words import words
 
 if TYPE_CHECKING:
     import numpy as np

@@ -26,10 +26,11 @@ from .index_store import (
     read_manifest,
     read_sentences,
 )
-from .lexical import Lexical, Weights
+from .lexical import Lexical
 from .search import Dense, rank
 from .sentences import Sentences
 from .vectors import open_compressed
+from .weigh_words import Weights
 
 if TYPE_CHECKING:
     import numpy as np

@@ -18,7 +18,7 @@ from ..errors import UserError
 from ..files import describe_file, hash_samples, read_jsonl
 from ..on_disk import RowFile
 from ..records import Chunk
-from .lexical import Weights
+from .weigh_words import Weights
 
 if TYPE_CHECKING:
     import numpy as np
