@@ -65,6 +65,18 @@ def test_a_held_out_question_is_in_no_row_but_its_paragraph_is() -> None:
     assert records_from_squad(paragraphs(), valid=0.2).held_out == result.held_out, "reproducible"
 
 
+def test_drills_without_their_oracle_are_refusals_if_rows_are(tmp_path: Path) -> None:
+    kept = records_from_squad(paragraphs(), p=0.5, valid=0.2, drills=2)
+    result = records_from_squad(paragraphs(), p=0.5, valid=0.2, drills=2, no_oracle="refuse")
+    drills = [row for row in result.records if row["origin"] == "drill"]
+    refused = [row for row in drills if not row["has_oracle"]]
+    assert 0.3 < len(refused) / len(drills) < 0.7
+    assert {row["final_answer"] for row in refused} == {refusal().final}
+    assert all(row["has_oracle"] for row in kept.records if row["origin"] == "drill")
+    files = write_squad_records(result, tmp_path, formats=["chat"], p=0.5)
+    assert files["drills.chat.jsonl"]["rows"] == len(drills)
+
+
 def test_each_round_has_other_documents_shared_by_all_rows_of_a_paragraph() -> None:
     result = records_from_squad(paragraphs(), distractors=2, p=1.0, valid=0.2, rounds=3, drills=2)
     train = [row for row in result.records if row["split"] == "train"]

@@ -23,6 +23,8 @@ def test_copied_quote_tokens_have_a_lower_weight() -> None:
     assert drill.prompt == example.prompt and drill.reply == quoted, (
         "the rule-made answer of a drill is not learnt"
     )
+    refused = {**row, "completion": "None of the documents says so.\n<ANSWER>: not answerable"}
+    assert to_example(refused, tokenizer, drill=True) == to_example(refused, tokenizer), "a refusal is, whole"
 
 
 def test_drills_are_trained_on_with_the_train_rows(tmp_path: Path) -> None:

@@ -41,12 +41,13 @@ def assemble_records(
 
     With probability p the documents are the oracle, at a uniformly random position or where the retriever
     ranks it, and the first k distractors; otherwise they are all k + 1 distractors, and the label is still
-    the oracle's answer, or a refusal with `no_oracle="refuse"`. A drill always has its oracle, and so has a
-    row whose last distractor is the oracle, since no other chunk is left. Whether the oracle is included
-    depends only on the seed and the row; the random order of the documents only on the seed and the
-    documents, so that rows with the same documents share a prefix, which a trainer can compute once. round:
-    number of these records among those of the same drafts, each with other distractors. With a focus, only
-    the instruction has the documents cut; the oracle's sentences that the answer quotes are always kept.
+    the oracle's answer, or a refusal with `no_oracle="refuse"`. A drill that is not to be refused always has
+    its oracle, and so has a row whose last distractor is the oracle, since no other chunk is left. Whether
+    the oracle is included depends only on the seed and the row; the random order of the documents only on the
+    seed and the documents, so that rows with the same documents share a prefix, which a trainer can compute
+    once. round: number of these records among those of the same drafts, each with other distractors. With a
+    focus, only the instruction has the documents cut; the oracle's sentences that the answer quotes are
+    always kept.
     """
     documents = [
         _choose_documents(draft, oracle, distractors, options, round)
@@ -69,8 +70,9 @@ def _choose_documents(
     """Return the documents of a record in their order, with the oracle or without it."""
     distractors, place = drawn
     label = " ".join(map(str, ("record", options.seed, oracle["id"], draft["question"], *_suffix(round))))
-    # A drill is a sentence of its oracle with a gap: without the oracle there is nothing to find.
-    kept = draft["origin"] == "drill" or distractors[-1]["id"] == oracle["id"]
+    # A drill is a sentence of its oracle with a gap: without the oracle it can only be refused.
+    drilled = draft["origin"] == "drill" and options.no_oracle == "keep"
+    kept = drilled or distractors[-1]["id"] == oracle["id"]
     has_oracle = kept or random.Random(label).random() < options.p
     # The last distractor drawn is the weakest of a ranking, so the oracle replaces that one.
     documents = [*distractors[:-1][:place], oracle, *distractors[:-1][place:]] if has_oracle else distractors

@@ -95,7 +95,8 @@ def tokenise_pair(
 ) -> Example:
     """Tokenise a prompt and a completion; `ending` closes the completion, by default the eos_token."""
     spans = list(copied)
-    end = reply.rindex(END_QUOTE) + len(END_QUOTE) if drill else None
+    # A drill without a quote is a refusal, which is learnt whole.
+    end = reply.rindex(END_QUOTE) + len(END_QUOTE) if drill and END_QUOTE in reply else None
     encoded = tokenizer(
         reply + (ending or tokenizer.eos_token), add_special_tokens=False, return_offsets_mapping=True
     )
