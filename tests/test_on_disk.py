@@ -15,7 +15,7 @@ from tests.conftest import make_chunk
 from tools.raft.dataset.splits import assign_splits
 from tools.raft.files import write_jsonl
 from tools.raft.generate.distractors import Distractors
-from tools.raft.on_disk import Column, DiskArray, DiskMap, RowFile, RowsById, Subset
+from tools.raft.on_disk import Column, DiskArray, DiskMap, DiskTexts, RowFile, RowsById, Subset
 from tools.raft.rag import weigh_words
 from tools.raft.rag.lexical import Lexical
 from tools.raft.records import new_draft
@@ -87,6 +87,15 @@ def test_an_array_grows_and_is_read_by_slices(tmp_path: Path, width: int) -> Non
     np.testing.assert_array_equal(stored.rows(range(10)), expected[:10])
 
 
+def test_texts_are_read_by_slices_and_one_after_another() -> None:
+    texts = ["", "otter", "最高法院", "a\nb"] * 5_000
+    stored = DiskTexts()
+    for start in range(0, len(texts), 7_001):
+        stored.extend(texts[start : start + 7_001])
+    assert len(stored) == len(texts) and list(stored) == texts
+    assert stored[9:12] == texts[9:12] and stored[3:3] == []
+
+
 def test_lexical_weights_in_groups_find_what_those_of_one_group_do(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(1)
     vocabulary = np.array([f"word{number}" for number in range(3_000)])
@@ -99,6 +108,7 @@ def test_lexical_weights_in_groups_find_what_those_of_one_group_do(monkeypatch: 
     found, expected = parts.search(queries, 5), whole.search(queries, 5)
     assert [ranking[0][0] for ranking in found] == [ranking[0][0] for ranking in expected]
     assert len(parts.weights.values) == len(whole.weights.values)
+    assert dict(parts.count_texts()) == dict(whole.count_texts())
     assert parts.search(["nothing of it 中文"], 5) == [[]]
 
 

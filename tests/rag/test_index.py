@@ -321,6 +321,7 @@ def test_a_large_index_is_searched_on_disk_and_finds_the_same(
     pairs = [(hits[0], same[0]) for hits, same in zip(found, expected, strict=True)]
     assert np.mean([hit["id"] == same["id"] for hit, same in pairs]) > 0.9, "but for near ties"
     assert all(hit["score"] == pytest.approx(same["score"], rel=0.05) for hit, same in pairs)
+    assert dict(large.lexical.count_texts()) == dict(small.lexical.count_texts())
     compared = [index.sentences.compare(["otter"], [[found[0][0]["text"]]]) for index in (small, large)]
     assert compared[0][0][0] == compared[1][0][0]
     np.testing.assert_allclose(compared[0][0][1], compared[1][0][1])

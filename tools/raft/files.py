@@ -51,8 +51,8 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         raise UserError(f"{path} cannot be written: {error.strerror}") from None
 
 
-def json_line(row: Mapping[str, Any]) -> str:
-    """Return a row as one JSON line, non-ASCII characters unescaped."""
+def json_line(row: Any) -> str:
+    """Return a row, or any other JSON value, as one line, non-ASCII characters unescaped."""
     return json.dumps(row, ensure_ascii=False) + "\n"
 
 

@@ -9,18 +9,42 @@ import os
 import sqlite3
 import tempfile
 import threading
+from abc import abstractmethod
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar, overload
+
+from .files import json_line
 
 if TYPE_CHECKING:
     import numpy as np
 
 T = TypeVar("T")
 
+_BLOCK = 8_192  # texts in memory at a time
 
-class RowFile(Sequence[Any]):
+
+class _Rows(Sequence[T]):
+    """A sequence that gets its rows one by one, those of a slice as a list."""
+
+    @abstractmethod
+    def _row(self, position: int) -> T: ...
+
+    @overload
+    def __getitem__(self, position: int) -> T: ...
+    @overload
+    def __getitem__(self, position: slice) -> list[T]: ...
+    def __getitem__(self, position: int | slice) -> T | list[T]:
+        if isinstance(position, slice):
+            return [self._row(i) for i in range(*position.indices(len(self)))]
+        if not -len(self) <= position < len(self):
+            raise IndexError(position)
+        return self._row(position % len(self))
+
+
+class RowFile(_Rows[Any]):
     """JSON values in the lines of a file, read one at a time: eight bytes of memory for each.
 
     Without a path the file is a temporary one, to which rows can be appended. Threads and forked processes
@@ -39,30 +63,29 @@ class RowFile(Sequence[Any]):
                 for line in file:
                     self.starts.append(self.starts[-1] + len(line))
 
+    @classmethod
+    def of(cls, rows: Iterable[Any]) -> RowFile:
+        """Write rows to a temporary file."""
+        file = cls()
+        for row in rows:
+            file.append(row)
+        return file
+
     def append(self, row: Any) -> None:
         """Add a row at the end of a temporary file."""
-        line = json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
+        line = json_line(row).encode("utf-8", "surrogatepass")
         self._file.append(line)
         self.starts.append(self.starts[-1] + len(line))
 
     def __len__(self) -> int:
         return len(self.starts) - 1
 
-    @overload
-    def __getitem__(self, position: int) -> Any: ...
-    @overload
-    def __getitem__(self, position: slice) -> list[Any]: ...
-    def __getitem__(self, position: int | slice) -> Any:
-        if isinstance(position, slice):
-            return [self[i] for i in range(*position.indices(len(self)))]
-        if not -len(self) <= position < len(self):
-            raise IndexError(position)
-        position %= len(self)
+    def _row(self, position: int) -> Any:
         start, end = int(self.starts[position]), int(self.starts[position + 1])
         return json.loads(self._file.read([start], end - start))
 
 
-class Subset(Sequence[T]):
+class Subset(_Rows[T]):
     """Some rows of a sequence, by their positions in it."""
 
     def __init__(self, rows: Sequence[T], positions: Sequence[int]) -> None:
@@ -71,17 +94,11 @@ class Subset(Sequence[T]):
     def __len__(self) -> int:
         return len(self._positions)
 
-    @overload
-    def __getitem__(self, position: int) -> T: ...
-    @overload
-    def __getitem__(self, position: slice) -> list[T]: ...
-    def __getitem__(self, position: int | slice) -> T | list[T]:
-        if isinstance(position, slice):
-            return [self._rows[i] for i in self._positions[position]]
+    def _row(self, position: int) -> T:
         return self._rows[self._positions[position]]
 
 
-class Column(Sequence[Any]):
+class Column(_Rows[Any]):
     """One field of the rows of a sequence."""
 
     def __init__(self, rows: Sequence[Any], name: str) -> None:
@@ -90,14 +107,20 @@ class Column(Sequence[Any]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    @overload
-    def __getitem__(self, position: int) -> Any: ...
-    @overload
-    def __getitem__(self, position: slice) -> list[Any]: ...
-    def __getitem__(self, position: int | slice) -> Any:
-        if isinstance(position, slice):
-            return [row[self._name] for row in self._rows[position]]
+    def _row(self, position: int) -> Any:
         return self._rows[position][self._name]
+
+
+class Lines:
+    """The lines of a text file, read whenever they are iterated over."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __iter__(self) -> Iterator[str]:
+        with self._path.open(encoding="utf-8", newline="\n") as file:
+            for line in file:
+                yield line.rstrip("\n")
 
 
 class DiskMap:
@@ -136,19 +159,30 @@ class DiskMap:
         self.setdefault(key, None)
         return self._count > before
 
+    def compute(self, key: str, make: Callable[[str], Any]) -> Any:
+        """Return the value of a key, which `make` computes from the key if it had none."""
+        found = self.get(key)
+        return self.setdefault(key, make(key)) if found is None else found
+
     def get(self, key: str) -> Any:
         """Return the value of a key, None if it has none."""
         row = self._database.execute("SELECT value FROM entry WHERE key = ?", (hash_key(key),)).fetchone()
         return row[0] if row else None
 
 
+def positions_by_id(rows: Iterable[Any]) -> DiskMap:
+    """Return the positions of rows by their ids, the first of those with the same one."""
+    positions = DiskMap()
+    for position, row in enumerate(rows):
+        positions.setdefault(row["id"], position)
+    return positions
+
+
 class RowsById:
     """Rows of a sequence by their ids, the first of those with the same one."""
 
     def __init__(self, rows: Sequence[Any]) -> None:
-        self._rows, self._positions = rows, DiskMap()
-        for position, row in enumerate(rows):
-            self._positions.setdefault(row["id"], position)
+        self._rows, self._positions = rows, positions_by_id(rows)
 
     def get(self, row_id: str) -> Any:
         """Return the row with an id, or None."""
@@ -215,6 +249,39 @@ class DiskArray:
         import numpy as np
 
         return np.frombuffer(data, dtype=self.dtype).reshape(-1, *self.shape[1:])
+
+
+class DiskTexts:
+    """Texts in temporary files, added at the end and read by slices or one after another."""
+
+    def __init__(self) -> None:
+        import numpy as np
+
+        self._bytes, self._starts = DiskArray("uint8"), DiskArray("int64")
+        self._starts.extend(np.zeros(1))
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    def extend(self, texts: Sequence[str]) -> None:
+        """Add texts."""
+        import numpy as np
+
+        encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
+        self._starts.extend(len(self._bytes) + np.cumsum([len(text) for text in encoded], dtype=np.int64))
+        self._bytes.extend(np.frombuffer(b"".join(encoded), dtype=np.uint8))
+
+    def __getitem__(self, part: slice) -> list[str]:
+        start, stop, _ = part.indices(len(self))
+        starts = self._starts[start : stop + 1].tolist()
+        data = self._bytes[starts[0] : starts[-1]].tobytes()
+        return [
+            data[a - starts[0] : b - starts[0]].decode("utf-8", "surrogatepass") for a, b in pairwise(starts)
+        ]
+
+    def __iter__(self) -> Iterator[str]:
+        for start in range(0, len(self), _BLOCK):
+            yield from self[start : start + _BLOCK]
 
 
 class _File:

@@ -112,9 +112,7 @@ def index(
     embedder = open_embedder(model, lookup=lookup_without_file, budget=budget)
     documents: list[dict[str, Any]] = []
     if chunks:
-        rows: list[Chunk] | RowFile = RowFile()
-        for chunk in read_chunks(chunks):
-            rows.append(chunk)
+        rows: list[Chunk] | RowFile = RowFile.of(read_chunks(chunks))
     else:
         options = read_options(strict, ocr, max_file_mb, parse_seconds, parse_memory)
         with progress.reading() as on_page:

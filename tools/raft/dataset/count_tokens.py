@@ -27,12 +27,4 @@ def load_counter() -> Callable[[str], int]:
 def count_by_document(count: Callable[[str], int]) -> Callable[[str], int]:
     """Return a counter that counts each document once, since a chunk appears in about twenty rows."""
     counts = DiskMap()
-
-    def count_one(text: str) -> int:
-        found = counts.get(text)
-        return int(counts.setdefault(text, count(text)) if found is None else found)
-
-    def count_all(text: str) -> int:
-        return sum(map(count_one, _DOCUMENT.split(text)))
-
-    return count_all
+    return lambda text: sum(counts.compute(piece, count) for piece in _DOCUMENT.split(text))

@@ -123,11 +123,11 @@ def write_datasets(
             files[f"{part}.jsonl"].add(line)
             for name in formats:
                 file = files.get(part + _SUFFIXES[name])  # None: only test has eval, and drills have no dsf
-                if file and name == "parquet":
-                    file.add(row)
-                elif file and name == "dsf" and not seen_questions.add(_question(row)):
+                if file is None or (name == "dsf" and not seen_questions.add(_question(row))):
                     continue
-                elif file and name in converters:
+                if name == "parquet":
+                    file.add(row)
+                elif name in converters:
                     file.add(json_line(converters[name](row)).encode("utf-8"))
     return {name: {"rows": file.rows, **describe_file(out / name)} for name, file in files.items()}
 

@@ -49,7 +49,7 @@ class Report:
 
     def text_id(self, text: str) -> str:
         """Return an id that is the same for texts that fold to the same text; each text is folded once."""
-        return str(self._texts.get(text) or self._texts.setdefault(text, content_id(fold(text))))
+        return str(self._texts.compute(text, lambda text: content_id(fold(text))))
 
     def close(self) -> list[tuple[Severity, str, int, str]]:
         """Return the findings in the order of their addition, then the counts of those left out."""

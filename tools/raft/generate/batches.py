@@ -16,7 +16,7 @@ from ..ingest.corpus import Corpus, reject_chunk
 from ..ingest.filter import repetition_filter
 from ..ingest.formats.parsed import count_characters
 from ..models.endpoint import Endpoint
-from ..on_disk import Column, DiskMap, RowFile
+from ..on_disk import Column, RowFile, positions_by_id
 from ..records import Chunk, Draft, new_draft
 from ..text.sanitize import sanitize_line
 from .pipeline import DatasetSettings, assemble_dataset, summarise
@@ -62,15 +62,20 @@ def write_chunks(out: Path | None, splits: Sequence[Mapping[str, Any]]) -> dict[
         rows = [account.to_dict() for account in accounts.values()]
         unique.append({"chunks": chunks, "left_out": left_out, "accounts": rows})
     if out:
-        for name, part in ((CHUNKS, "chunks"), (LEFT_OUT, "left_out"), (ACCOUNTS, "accounts")):
-            write_jsonl(out / name, (row for split in unique for row in split[part]))
+        parts = (
+            [row for split in unique for row in split[part]] for part in ("chunks", "left_out", "accounts")
+        )
+        _write_files(out, *parts)
     return count_chunks(unique)
 
 
 def write_corpus(out: Path, corpus: Corpus) -> None:
     """Write a whole corpus to the same files. Raises UserError if one cannot be written."""
-    accounts = (account.to_dict() for account in corpus.accounts)
-    for name, rows in ((CHUNKS, corpus.chunks), (LEFT_OUT, corpus.rejected), (ACCOUNTS, accounts)):
+    _write_files(out, corpus.chunks, corpus.rejected, (account.to_dict() for account in corpus.accounts))
+
+
+def _write_files(out: Path, *parts: Iterable[Mapping[str, Any]]) -> None:
+    for name, rows in zip((CHUNKS, LEFT_OUT, ACCOUNTS), parts, strict=True):
         write_jsonl(out / name, rows)
 
 
@@ -118,9 +123,7 @@ def assemble_batch(
     that is not in the file, and as `build_dataset` does.
     """
     corpus = _read_corpus(chunks_file)
-    positions = DiskMap()  # of the chunks, by id
-    for position, chunk_id in enumerate(Column(corpus.chunks, "id")):
-        positions.setdefault(chunk_id, position)
+    positions = positions_by_id(corpus.chunks)
     rows, about = RowFile(), array("Q")  # the drafts, and the position of the chunk that each is about
     models = set()
     for draft in drafts:
@@ -143,12 +146,9 @@ def assemble_batch(
 
 def _read_corpus(chunks_file: Path) -> Corpus:
     """Read what `write_chunks` or `write_corpus` wrote; the chunks stay on disk."""
-    corpus = Corpus(RowFile(), RowFile())
-    for chunk in read_chunks(chunks_file):
-        corpus.chunks.append(chunk)
+    corpus = Corpus(RowFile.of(read_chunks(chunks_file)))
     if (left_out := chunks_file.with_name(LEFT_OUT)).exists():
-        for _, row in read_jsonl(left_out):
-            corpus.rejected.append(row)
+        corpus.rejected = RowFile.of(row for _, row in read_jsonl(left_out))
     corpus.documents = len(set(Column(corpus.chunks, "source")))
     if (accounts := chunks_file.with_name(ACCOUNTS)).exists():
         corpus.accounts = [Account.from_dict(row) for _, row in read_jsonl(accounts)]

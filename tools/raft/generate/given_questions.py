@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
 
-from ..on_disk import DiskMap
+from ..on_disk import Column, positions_by_id
 from ..questions import gold_answers, read_questions
 from ..rag.search import Retriever
 from ..records import Chunk
@@ -61,11 +61,10 @@ class Locator:
     def __init__(self, chunks: Sequence[Chunk]) -> None:
         self._chunks = chunks
         self._retriever = Retriever(chunks, "lexical")
-        self._ids = DiskMap()  # positions
+        self._ids = positions_by_id(chunks)
         self._sources: dict[str, array[int]] = {}
-        for position, chunk in enumerate(chunks):
-            self._ids.setdefault(chunk["id"], position)
-            self._sources.setdefault(chunk["source"], array("I")).append(position)
+        for position, source in enumerate(Column(chunks, "source")):
+            self._sources.setdefault(source, array("I")).append(position)
 
     def candidates(self, row: GivenQuestion) -> list[Chunk]:
         """Return the chunks most likely to answer a row, best first; an empty list if none matches.

@@ -77,7 +77,7 @@ def forecast_rows(chunks: Sequence[Chunk], student: Student, *, distractors: int
     for chunk in chunks:
         size = student.count(format_documents([chunk["text"]]))
         total, ratio = total + size, max(ratio, size / max(1, chunk["tokens"]))
-        longest = sorted([*longest, size], reverse=True)[:count]
+        longest = heapq.nlargest(count, [*longest, size])
     fitting = next((k for k in range(count, 0, -1) if sum(longest[:k]) <= room), 0)
     chunk_size = int(room / count / ratio)
     return Forecast(

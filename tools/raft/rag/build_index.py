@@ -21,6 +21,7 @@ from .index_store import (
     CHUNKS,
     EXACT_VECTORS,
     LEXICAL,
+    LEXICAL_WORDS,
     SENTENCE_STARTS,
     SENTENCES,
     VECTORS,
@@ -89,7 +90,7 @@ def build_index(
         "dimensions": known.dimensions,
         "kind": "exact" if small else "ivfpq",
         "chunks": len(unique),
-        "sources": len(set(Column(unique, "source"))),
+        "sources": sum(map(DiskMap().add, Column(unique, "source"))),
         "cut": sum(chunk.get("tokens", 0) > embedder.window for chunk in unique) if embedder.window else 0,
         "changes": _changes(embedded, len(unique) - embedded, removed, repeated),
         "files": {},
@@ -98,7 +99,7 @@ def build_index(
         manifest["documents"] = list(documents)
     if old is not None and "answerability" in old and same:
         manifest["answerability"] = old["answerability"]  # fitted for these chunks
-    writers = {**_small_files(unique, known)} if small else {**_large_files(folder, unique, known)}
+    writers = _small_files(unique, known) if small else _large_files(folder, unique, known)
     if sentences:
         writers |= _sentence_files(unique, known)
     replace_index(folder, manifest, writers)
@@ -120,6 +121,7 @@ def _small_files(chunks: RowFile, known: KnownVectors) -> Writers:
 
 def _large_files(folder: Path, chunks: RowFile, known: KnownVectors) -> Writers:
     """Return how to write an index that is searched on disk, in an order in which each finds the others."""
+    import numpy as np
 
     def write_exact(path: Path) -> None:
         shape = len(chunks), known.dimensions
@@ -129,27 +131,25 @@ def _large_files(folder: Path, chunks: RowFile, known: KnownVectors) -> Writers:
         exact = DiskArray.open(folder / f"{EXACT_VECTORS}.new")
         _write_faiss(search_vectors.compressed_index(exact), path)
 
-    def write_starts(path: Path) -> None:
-        import numpy as np
-
-        starts = np.asarray(RowFile(folder / f"{CHUNKS}.new").starts, dtype=np.int64)
-        write_array(path, [starts], starts.shape, "int64")
-
-    writers: Writers = {
+    weights = weigh_words(Column(chunks, "text"))
+    return {
         EXACT_VECTORS: write_exact,
         VECTORS: write_vectors,
         CHUNKS: lambda path: write_jsonl(path, chunks),
-        CHUNK_STARTS: write_starts,
+        CHUNK_STARTS: partial(_write_list, np.asarray(chunks.starts, dtype=np.int64)),
+        LEXICAL_WORDS: partial(_write_lines, weights.words),
+        **{LEXICAL[name]: partial(_write_list, getattr(weights, name)) for name in LEXICAL},
     }
-    weights = weigh_words(Column(chunks, "text"))
-    for name, stored in LEXICAL.items():
-        writers[stored] = partial(_write_blocks, getattr(weights, name))
-    return writers
 
 
-def _write_blocks(array: Any, path: Path) -> None:
-    blocks = (array[start : start + _BLOCK] for start in range(0, len(array), _BLOCK))
-    write_array(path, blocks, (len(array),), array.dtype)
+def _write_list(values: Any, path: Path) -> None:
+    blocks = (values[start : start + _BLOCK] for start in range(0, len(values), _BLOCK))
+    write_array(path, blocks, (len(values),), values.dtype)
+
+
+def _write_lines(lines: Iterable[str], path: Path) -> None:
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(f"{line}\n" for line in lines)
 
 
 def _sentence_files(chunks: RowFile, known: KnownVectors) -> Writers:
@@ -165,7 +165,7 @@ def _sentence_files(chunks: RowFile, known: KnownVectors) -> Writers:
 
     return {
         SENTENCES: write_sentences,
-        SENTENCE_STARTS: lambda path: write_array(path, [starts], starts.shape, "int64"),
+        SENTENCE_STARTS: partial(_write_list, starts),
     }
 
 

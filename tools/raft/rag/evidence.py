@@ -39,9 +39,9 @@ class Evidence:
         import numpy as np
 
         counts: dict[str, int] = {}
-        for chunk in self._index.chunks:
-            for stem in map(_stem, set(words(chunk["text"]))):
-                counts[stem] = counts.get(stem, 0) + 1
+        for word, count in self._index.lexical.count_texts():
+            stem = _stem(word)
+            counts[stem] = counts.get(stem, 0) + count
         total = len(self._index.chunks)
 
         def weight(count: int) -> float:

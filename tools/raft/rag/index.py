@@ -13,11 +13,12 @@ from ..errors import UserError
 from ..models.embed import Embedder
 from ..models.embed_endpoint import open_embedder
 from ..models.endpoint import Lookup
-from ..on_disk import Column, DiskArray
+from ..on_disk import Column, DiskArray, Lines
 from ..records import Chunk
 from .index_store import (
     EXACT_VECTORS,
     LEXICAL,
+    LEXICAL_WORDS,
     VECTORS,
     IndexManifest,
     load_array,
@@ -167,8 +168,9 @@ def open_index(folder: Path, *, lookup: Lookup | None = None) -> Index:
     vectors: Any
     if manifest["kind"] == "ivfpq":
         vectors = open_compressed(file, DiskArray.open(locate_file(folder, manifest, EXACT_VECTORS)))
-        arrays = (load_array(folder, manifest, name) for name in LEXICAL.values())
-        lexical = Lexical(Weights(*arrays), len(chunks))
+        arrays = {name: load_array(folder, manifest, stored) for name, stored in LEXICAL.items()}
+        words = Lines(locate_file(folder, manifest, LEXICAL_WORDS))
+        lexical = Lexical(Weights(words, **arrays), len(chunks))
     else:
         vectors = faiss.read_index(str(file))
     if (vectors.ntotal, vectors.d) != (len(chunks), manifest["dimensions"]):

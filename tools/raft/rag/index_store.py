@@ -28,8 +28,9 @@ VECTORS, CHUNKS, MANIFEST = "index.faiss", "chunks.jsonl", "manifest.json"
 # dimensions), and where those of each chunk begin, int64 of shape (chunks + 1,). Both in NumPy's format.
 SENTENCES, SENTENCE_STARTS = "sentences.npy", "sentence_starts.npy"
 EXACT_VECTORS, CHUNK_STARTS = "vectors.npy", "chunk_starts.npy"
-LEXICAL = {name: f"lexical_{name}.npy" for name in Weights._fields}
-OPTIONAL = {SENTENCES, SENTENCE_STARTS, EXACT_VECTORS, CHUNK_STARTS, *LEXICAL.values()}
+LEXICAL_WORDS = "lexical_words.txt"
+LEXICAL = {name: f"lexical_{name}.npy" for name in Weights._fields if name != "words"}
+OPTIONAL = {SENTENCES, SENTENCE_STARTS, EXACT_VECTORS, CHUNK_STARTS, LEXICAL_WORDS, *LEXICAL.values()}
 VERSION = 1
 _LARGE = 64 * 1024**2  # bytes, from which only samples of a file are verified when it is opened
 

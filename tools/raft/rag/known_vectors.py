@@ -51,10 +51,8 @@ class KnownVectors:
 
     def register(self, texts: Iterable[str], vectors: np.ndarray) -> None:
         """Add a source, with the texts of its rows in order; what is known already stays as it is."""
-        base = len(self._sources) * _SOURCE
         self._sources.append(vectors)
-        for row, text in enumerate(texts):
-            self._places.setdefault(_key(text).hex(), base + row)
+        self._place(map(_key, texts), len(self._sources) - 1)
 
     def embed(
         self,
@@ -141,8 +139,13 @@ class KnownVectors:
             self._sources.append(records["vector"])
         else:
             self._sources[self._journal_source] = records["vector"]
-        for row in range(before or 0, len(records)):
-            self._places.setdefault(bytes(records["key"][row]).hex(), self._journal_source * _SOURCE + row)
+        first = before or 0
+        self._place(map(bytes, records["key"][first:]), self._journal_source, first)
+
+    def _place(self, keys: Iterable[bytes], source: int, first: int = 0) -> None:
+        """Note where the vectors of keys are: in successive rows of a source, beginning with the first."""
+        for row, key in enumerate(keys, start=first):
+            self._places.setdefault(key.hex(), source * _SOURCE + row)
 
 
 def _key(text: str) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ..on_disk import hash_key
 from .weigh_words import Weights, weigh_words, words
@@ -18,7 +18,7 @@ class Lexical:
     def __init__(self, weights: Weights, count: int) -> None:
         """Take the weights of `count` texts."""
         self.weights, self._count = weights, count
-        # The words themselves are not kept: the first of each few hashes shows where to look for another.
+        # Words are found by their hashes, the first of each few of which shows where to look for another.
         self._first = weights.hashes[:][::_SPARSE].copy()
 
     @classmethod
@@ -32,6 +32,15 @@ class Lexical:
         Of texts with the same score, those that come first are better.
         """
         return [self._search(query, min(k, self._count)) for query in queries]
+
+    def count_texts(self) -> Iterator[tuple[str, int]]:
+        """Yield each word with the number of texts that have it."""
+        import numpy as np
+
+        counts = np.diff(self.weights.starts[:]).tolist()
+        for word, count in zip(self.weights.words, counts, strict=True):
+            if word.strip():  # not what stands for a text without words
+                yield word, count
 
     def _search(self, query: str, k: int) -> Ranking:
         import numpy as np

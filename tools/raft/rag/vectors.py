@@ -36,7 +36,7 @@ def exact_index(vectors: np.ndarray) -> Any:
     return index
 
 
-def compressed_index(vectors: np.ndarray | DiskArray) -> Any:
+def compressed_index(vectors: DiskArray) -> Any:
     """Build a FAISS inverted file of compressed unit vectors, shape (vectors, dimensions).
 
     It takes a byte in memory for every CODE dimensions and eight for the number of a vector. The same vectors
@@ -52,30 +52,30 @@ def compressed_index(vectors: np.ndarray | DiskArray) -> Any:
     size = next(size for size in range(max(1, dimensions // CODE), 0, -1) if dimensions % size == 0)
     index = faiss.IndexIVFPQ(quantizer, dimensions, lists, size, 8, faiss.METRIC_INNER_PRODUCT)
     index.cp.spherical = True
-    sampled = np.zeros(count, dtype=bool)
-    sampled[np.random.default_rng(0).choice(count, min(count, TRAINED * lists), replace=False)] = True
-    sample = [block[sampled[start : start + BLOCK]] for start, block in _blocks(vectors)]
-    index.train(np.concatenate(sample).astype(np.float32))
-    for _, block in _blocks(vectors):
-        index.add(block.astype(np.float32))
+    sample = np.random.default_rng(0).choice(count, min(count, TRAINED * lists), replace=False)
+    index.train(vectors.rows(np.sort(sample).tolist()).astype(np.float32))
+    for block in _blocks(vectors):
+        index.add(block)
     index.nprobe = _choose_probes(index, vectors)
     return index
 
 
-def _choose_probes(index: Any, vectors: np.ndarray | DiskArray) -> int:
+def _choose_probes(index: Any, vectors: DiskArray) -> int:
     """Return how many lists to probe: the fewest, of powers of two, with which RECALL is reached.
 
     How many depends on the vectors: few if they lie close to each other in topics, nearly all if they do not.
     """
+    import faiss
     import numpy as np
+    from faiss.contrib.exhaustive_search import knn_ground_truth
 
     asked = np.sort(np.random.default_rng(1).choice(len(vectors), min(ASKED, len(vectors)), replace=False))
-    queries = np.concatenate([vectors[position : position + 1] for position in asked]).astype(np.float32)
-    nearest = _nearest(queries, vectors, 11)
+    queries = vectors.rows(asked.tolist()).astype(np.float32)
+    _, nearest = knn_ground_truth(queries, _blocks(vectors), 11, faiss.METRIC_INNER_PRODUCT, ngpu=0)
     probes = 16
     while probes < index.nlist:
         index.nprobe = probes
-        _, candidates = index.search(queries, min(len(vectors), REFINED + 10 * 10))
+        _, candidates = index.search(queries, _count_candidates(len(vectors), 10))
         hits = [
             np.isin(true[true != own][:10], found).mean()
             for own, true, found in zip(asked, nearest, candidates, strict=True)
@@ -86,26 +86,14 @@ def _choose_probes(index: Any, vectors: np.ndarray | DiskArray) -> int:
     return int(index.nlist)
 
 
-def _nearest(queries: np.ndarray, vectors: np.ndarray | DiskArray, k: int) -> np.ndarray:
-    """Return the positions of the k vectors nearest to each query, compared with all of them."""
-    import faiss
-    import numpy as np
-
-    scores = np.zeros((len(queries), 0), dtype=np.float32)
-    positions = np.zeros((len(queries), 0), dtype=np.int64)
-    for start, block in _blocks(vectors):
-        found = faiss.knn(
-            queries, block.astype(np.float32), min(k, len(block)), metric=faiss.METRIC_INNER_PRODUCT
-        )
-        scores, positions = np.hstack([scores, found[0]]), np.hstack([positions, found[1] + start])
-        best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-        scores, positions = np.take_along_axis(scores, best, 1), np.take_along_axis(positions, best, 1)
-    return positions
-
-
-def _blocks(vectors: np.ndarray | DiskArray) -> Iterator[tuple[int, np.ndarray]]:
+def _blocks(vectors: DiskArray) -> Iterator[np.ndarray]:
     for start in range(0, len(vectors), BLOCK):
-        yield start, vectors[start : start + BLOCK]
+        yield vectors[start : start + BLOCK].astype("float32")
+
+
+def _count_candidates(vectors: int, k: int) -> int:
+    """Return how many candidates there are for k results."""
+    return min(vectors, REFINED + 10 * k)
 
 
 class Refined:
@@ -124,7 +112,7 @@ class Refined:
 
         scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
         positions = np.full((len(queries), k), -1, dtype=np.int64)
-        _, candidates = self._index.search(queries, min(self.ntotal, REFINED + 10 * k))
+        _, candidates = self._index.search(queries, _count_candidates(self.ntotal, k))
         for row, (query, found) in enumerate(zip(queries, candidates, strict=True)):
             found = np.sort(found[found >= 0])
             exact = self._vectors.rows(found.tolist()).astype(np.float32) @ query

@@ -6,9 +6,10 @@ import logging
 import re
 from array import array
 from collections.abc import Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..on_disk import DiskArray, hash_keys
+from ..on_disk import DiskArray, DiskTexts, hash_keys
 from ..text.normalise import UNSPACED, fold
 
 if TYPE_CHECKING:
@@ -38,9 +39,10 @@ def words(text: str) -> list[str]:
 
 
 class Weights(NamedTuple):
-    """The weights of a matrix of words and texts, by word; all arrays in memory, or all on disk."""
+    """The weights of a matrix of words and texts, by word; all in memory, or all on disk."""
 
-    hashes: Any  # of the words, ascending: int64 of shape (words,)
+    words: Any  # in the order of their hashes
+    hashes: Any  # ascending: int64 of shape (words,)
     starts: Any  # of each word's texts, and the end: int64 of shape (words + 1,)
     texts: Any  # positions: int32 of shape (weights,)
     values: Any  # the weights: float32 of the same shape
@@ -72,6 +74,7 @@ def _weigh(texts: Sequence[str], positions: Sequence[int]) -> Weights:
     begins, ends = index.scores["indptr"][order], index.scores["indptr"][order + 1]
     picked = _in_ranges(begins, ends)
     return Weights(
+        np.array(list(numbers), dtype=object)[order].tolist(),
         hashes[order],
         np.concatenate([[0], np.cumsum(ends - begins)]),
         np.asarray(positions, dtype=np.int32)[index.scores["indices"][picked]],
@@ -88,15 +91,20 @@ def _in_ranges(begins: np.ndarray, ends: np.ndarray) -> np.ndarray:
     return np.repeat(begins - before, lengths) + np.arange(lengths.sum())
 
 
+def _new_weights() -> Weights:
+    """Return weights on disk, to be extended."""
+    return Weights(DiskTexts(), *map(DiskArray, _DTYPES))
+
+
 class _Group:
     """The weights of a group on disk, to be read in parts by the words' hashes."""
 
     def __init__(self, weights: Weights) -> None:
         import numpy as np
 
-        self._arrays = Weights(*map(DiskArray, _DTYPES))
+        self._arrays = _new_weights()
         for stored, values in zip(self._arrays, weights, strict=True):
-            stored.extend(values[:])
+            stored.extend(values)
         edges = np.arange(1, _PARTS, dtype=np.int64) * (2**63 // _PARTS)
         cuts = np.searchsorted(weights.hashes[:], edges)
         self._cuts = [0, *cuts.tolist(), len(self._arrays.hashes)]
@@ -107,6 +115,7 @@ class _Group:
         starts = self._arrays.starts[first : last + 1]
         texts = slice(int(starts[0]), int(starts[-1]))
         return Weights(
+            self._arrays.words[first:last],
             self._arrays.hashes[first:last],
             starts - starts[0],
             self._arrays.texts[texts],
@@ -118,7 +127,7 @@ def _merge(groups: Sequence[_Group]) -> Weights:
     """Put together the weights of all groups, on disk."""
     import numpy as np
 
-    merged = Weights(*map(DiskArray, _DTYPES))
+    merged = _new_weights()
     merged.starts.extend(np.zeros(1))
     for part in range(_PARTS):
         read = [group.read(part) for group in groups]
@@ -133,6 +142,8 @@ def _merge(groups: Sequence[_Group]) -> Weights:
         picked = _in_ranges(begins[order], ends[order])
         unique, first = np.unique(hashes[order], return_index=True)
         lengths = np.add.reduceat((ends - begins)[order], first) if len(first) else np.zeros(0)
+        words = list(chain.from_iterable(weights.words for weights in read))
+        merged.words.extend([words[place] for place in order[first].tolist()])
         merged.starts.extend(len(merged.texts) + np.cumsum(lengths))
         merged.hashes.extend(unique)
         for name in ("texts", "values"):
