@@ -22,7 +22,7 @@ from tools.raft.generate.distractors import Drawn
 from tools.raft.models.openai_sdk import format_completion_prompt
 from tools.raft.prompts import render
 from tools.raft.raft_format import format_instruction
-from tools.raft.records import FIELDS, Chunk, content_id, new_draft
+from tools.raft.records import Chunk, content_id, fields_of, new_draft
 
 Row = dict[str, Any]
 
@@ -293,6 +293,48 @@ def test_the_manifest_differs_only_in_its_times(tmp_path: Path) -> None:
     assert first["files"]["train.jsonl"]["rows"] == sum(row["split"] == "train" for row in rows)
 
 
+def several_oracles(rows: list[Row]) -> list[Row]:
+    """Give the first row that holds its oracle a second one, in place of a distractor."""
+    rows = json.loads(json.dumps(rows))
+    row = next(row for row in rows if row["has_oracle"])
+    place = next(i for i in range(4) if i != row["oracle_index"])
+    other = row["context"]["sentences"][0][place]
+    own = next(chunk["id"] for chunk in make_chunks(40) if chunk["text"] == other)
+    row["distractor_ids"].remove(own)
+    row["oracle_context"] += f"\n\n{other}"
+    row |= {"oracle_indices": [row["oracle_index"], place], "oracle_ids": [row["chunk_id"], own]}
+    return rows
+
+
+def test_only_a_dataset_with_several_oracles_has_their_columns(tmp_path: Path) -> None:
+    rows = several_oracles(make_rows(40))
+    formats = ["chat", "dsf", "eval", "parquet"]
+    raft = write_raft(tmp_path / "raft.jsonl", rows)
+    _, findings = make_datasets(raft, tmp_path, formats=formats, count_tokens=words)
+    assert not [finding for finding in findings if finding.severity == "error"]
+    for split in ("train", "valid", "test"):
+        table = pyarrow.parquet.read_table(tmp_path / f"{split}.parquet")
+        assert table.schema.equals(parquet_schema(several=True)), "the same in all files of a dataset"
+    again = pyarrow.parquet.read_table(tmp_path / "train.parquet").to_pylist()
+    assert again == [
+        {"oracle_indices": None, "oracle_ids": None, **row} for row in rows if row["split"] == "train"
+    ]
+    manifest = make_manifest(tmp_path, rows, counts={"rows_with_several_oracles": 1})
+    write_card(tmp_path / "README.md", manifest)
+    features = {f["name"]: f for f in front_matter(tmp_path / "README.md")["dataset_info"][0]["features"]}
+    assert list(features) == list(fields_of(several=True))
+    assert features["oracle_indices"]["list"] == "int64" and features["oracle_ids"]["list"] == "string"
+    assert "at `oracle_indices`" in (tmp_path / "README.md").read_text(encoding="utf-8")
+
+
+def test_an_eval_row_names_all_oracles(tmp_path: Path) -> None:
+    from tools.raft.dataset.export import to_eval
+
+    row = next(row for row in several_oracles(make_rows(40)) if "oracle_ids" in row)
+    assert to_eval(row)["oracles"] == to_eval(row)["relevant"] == row["oracle_ids"]
+    assert "oracles" not in to_eval(make_rows()[0])
+
+
 def front_matter(card: Path) -> Row:
     return yaml.safe_load(card.read_text(encoding="utf-8").split("---\n")[1])
 
@@ -311,7 +353,9 @@ def test_the_card_names_the_split_files_for_loaders(tmp_path: Path) -> None:
     ]
     assert configs["eval"] == [{"split": "test", "path": "test.eval.jsonl"}]
     assert "completion" not in configs
-    assert [feature["name"] for feature in head["dataset_info"][0]["features"]] == list(FIELDS)
+    assert [feature["name"] for feature in head["dataset_info"][0]["features"]] == list(
+        fields_of(several=False)
+    )
     body = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert (
         "| truncated answer | 5 |" in body

@@ -46,6 +46,7 @@ class FormatError(str, Enum):
     NO_QUOTE = "no quote"
     EMPTY_QUOTE = "empty quote"
     NOT_VERBATIM = "quote is not verbatim"
+    UNQUOTED_ORACLE = "no quote from one of its documents"
     TRUNCATED = "truncated answer"
     THOUGHT_ONLY = "reasoning cut off before an answer"  # as models write it that think before they answer
 

@@ -42,6 +42,7 @@ class _Hints(TypedDict, total=False):
     expected: list[str]  # the answers the user gave, or the one the model wrote with its question
     target: str  # the sentence the question was asked about
     count: int  # rows that a rejection stands for, if more than one
+    other_chunk_ids: list[str]  # the further oracles of a question that needs several chunks
 
 
 class Draft(_Hints):
@@ -66,12 +67,8 @@ class Context(TypedDict):
     sentences: list[list[str]]
 
 
-class Record(TypedDict):
-    """One row of a RAFT dataset (Zhang et al. 2024, arXiv 2403.10131).
-
-    The keys down to `instruction` are the reference implementation's. This is the only place that lists the
-    fields: validation, Parquet and the dataset card take them from here.
-    """
+class _Always(TypedDict):
+    """The fields of every record. The keys down to `instruction` are the reference implementation's."""
 
     id: str
     type: Literal["general", "api call"]
@@ -94,14 +91,28 @@ class Record(TypedDict):
     prompt_hash: str
 
 
+class Record(_Always, total=False):
+    """One row of a RAFT dataset (Zhang et al. 2024, arXiv 2403.10131).
+
+    These are the only places that list the fields: validation, Parquet and the dataset card take them from
+    here. Only the records of questions that need several oracles have the fields below; `chunk_id` and
+    `oracle_index` are those of the first one, and `oracle_context` has the texts of all.
+    """
+
+    oracle_indices: list[int] | None
+    oracle_ids: list[str]
+
+
 class Field(NamedTuple):
     """What a field of a record holds."""
 
-    type: type  # str, bool, int, list (of texts), or dict (the context)
+    type: type  # str, bool, int, list (of items), or dict (the context)
     nullable: bool
+    required: bool
+    items: Any  # the type of those of a list
 
 
-def _fields(record: type) -> dict[str, Field]:
+def _fields(record: Any) -> dict[str, Field]:
     """Derive the fields of a TypedDict from its annotations, in order."""
     fields = {}
     for name, hint in get_type_hints(record).items():
@@ -111,11 +122,23 @@ def _fields(record: type) -> dict[str, Field]:
             base = type(get_args(base)[0])
         elif is_typeddict(base):
             base = dict
-        fields[name] = Field(get_origin(base) or base, nullable)
+        items = get_args(base)[0] if get_origin(base) is list else str
+        fields[name] = Field(get_origin(base) or base, nullable, name in record.__required_keys__, items)
     return fields
 
 
 FIELDS = _fields(Record)
+ORACLE_GAP = "\n\n"  # between the oracles of a record in its oracle_context
+
+
+def fields_of(*, several: bool) -> dict[str, Field]:
+    """Return the fields of a dataset in which `several` says whether a record has several oracles."""
+    return {name: field for name, field in FIELDS.items() if field.required or several}
+
+
+def has_fields(record: Mapping[str, Any]) -> bool:
+    """Return whether a record has all of its fields, and no others."""
+    return record.keys() == fields_of(several="oracle_ids" in record).keys()
 
 
 def new_draft(question: str, chunk_id: str, *, origin: Origin = "generated") -> Draft:
@@ -132,6 +155,11 @@ def new_draft(question: str, chunk_id: str, *, origin: Origin = "generated") -> 
         "model": "",
         "prompt_hash": "",
     }
+
+
+def oracle_ids(row: Mapping[str, Any]) -> list[str]:
+    """Return the ids of all oracles of a draft or a record, the first one first."""
+    return list(row.get("oracle_ids") or (row["chunk_id"], *row.get("other_chunk_ids", ())))
 
 
 def part_of(record: Mapping[str, Any]) -> str:

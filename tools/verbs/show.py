@@ -212,8 +212,10 @@ def sample_rows(path: Path, count: int = 3) -> list[dict[str, Any]]:
 def show_row(row: Mapping[str, Any]) -> None:
     """Print one record: question, source, documents and answer."""
     page = f", page {row['page']}" if row["page"] else ""
-    documents = len(row["distractor_ids"]) + row["has_oracle"]
-    oracle = f"the oracle is number {row['oracle_index'] + 1}" if row["has_oracle"] else "without the oracle"
+    indices = row.get("oracle_indices") or ([row["oracle_index"]] if row["has_oracle"] else [])
+    documents = len(row["distractor_ids"]) + len(indices)
+    numbers = " and ".join(str(index + 1) for index in indices)
+    oracle = f"the oracle is number {numbers}" if indices else "without the oracle"
     origin = "given" if row["origin"] == "given" else "generated"
     table = Table(
         show_header=False, title=f"{escape(row['source'])}{page}", title_justify="left", expand=True

@@ -11,13 +11,13 @@ from ..errors import UserError
 from ..files import write_json, write_text
 from ..models.pricing import show_dollars
 from ..prompts import prompt_folder
-from ..records import FIELDS, SPLITS
+from ..records import SPLITS, fields_of
 
 CARD = "dataset_card.jinja2"
 MANIFEST_VERSION = 1
 
-# Hugging Face names; a list holds strings, and the template spells out the type of the context.
-_DTYPES = {str: "string", bool: "bool", int: "int64", list: "list", dict: "context"}
+# Hugging Face names; the template spells out the types of lists and of the context.
+_DTYPES = {str: "string", bool: "bool", int: "int64", dict: "context"}
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 
@@ -80,6 +80,7 @@ def write_card(
     """
     from jinja2 import Environment, StrictUndefined, TemplateError
 
+    several = manifest["counts"].get("rows_with_several_oracles", 0) > 0
     rows = {split: manifest["files"].get(f"{split}.jsonl", {}).get("rows", 0) for split in SPLITS}
     configs = {
         "default": ".jsonl",
@@ -101,7 +102,11 @@ def write_card(
             languages=list(languages),
             manifest=manifest,
             rows=rows,
-            features={name: _DTYPES[field.type] for name, field in FIELDS.items()},
+            features={
+                name: f"list of {_DTYPES[field.items]}" if field.type is list else _DTYPES[field.type]
+                for name, field in fields_of(several=several).items()
+            },
+            several=several,
             total=total,
             size=next((name for bound, name in _SIZES if total < bound), "n>1M"),
             configs={

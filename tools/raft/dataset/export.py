@@ -16,7 +16,7 @@ from ..models.openai_sdk import format_completion_prompt
 from ..on_disk import DiskMap
 from ..prompts import Message, render
 from ..raft_format import ANSWER_TAG, format_documents, parse_documents, refusal
-from ..records import DRILLS, FIELDS, SPLITS, part_of, question_id
+from ..records import DRILLS, SPLITS, fields_of, has_fields, oracle_ids, part_of, question_id
 from .validate import Finding, validate_files
 
 FORMATS = ("hf", "chat", "completion", "dsf", "eval", "parquet")
@@ -109,11 +109,13 @@ def write_datasets(
     out.mkdir(parents=True, exist_ok=True)
     files: dict[str, _Writer] = {}
     seen_questions = DiskMap()
+    # All Parquet files of a dataset have the same columns, so that they can be loaded together.
+    several = "parquet" in formats and any("oracle_ids" in row for _, row in _read_rows(raft_jsonl))
     with ExitStack() as stack:
 
         def open_writers(names: Sequence[str]) -> None:
             for name in names:
-                files[name] = stack.enter_context(_open_writer(out / name))
+                files[name] = stack.enter_context(_open_writer(out / name, several=several))
 
         open_writers(_file_names(formats))
         for line, row in _read_rows(raft_jsonl):
@@ -170,7 +172,7 @@ def to_eval(row: Mapping[str, Any]) -> Row:
     """Convert a record to a test question: gold answer, documents, and where they come from.
 
     `answers`, `answerable` and `relevant` are the same for the evaluation flow, as in data/held_out.jsonl.
-    A row whose label is a refusal has no answer.
+    A row whose label is a refusal has no answer. `oracles` says that all of these are needed.
     """
     refused = row["final_answer"] == refusal().final
     return {
@@ -178,7 +180,8 @@ def to_eval(row: Mapping[str, Any]) -> Row:
         "question": row["question"],
         "answers": [] if refused else [row["final_answer"]],
         "answerable": not refused,
-        "relevant": [row["chunk_id"]],
+        "relevant": oracle_ids(row),
+        **({"oracles": oracle_ids(row)} if "oracle_ids" in row else {}),
         "gold_final_answer": row["final_answer"],
         "gold_cot_answer": row["cot_answer"],
         "context": format_documents(parse_documents(row["instruction"])),
@@ -225,8 +228,9 @@ def _read_rows(path: Path) -> Iterator[tuple[bytes, Row]]:
                 raise UserError(
                     f"{path}, line {number} is not JSON; run generate again to rebuild it"
                 ) from None
-            if not isinstance(row, dict) or row.keys() != FIELDS.keys() or row["split"] not in SPLITS:
-                keys = ", ".join(sorted(FIELDS.keys() ^ row.keys())) if isinstance(row, dict) else ""
+            if not isinstance(row, dict) or not has_fields(row) or row["split"] not in SPLITS:
+                fields = fields_of(several="oracle_ids" in row) if isinstance(row, dict) else {}
+                keys = ", ".join(sorted(fields.keys() ^ row.keys())) if fields else ""
                 raise UserError(
                     f"{path}, line {number} is not a RAFT record ({keys or 'bad split'}); run generate again"
                 )
@@ -242,10 +246,14 @@ class _Writer(Protocol):
 
 
 @contextmanager
-def _open_writer(path: Path) -> Iterator[_Writer]:
+def _open_writer(path: Path, *, several: bool) -> Iterator[_Writer]:
     """Open a dataset file for writing; it gets its name on success and is removed on failure."""
     with replacing(path) as staging:
-        writer = _Parquet(staging) if path.suffix == ".parquet" else _Jsonl(staging)
+        writer = (
+            _Parquet(staging, parquet_schema(several=several))
+            if path.suffix == ".parquet"
+            else _Jsonl(staging)
+        )
         try:
             yield writer
             writer.flush()
@@ -264,11 +272,11 @@ class _Jsonl:
 
 
 class _Parquet:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, schema: Any) -> None:
         import pyarrow.parquet
 
         self.rows, self._buffer = 0, []  # type: tuple[int, list[Row]]
-        self._schema = parquet_schema()
+        self._schema = schema
         self._writer = pyarrow.parquet.ParquetWriter(path, self._schema)
         self.close = self._writer.close
 
@@ -290,18 +298,19 @@ class _Parquet:
         self._buffer = []
 
 
-def parquet_schema() -> Any:
-    """Return the Arrow schema of the records; it does not depend on the rows."""
+def parquet_schema(*, several: bool = False) -> Any:
+    """Return the Arrow schema of the records; it depends only on whether some have several oracles."""
     import pyarrow
 
     types = {
         str: pyarrow.string(),
         bool: pyarrow.bool_(),
         int: pyarrow.int64(),
-        list: pyarrow.list_(pyarrow.string()),
     }
     nested = pyarrow.list_(pyarrow.list_(pyarrow.string()))
     context = pyarrow.struct([("title", nested), ("sentences", nested)])
-    return pyarrow.schema(
-        [(name, context if field.type is dict else types[field.type]) for name, field in FIELDS.items()]
-    )
+    columns = []
+    for name, field in fields_of(several=several).items():
+        single = pyarrow.list_(types[field.items]) if field.type is list else types.get(field.type)
+        columns.append((name, context if field.type is dict else single))
+    return pyarrow.schema(columns)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from ..errors import UserError
 from ..records import Split, content_id
@@ -12,12 +13,18 @@ from ..records import Split, content_id
 
 @dataclass(frozen=True)
 class Splits:
-    """The split of each chunk: a question of where the hash of seed and id lies, so nothing is stored."""
+    """The split of each chunk: a question of where the hash of seed and id lies, so little is stored."""
 
     seed: int
     ends: tuple[tuple[Split, int], ...]  # each with the hash at which the next begins; train is the rest
+    moved: Mapping[str, Split] = field(default_factory=dict)  # by id, chunks that go with another one
+    given_up: frozenset[Split] = frozenset()  # splits that became too small: their chunks are in train
 
     def __getitem__(self, chunk_id: str) -> Split:
+        split = self.moved.get(chunk_id) or self._by_hash(chunk_id)
+        return "train" if split in self.given_up else split
+
+    def _by_hash(self, chunk_id: str) -> Split:
         key = _key(self.seed, chunk_id)
         return next((split for split, end in self.ends if key < end), "train")
 
@@ -80,3 +87,37 @@ def assign_splits(
         assigned += size
         ends.append((name, int(keys[assigned]) if assigned < total else 2**64))
     return Splits(seed, tuple(ends)), notes
+
+
+def join_chunks(
+    splits: Splits, groups: Sequence[Sequence[str]], chunk_ids: Iterable[str], *, smallest: int
+) -> tuple[Splits, list[str]]:
+    """Move the chunks of each group into one split, since a question needs all of them.
+
+    Groups with a chunk in common are joined. All chunks of a joined group go where the one with the smallest
+    hash of seed and id is; every other chunk stays. A valid or test split that is left with fewer than
+    `smallest` chunks is given up: they go to train. Returns the splits, and one line for each deviation.
+    """
+    parents: dict[str, str] = {}
+
+    def root(chunk_id: str) -> str:
+        parents.setdefault(chunk_id, chunk_id)
+        while parents[chunk_id] != chunk_id:
+            parents[chunk_id] = chunk_id = parents[parents[chunk_id]]
+        return chunk_id
+
+    for first, *others in groups:
+        for other in others:
+            # The one with the smaller hash becomes the root, so a root has the smallest of its group.
+            low, high = sorted((root(first), root(other)), key=lambda id: (_key(splits.seed, id), id))
+            parents[high] = low
+    moved = {id: splits[own] for id in parents if splits[own := root(id)] != splits[id]}
+    if not moved:
+        return splits, []
+    joined = replace(splits, moved=moved)
+    notes = [f"{len(moved)} chunks changed their split, because questions need them with chunks of another"]
+    sizes = Counter(joined[chunk_id] for chunk_id in chunk_ids)
+    small: list[Split] = [split for split, _ in splits.ends if 0 < sizes[split] < smallest]
+    for split in small:
+        notes.append(f"no {split} split: {sizes[split]} chunks are left in it, and a row takes {smallest}")
+    return replace(joined, given_up=frozenset(small)), notes

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from ..choices import Order
 from ..on_disk import DiskMap
 from ..raft_format import parse_answer, parse_documents
-from ..records import FIELDS, content_id, question_id
+from ..records import ORACLE_GAP, content_id, fields_of, oracle_ids, question_id
 from ..text.excerpts import is_excerpt
 from ..text.normalise import fold, normalise
 
@@ -68,13 +68,16 @@ class Sample:
         self.rows: Counter[bool] = Counter()  # by has_oracle
         self.positions: Counter[tuple[int, int]] = Counter()  # (documents in the row, index of the oracle)
         self.questions = DiskMap()  # ids, one for all rounds of a question
+        self.longest = {False: 0, True: 0}  # documents of a record, by whether it has several oracles
         self._seen = DiskMap()
 
     def add(self, row: Row) -> None:
         """Count a record; the position of the oracle counts once for rows with the same documents."""
         self.rows[row["has_oracle"]] += 1
         self.questions.add(question_id(row["chunk_id"], row["question"]))
-        chunk_ids = " ".join((row["chunk_id"], *sorted(row["distractor_ids"])))
+        several = "oracle_ids" in row
+        self.longest[several] = max(self.longest[several], len(documents_of(row)))
+        chunk_ids = " ".join((*oracle_ids(row), *sorted(row["distractor_ids"])))
         if row["has_oracle"] and self._seen.add(chunk_ids):
             self.positions[len(documents_of(row)), row["oracle_index"]] += 1
 
@@ -98,14 +101,17 @@ def validate_record(row: Row, split: str, file: str, line: int, report: Report) 
         error("the row belongs to another split", row["split"])
     if len({report.text_id(document) for document in documents}) < len(documents):
         error("the same document twice in one row")
-    if row["has_oracle"]:
+    own = oracle_ids(row)
+    if "oracle_ids" in row:
+        _validate_oracles(row, documents, error)
+    elif row["has_oracle"]:
         if index is None or not 0 <= index < len(documents) or documents[index] != row["oracle_context"]:
             error("the oracle is not where oracle_index says", str(index))
     elif index is not None or row["oracle_context"] in documents:
         error("the oracle is among the documents though has_oracle is false")
-    if row["chunk_id"] in row["distractor_ids"]:
-        error("the oracle is among its own distractors", row["chunk_id"])
-    if len(set(row["distractor_ids"])) + row["has_oracle"] != len(documents):
+    if among := sorted(set(own).intersection(row["distractor_ids"])):
+        error("the oracle is among its own distractors", " ".join(among))
+    if len(set(row["distractor_ids"])) + len(own) * row["has_oracle"] != len(documents):
         error(
             "documents and distractor_ids do not match", f"{len(documents)} and {len(row['distractor_ids'])}"
         )
@@ -116,6 +122,28 @@ def validate_record(row: Row, split: str, file: str, line: int, report: Report) 
         error(f"answer: {answer}")
     _validate_leaks(row, documents, split, file, line, report)
     return True
+
+
+def _validate_oracles(row: Row, documents: list[str], error: Callable[[str, str], None]) -> None:
+    """Validate the several oracles of a record: all of them are where it says, or none is there."""
+    ids, indices = row["oracle_ids"], row["oracle_indices"]
+    if len(set(ids)) != len(ids) or len(ids) < 2 or ids[0] != row["chunk_id"]:
+        error("oracle_ids are not several ids, that of chunk_id first", " ".join(ids))
+    if row["has_oracle"]:
+        fit = indices is not None and len(set(indices)) == len(indices) == len(ids)
+        fit = fit and all(0 <= i < len(documents) for i in indices)
+        if not fit or ORACLE_GAP.join(documents[i] for i in indices) != row["oracle_context"]:
+            error("the oracles are not where oracle_indices say", str(indices))
+        elif row["oracle_index"] != indices[0]:
+            error("oracle_index is not the first of oracle_indices", str(row["oracle_index"]))
+    elif indices is not None or row["oracle_index"] is not None or _holds_any(row, documents):
+        error("an oracle is among the documents though has_oracle is false", "")
+
+
+def _holds_any(row: Row, documents: list[str]) -> bool:
+    """Return whether one of the documents is one of the oracles, whose texts are joined in oracle_context."""
+    context = f"{ORACLE_GAP}{row['oracle_context']}{ORACLE_GAP}"
+    return any(f"{ORACLE_GAP}{document}{ORACLE_GAP}" in context for document in documents)
 
 
 def _instruction_fits(instruction: str, documents: list[str], question: str) -> bool:
@@ -130,7 +158,7 @@ def _instruction_fits(instruction: str, documents: list[str], question: str) -> 
 
 def _validate_leaks(row: Row, documents: list[str], split: str, file: str, line: int, report: Report) -> None:
     """Validate that no chunk or document of a record is in another split, and that its question is new."""
-    items = [("chunk", chunk_id) for chunk_id in (row["chunk_id"], *row["distractor_ids"])]
+    items = [("chunk", chunk_id) for chunk_id in (*oracle_ids(row), *row["distractor_ids"])]
     items += [("document", report.text_id(document)) for document in (row["oracle_context"], *documents)]
     for kind, value in items:
         earlier = report.claim(f"{kind} {value}", split, file, line)
@@ -152,16 +180,20 @@ def _validate_leaks(row: Row, documents: list[str], split: str, file: str, line:
 
 def _field_problem(row: Row) -> str:
     """Return which field is missing, unknown, empty or of the wrong type, or an empty string if none is."""
-    if missing := FIELDS.keys() - row.keys():
+    fields = fields_of(several="oracle_ids" in row or "oracle_indices" in row)
+    if missing := fields.keys() - row.keys():
         return f"field {sorted(missing)[0]} is missing"
-    if unknown := row.keys() - FIELDS.keys():
+    if unknown := row.keys() - fields.keys():
         return f"field {sorted(unknown)[0]} is unknown"
-    for name, (type_, nullable) in FIELDS.items():
+    for name, field in fields.items():
+        type_, items = field.type, field.items
         value: Any = row[name]
-        if value is None and nullable:
+        if value is None and field.nullable:
             continue
         if not isinstance(value, type_) or (type_ is int and isinstance(value, bool)):
             return f"field {name} is not of type {type_.__name__}"
+        if isinstance(value, list) and any(type(item) is not items for item in value):
+            return f"field {name} does not hold items of type {items.__name__}"
         if name in _NEVER_EMPTY and not row[name].strip():
             return f"field {name} is empty"
     sentences = row["context"].get("sentences")
@@ -176,8 +208,13 @@ def _field_problem(row: Row) -> str:
 def validate_positions(sample: Sample, file: str, report: Report, order: Order | None) -> None:
     """Validate that the position of the oracle among the documents is uniformly random.
 
-    If the order is unknown, it may be that of a retriever, which finds the oracle first.
+    If the order is unknown, it may be that of a retriever, which finds the oracle first. Also validate that
+    rows with several oracles do not have more documents than the others.
     """
+    one, several = sample.longest[False], sample.longest[True]
+    if one and several > one:
+        message = f"rows with several oracles have up to {several} documents, those with one up to {one}"
+        report.add("error", file, 0, message)
     if order == "ranked":
         return
     for width in sorted({width for width, _ in sample.positions if width > 1}):

@@ -28,7 +28,8 @@ class Drawn(NamedTuple):
     """The distractors of a question, best-ranked first."""
 
     chunks: list[Chunk]
-    place: int  # how many of them rank before the oracle
+    place: int  # how many of them, and of its further oracles, rank before the oracle
+    other_places: tuple[int, ...] = ()  # the same for each further oracle
 
 
 _DEPTH = 8  # extra results, to make up for the oracle and for chunks that hold the answer
@@ -79,19 +80,22 @@ class Distractors:
         seed: int,
         round: int = 0,
         shared: bool = False,
+        others: Sequence[Sequence[Chunk]] = (),
     ) -> list[Drawn]:
-        """Draw k + 1 chunks for each draft, none of them the oracle or with the same text.
+        """Draw k + 1 chunks for each draft, none of them an oracle or with the text of one.
 
-        The last one is used only if the oracle is left out. A chunk that holds the answer is drawn only
-        if no others are left, and where none is left for the last place, the oracle itself stands there.
-        Each round has the next ones of the ranking. The draw depends only on the seed and the row.
-        With `shared`, all drafts get the same chunks unless one holds their answer: those closest to the
-        oracle. Raises UserError if the split is too small.
+        others: the further oracles of each draft, if any has some. The last chunks, as many as there are
+        oracles, are used only if these are left out. A chunk that holds the answer is drawn only if no
+        others are left, and where none is left for the last places, oracles stand there. Each round has the
+        next ones of the ranking. The draw depends only on the seed and the row. With `shared`, all drafts
+        get the same chunks unless one holds their answer: those closest to the oracle. Raises UserError if
+        the split is too small.
         """
         pool = self._pools[self.split_of(oracle)]
         answers = [draft["final_answer"] for draft in drafts]
         questions = ["" if shared else draft["question"] for draft in drafts]
-        return pool.draw(questions, answers, oracle, k + 1, seed, round)
+        oracles = [(oracle, *further) for further in others or [()] * len(drafts)]
+        return pool.draw(questions, answers, oracles, k + 1, seed, round)
 
 
 def _open_ranker(chunks: Sequence[Chunk], negatives: Negatives, embedder: Embedder | None) -> Ranker:
@@ -119,66 +123,85 @@ class _Pool:
         self,
         questions: Sequence[str],
         answers: Sequence[str],
-        oracle: Chunk,
+        oracles: Sequence[tuple[Chunk, ...]],
         count: int,
         seed: int,
         round: int,
     ) -> list[Drawn]:
-        """Draw the chunks of each question; an empty one stands for the oracle's text."""
+        """Draw the chunks of each question; an empty one stands for the text of its first oracle."""
+        if not questions:
+            return []
+        first = oracles[0][0]  # the same for all
         # Each round starts at the last chunk of the previous one, which is used only without the oracle.
         start = round * (count - 1)
         end = start + count
-        queries = list(dict.fromkeys(question or oracle["text"] for question in questions))
-        rankings = dict(zip(queries, self._rank(queries, oracle, end + _DEPTH), strict=True))
+        queries = list(dict.fromkeys(question or first["text"] for question in questions))
+        depth = end + _DEPTH + max(map(len, oracles)) - 1
+        rankings = dict(zip(queries, self._rank(queries, first, depth), strict=True))
         drawn = []
-        for question, answer in zip(questions, answers, strict=True):
-            ranking = self._with_sibling(rankings[question or oracle["text"]], oracle, answer, count)
-            picked, place = self._pick(question, answer, oracle, end, seed, ranking)
-            drawn.append(Drawn(picked[start:], max(0, place - start)))
+        for question, answer, own in zip(questions, answers, oracles, strict=True):
+            ranking = self._with_sibling(rankings[question or first["text"]], own, answer, count)
+            picked, found = self._pick(question, answer, own, end, seed, ranking)
+            # An oracle ranks behind the distractors found before it, and the oracles found before it.
+            order = sorted(range(len(own)), key=lambda i: (found[i], i))
+            places = {i: max(0, found[i][0] - start) + before for before, i in enumerate(order)}
+            drawn.append(Drawn(picked[start:], places[0], tuple(places[i] for i in range(1, len(own)))))
         return drawn
 
     def _pick(
-        self, question: str, answer: str, oracle: Chunk, count: int, seed: int, ranking: Sequence[int]
-    ) -> Drawn:
+        self,
+        question: str,
+        answer: str,
+        oracles: tuple[Chunk, ...],
+        count: int,
+        seed: int,
+        ranking: Sequence[int],
+    ) -> tuple[list[Chunk], list[tuple[int, int]]]:
+        """Return the chunks drawn and, for each oracle, how many of them and of the oracles precede it."""
         answer = normalise(answer)
         picked: list[Chunk] = []
         spare: list[Chunk] = []
-        own = normalise(oracle["text"])
-        place = count  # last, unless it is found before
-        seen = {own}
-        for position in self._order(question, oracle, seed, ranking):
+        own = [normalise(oracle["text"]) for oracle in oracles]
+        found: dict[str, tuple[int, int]] = {}
+        seen = set(own)
+        for position in self._order(question, oracles[0], seed, ranking):
             text = self._texts[position]
-            if text == own:
-                place = min(place, len(picked))
+            if text in own:
+                found.setdefault(text, (len(picked), len(found)))
             if text in seen:
                 continue
             seen.add(text)
             (spare if holds_normalised(text, answer) else picked).append(self._chunks[position])
             if len(picked) == count:
-                return Drawn(picked, place)
+                break
+        # An oracle that was not found comes last.
+        places = [found.get(text, (count, len(found))) for text in own]
         picked += spare[: count - len(picked)]
-        if len(picked) == count - 1:
-            picked.append(oracle)
+        picked += oracles[: count - len(picked)]
         if len(picked) < count:
             raise UserError(
                 f"{len(self._chunks)} chunks are too few for {count - 1} distractors; "
                 "add documents, or lower --distractors or --chunk-size"
             )
-        return Drawn(picked, place)
+        return picked, places
 
-    def _with_sibling(self, ranking: Sequence[int], oracle: Chunk, answer: str, count: int) -> Sequence[int]:
+    def _with_sibling(
+        self, ranking: Sequence[int], oracles: tuple[Chunk, ...], answer: str, count: int
+    ) -> Sequence[int]:
         """Return a ranking with a distractor of the oracle's own document near its top, if there is one."""
+        own = {oracle["id"] for oracle in oracles}
         siblings = {
             position
-            for position in self._by_source.get(oracle["source"], ())
-            if self._chunks[position]["id"] != oracle["id"]
+            for position in self._by_source.get(oracles[0]["source"], ())
+            if self._chunks[position]["id"] not in own
             and not holds_normalised(self._texts[position], normalise(answer))
         }
-        if not siblings or siblings.intersection(ranking[: count - 1]):
+        kept = max(0, count - len(oracles))  # distractors beside the oracles
+        if not siblings or siblings.intersection(ranking[:kept]):
             return ranking
         best = next((position for position in ranking if position in siblings), min(siblings))
         others = [position for position in ranking if position != best]
-        return [*others[: max(0, count - 2)], best, *others[max(0, count - 2) :]]
+        return [*others[: max(0, kept - 1)], best, *others[max(0, kept - 1) :]]
 
     def _order(self, question: str, oracle: Chunk, seed: int, ranking: Sequence[int]) -> Iterator[int]:
         """Yield the positions to try: the retrieved ones, then the rest in random order."""

@@ -351,6 +351,7 @@ def summarise(
             "rows_by_split": dict(result.counts.accepted),
             "rows_by_origin": dict(result.counts.origins),
             "rows_with_oracle": result.counts.with_oracle,
+            **({"rows_with_several_oracles": result.counts.several} if result.counts.several else {}),
             "rejected": result.rejected.total(),
             "missing": result.counts.missing,
         },

@@ -11,7 +11,7 @@ from pathlib import Path
 from ..errors import AGAIN, CallsFailed
 from ..files import json_line
 from ..on_disk import DiskMap, RowsById
-from ..records import DRILLS, Chunk, Draft, Record, part_of, question_id
+from ..records import DRILLS, Chunk, Draft, Record, oracle_ids, part_of, question_id
 from ..text.normalise import normalise
 from .assemble import RowOptions, assemble_records
 from .distractors import Distractors
@@ -33,6 +33,7 @@ class Counts:
     missing: int = 0
     failure: str = ""  # why the last call failed
     with_oracle: int = 0
+    several: int = 0  # rows with several oracles
 
     @property
     def rows(self) -> int:
@@ -82,6 +83,7 @@ async def generate_records(
                 counts.accepted[part_of(record)] += 1
                 counts.origins[record["origin"]] += 1
                 counts.with_oracle += record["has_oracle"]
+                counts.several += "oracle_ids" in record
             if counts.missing >= MAX_INITIAL_FAILURES:
                 check_replies(counts)
             on_rows(records, refused)
@@ -122,7 +124,7 @@ def _assemble(
     distractors: Distractors,
     options: RowOptions,
 ) -> list[Record]:
-    """Draw the distractors for all drafts of one chunk, then assemble a record from each.
+    """Draw the distractors for all drafts of a task, which share their chunk; then assemble their records.
 
     Drills share their documents, so that a trainer computes these once.
     """
@@ -131,8 +133,11 @@ def _assemble(
     oracle = chunks[drafts[0]["chunk_id"]]
     drilled = drafts[0]["origin"] == "drill"
     shared = drilled and options.focus is None  # cut documents are those of one question only
-    drawn = distractors.draw(drafts, oracle, k=options.k, seed=options.seed, shared=shared)
-    return assemble_records(drafts, oracle, drawn, options, split=distractors.split_of(oracle))
+    others = [[chunks[id] for id in draft.get("other_chunk_ids", ())] for draft in drafts]
+    others = others if any(others) else []
+    drawn = distractors.draw(drafts, oracle, k=options.k, seed=options.seed, shared=shared, others=others)
+    split = distractors.split_of(oracle)
+    return assemble_records(drafts, oracle, drawn, options, split=split, others=others)
 
 
 def reject(draft: Draft, chunk: Chunk | None) -> dict[str, object]:
@@ -147,6 +152,7 @@ def reject(draft: Draft, chunk: Chunk | None) -> dict[str, object]:
         "expected": " | ".join(draft.get("expected", ())),
         "origin": draft["origin"],
         "chunk_id": draft["chunk_id"],
+        **({"oracle_ids": oracle_ids(draft)} if "other_chunk_ids" in draft else {}),
         "source": chunk["source"] if chunk else "",
         "page": chunk["page"] if chunk else None,
     }

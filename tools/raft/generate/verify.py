@@ -34,15 +34,19 @@ _CALL = re.compile(r"[A-Za-z_][\w.]*(?=\()")
 _MAX_QUESTION = 400  # characters; anything longer is a paragraph, not a question
 
 
-def verify_draft(draft: Draft, chunk: Chunk) -> Answer | None:
+def verify_draft(draft: Draft, chunk: Chunk, others: Sequence[Chunk] = ()) -> Answer | None:
     """Verify an answered draft: set its reason, or its answer in canonical form, which is returned.
 
-    A draft that is rejected already stays unchanged.
+    others: the further oracles of its question. A draft that is rejected already stays unchanged.
     """
     if draft["reason"]:
         return None
     answer = verify_answer(
-        draft["cot_answer"], draft["finish_reason"], chunk, expected=draft.get("expected", ())
+        draft["cot_answer"],
+        draft["finish_reason"],
+        chunk,
+        expected=draft.get("expected", ()),
+        others=others,
     )
     if isinstance(answer, str):
         draft["reason"] = str(answer)
@@ -75,9 +79,14 @@ def verify_question(draft: Draft, chunk: Chunk) -> str:
 
 
 def verify_answer(
-    reply: str, finish_reason: str, chunk: Chunk, *, expected: Sequence[str] = ()
+    reply: str,
+    finish_reason: str,
+    chunk: Chunk,
+    *,
+    expected: Sequence[str] = (),
+    others: Sequence[Chunk] = (),
 ) -> Answer | str:
-    """Verify a chain-of-thought answer against its oracle chunk.
+    """Verify a chain-of-thought answer against its oracle chunk, or several, each of which it has to quote.
 
     Return the answer with its quotes in the document's own characters, or the reason for rejecting it.
     The final answer must agree with one of those `expected`, if any are known.
@@ -88,11 +97,12 @@ def verify_answer(
     if isinstance(answer, str):
         return answer
     if _UNANSWERABLE.match(answer.final):
-        return "not answered by its chunk"
-    answer = anchor_quotes(answer, chunk["text"])
+        return "not answered by its chunks" if others else "not answered by its chunk"
+    answer = anchor_quotes(answer, chunk["text"], *(other["text"] for other in others))
     if isinstance(answer, str):
         return answer
-    if chunk["kind"] == "api" and not set(_CALL.findall(answer.final)) & set(_CALL.findall(chunk["text"])):
+    calls = {call for oracle in (chunk, *others) for call in _CALL.findall(oracle["text"])}
+    if chunk["kind"] == "api" and calls.isdisjoint(_CALL.findall(answer.final)):
         return "answer does not name the call"
     if expected and not any(answers_agree(answer.final, known) for known in expected):
         return "disagrees with the expected answer"

@@ -1,4 +1,4 @@
-"""Find quotes in the document that they cite."""
+"""Find quotes in the documents that they cite."""
 
 from __future__ import annotations
 
@@ -8,19 +8,26 @@ from ..raft_format import BEGIN_QUOTE, END_QUOTE, QUOTE, Answer, FormatError
 from .normalise import fold
 
 
-def anchor_quotes(answer: Answer, document: str) -> Answer | FormatError:
+def anchor_quotes(answer: Answer, document: str, *others: str) -> Answer | FormatError:
     """Replace each quote with the document's own characters, or return why one is not verbatim.
 
-    Unicode forms, quotation marks, dashes and white space may differ; words and case may not.
+    Unicode forms, quotation marks, dashes and white space may differ; words and case may not. If there are
+    several documents, each needs a quote that stands in none of the others.
     """
     if not answer.quotes:
         return FormatError.NO_QUOTE
+    documents = (document, *others)
     anchored = []
+    quoted: set[int] = set()  # the documents that have a quote of their own
     for quote in answer.quotes:
-        found = find_quote(quote, document)
-        if not found:
+        places = {i: found for i, text in enumerate(documents) if (found := find_quote(quote, text))}
+        if not places:
             return FormatError.NOT_VERBATIM if quote else FormatError.EMPTY_QUOTE
-        anchored.append(found)
+        anchored.append(next(iter(places.values())))
+        if len(places) == 1:
+            quoted.update(places)
+    if others and len(quoted) < len(documents):
+        return FormatError.UNQUOTED_ORACLE
     replacements = iter(anchored)
     reasoning = QUOTE.sub(lambda _: f"{BEGIN_QUOTE}{next(replacements)}{END_QUOTE}", answer.reasoning)
     return Answer(reasoning, tuple(anchored), answer.final)
