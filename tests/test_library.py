@@ -18,7 +18,7 @@ LIBRARY = ROOT / "tools" / "raft"
 
 
 # A folder may import only from itself and from the layers before it in this list.
-LAYERS = ("", "text", "models", "ingest", "dataset", "rag", "generate", "finetune", "evaluate")
+LAYERS = ("", "text", "models", "ingest", "dataset", "rag", "generate", "finetune", "evaluate", "bench")
 
 
 def imported_modules(file: Path) -> Iterator[tuple[str, ...]]:

@@ -8,6 +8,7 @@ import typer
 
 from tools.raft.errors import UserError
 from tools.verbs.answer import answer
+from tools.verbs.bench import bench
 from tools.verbs.calibrate import calibrate
 from tools.verbs.compare import compare
 from tools.verbs.connect import connect
@@ -31,6 +32,7 @@ for verb in (
     generate, finetune, index, calibrate, answer, compare, judge_check, serve, connect, demo, squad, teach,
 ):  # fmt: skip
     app.command()(verb)
+app.add_typer(bench, name="bench")
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from ..choices import Mode, Prompt, Quotes
 from ..errors import UserError
 from ..models.client import Client
-from ..rag.answer import Row, answer_questions
+from ..rag.answer import REPLY_TOKENS, Row, answer_questions
 from ..rag.follow_up import resolve_question
 from ..records import content_id
 from ..text.answers import holds_answer
@@ -110,6 +110,7 @@ async def ask_arm(
     focus: Focus | None = None,
     answerability: Answerability | None = None,
     quotes: Quotes = "free",
+    max_tokens: int = REPLY_TOKENS,
     before: Mapping[str, Row] | None = None,
     on_answer: Callable[[Row], None] = lambda row: None,
 ) -> list[Row]:
@@ -128,6 +129,7 @@ async def ask_arm(
         focus=focus if arm.with_documents else None,
         answerability=answerability if arm.with_documents else None,
         quotes=quotes,
+        max_tokens=max_tokens,
         on_answer=on_answer,
     )
     rows = []

@@ -85,6 +85,7 @@ async def answer_questions(
     focus: Focus | None = None,
     answerability: Answerability | None = None,
     quotes: Quotes = "free",
+    max_tokens: int = REPLY_TOKENS,
     on_answer: Callable[[Row], None] = lambda row: None,
 ) -> Answers:
     """Answer many questions: retrieve in batches, with as many calls at a time as the client allows.
@@ -108,7 +109,7 @@ async def answer_questions(
             if not reason:
                 reply = await client.ask(
                     numbered_messages(hits, question) if numbered else chat_messages(hits, question, prompt),
-                    max_tokens=REPLY_TOKENS,
+                    max_tokens=max_tokens,
                     temperature=0.0,
                     extra=constrain_quotes(hits, quotes),
                 )
