@@ -16,12 +16,12 @@ from tools.raft.evaluate.retrieval_metrics import (
 )
 
 
-def hit(rank: int, id: str, source: str = "a.md") -> Any:
+def hit(rank: int, id: str, source: str = "a.md", text: str = "") -> Any:
     return {
         "rank": rank,
         "score": 1 / rank,
         "id": id,
-        "text": "",
+        "text": text,
         "title": "",
         "source": source,
         "page": None,
@@ -67,6 +67,21 @@ def test_a_source_counts_once_however_many_of_its_chunks_are_found():
         "ndcg_at_3": pytest.approx(0.63093, abs=1e-5),
     }
     assert score_hits(hits, ["z"], 3)["mrr_at_3"] == pytest.approx(1 / 3)
+
+
+def test_any_entry_for_the_same_api_counts_once():
+    texts = [
+        "Name: other\nCall: hub.load('owner/other')",
+        "Name: first\nCall: hub.load('owner/net', tags=['a'])",
+        "Name: second\nCall: hub.load(handle='owner/net')",
+        "A text that is no entry: hub.load('owner/net')",
+    ]
+    hits = [hit(rank, f"h{rank}", text=text) for rank, text in enumerate(texts, start=1)]
+    scores = score_hits(hits, [], 3, "hub.load('owner/net')")
+    assert scores == score_hits(hits, ["h2"], 3)
+    assert scores["recall_at_1"] == 0
+    assert scores["recall_at_3"] == 1
+    assert score_hits(hits[3:], ["h4"], 3, "hub.load('owner/net')")["recall_at_3"] == 0
 
 
 def test_recall_depths_end_at_k():

@@ -44,6 +44,16 @@ def test_the_flow_scores_lines_and_averages_the_scores(merged: Path) -> None:
     assert_names_for_mlflow(aggregated.metrics)
 
 
+def test_a_question_with_its_call_is_scored_by_the_call(merged: Path) -> None:
+    from promptflow.executor import FlowExecutor
+
+    executor = FlowExecutor.create(merged / "flow.dag.yaml", {})
+    question = "Which call gives the time of the next high tide?"
+    for call, found in (("pelham_tides.next_high_tide('cray-point')", 1), ("pelham_tides.no_such()", 0)):
+        row = {"question": question, "api_call": call, "k": 5, "mode": "lexical"}
+        assert executor.exec_line(row, index=0).output["scores"]["recall_at_5"] == found
+
+
 def test_the_stored_tool_metadata_matches_the_nodes() -> None:
     from promptflow._core.tool_meta_generator import generate_tool_meta_dict_by_file
 

@@ -89,13 +89,86 @@ def test_compares_an_answer_with_the_expected_one() -> None:
     )
 
 
-def test_an_api_answer_must_name_a_call_of_its_entry() -> None:
-    chunk = make_chunk("api_call: bats.load(name='noctule')\nLoads a recording.", kind="api")
-    reply = "Load it: ##begin_quote##Loads a recording.##end_quote##\n<ANSWER>: {}"
-    assert isinstance(verify_answer(reply.format("bats.load(name='pipistrelle')"), "stop", chunk), Answer)
-    assert verify_answer(reply.format("use the loader"), "stop", chunk) == "answer does not name the call"
-    assert question_flaw("I have a recording and want bats.load to read it", chunk) == "task names the call"
-    assert question_flaw("I have a recording of a noctule and want it in memory.", chunk) == ""
+def entry(call: str) -> Chunk:
+    return make_chunk(
+        f"Name: net18\nCall: {call}\nDescription: A model for photos.\n"
+        "Example code:\nmodel = load(1)\nprint(model(to(x)))",
+        kind="api",
+    )
+
+
+def api_verdict(final: str, call: str) -> str:
+    reply = f"For photos: ##begin_quote##A model for photos.##end_quote##\n<ANSWER>: {final}"
+    verdict = verify_answer(reply, "stop", entry(call))
+    return "" if isinstance(verdict, Answer) else verdict
+
+
+HUB = "torch.hub.load(repo_or_dir='owner/nets', model='net18', pretrained=True)"
+
+
+@pytest.mark.parametrize(
+    ("final", "reason"),
+    [
+        (HUB, ""),
+        ("torch.hub.load('owner/nets', 'net18', pretrained=False, verbose=False)", ""),
+        ('```python\nnet = torch.hub.load("owner/nets", model="net18").eval()\n```', ""),
+        ("print(torch.hub.load('owner/nets', 'net18'))", ""),
+        ("torch.hub.load('owner/nets', 'net50', pretrained=True)", "answer calls another API"),
+        ("torch.hub.load('other/nets', 'net18', pretrained=True)", "answer calls another API"),
+        ("hub.load('owner/nets', 'net18')", "answer calls another API"),
+        ("print(load(1))", "answer calls another API"),
+        ("use net18 from owner/nets", "no call in the answer"),
+        ("torch.hub.load(repo_or_dir='owner/nets', model='net18', pretr", "no call in the answer"),
+    ],
+)
+def test_an_answer_about_an_api_must_call_it_with_any_options(final: str, reason: str) -> None:
+    assert api_verdict(final, HUB) == reason
+
+
+def test_the_arguments_of_a_function_whose_signature_is_unknown_are_examples() -> None:
+    documented = "tides.next_high_tide(place='pelham', after=None)"
+    assert api_verdict("tides.next_high_tide('cray-point')", documented) == ""
+    assert api_verdict("tides.next_low_tide('pelham')", documented) == "answer calls another API"
+
+
+def test_a_call_that_is_broken_as_published_is_compared_nevertheless() -> None:
+    documented = "pipeline(sentiment-analysis, model='owner/net')"
+    assert api_verdict("pipeline('sentiment-analysis', model='owner/net', top_k=2)", documented) == ""
+    assert api_verdict("pipeline('sentiment-analysis')", documented) == "answer calls another API"
+
+
+def test_where_no_call_is_documented_the_answer_repeats_the_command_or_names_a_function() -> None:
+    command = "./run.sh  --download_model 'owner/net'"
+    assert api_verdict("./run.sh --download_model 'owner/net'", command) == ""
+    assert api_verdict("model = load('owner/net')", command) == ""
+    assert api_verdict("./run.sh --download_model 'owner/other'", command) == "answer does not name the call"
+    assert api_verdict("the command", command) == "answer does not name the call"
+
+
+@pytest.mark.parametrize(
+    ("task", "call", "named"),
+    [
+        ("I want torch.hub.load to fetch it.", HUB, True),
+        ("Which model should I load to print labels for photos?", HUB, False),
+        ("Which pipeline sorts reviews by mood?", "pipeline('x', model='owner/net')", False),
+        ("How do I call pipeline('x')?", "pipeline('x', model='owner/net')", True),
+        ("Is SentenceTransformer the right one?", "SentenceTransformer('owner/net')", True),
+        ("Does next_high_tides exist?", "next_high_tide(place='x')", False),
+        ("Which model should I load?", "./run.sh --download_model x", False),
+        ("What does load(1) do?", "./run.sh --download_model x", True),
+    ],
+)
+def test_a_task_must_not_name_the_call_but_may_use_words_of_the_example(
+    task: str, call: str, named: bool
+) -> None:
+    assert question_flaw(task, entry(call)) == ("task names the call" if named else "")
+
+
+def test_a_task_may_speak_of_a_text_but_not_of_the_documentation() -> None:
+    assert question_flaw("Find the names of people in the given text.", entry(HUB)) == ""
+    assert question_flaw("What does the documentation offer for photos?", entry(HUB)) == (
+        "talks about its context"
+    )
 
 
 @pytest.mark.parametrize(

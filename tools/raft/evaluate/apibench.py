@@ -2,7 +2,7 @@
 
 The rules are those of ast_eval_th.py, ast_eval_tf.py and ast_eval_hf.py (github.com/ShishirPatil/gorilla,
 Apache-2.0) for Patil et al., "Gorilla: Large Language Model Connected with Massive APIs", NeurIPS 2024. They
-accept any API of the gold domain; `judge_call` in api_calls.py compares with the gold call.
+accept any API of the gold domain; `judge_call` in text/api_calls.py compares with the gold call.
 
 The grammar is newer than the one bundled with them: of 1,775 replies published there (Gorilla, zero-shot),
 one, mostly prose, matches an API here and none there.
@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ..errors import UserError
-from .api_calls import Verdict
+from ..text.api_calls import Verdict
 
 if TYPE_CHECKING:
     from tree_sitter import Node, Parser

@@ -6,6 +6,8 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from ..text.api_calls import documents_api
+
 if TYPE_CHECKING:
     from ..rag.index import Hit
 
@@ -50,16 +52,23 @@ def _discount(rank: int) -> float:
     return 1 / math.log2(rank + 1)
 
 
-def score_hits(hits: Sequence[Hit], relevant: Collection[str], k: int) -> dict[str, float]:
+def score_hits(
+    hits: Sequence[Hit], relevant: Collection[str], k: int, api_call: str = ""
+) -> dict[str, float]:
     """Score one question's hits: recall at the standard depths up to k, MRR@k and nDCG@k.
 
     Named `recall_at_3`, since MLflow and Azure ML refuse a metric named recall@3.
-    `relevant` holds ids of chunks, or sources if any chunk of a document counts. Empty if nothing is
-    relevant: such a question cannot be scored.
+    `relevant` holds ids of chunks, or sources if any chunk of a document counts. With `api_call`, any entry
+    of an API list that documents this API counts instead: lists have several entries for one. Empty if
+    nothing is relevant: such a question cannot be scored.
     """
+    if api_call:
+        relevant = {api_call}
+        ranking = [api_call if documents_api(hit["text"], api_call) else hit["id"] for hit in hits[:k]]
+    else:
+        ranking = [hit["id"] if hit["id"] in relevant else hit["source"] for hit in hits[:k]]
     if not relevant:
         return {}
-    ranking = [hit["id"] if hit["id"] in relevant else hit["source"] for hit in hits[:k]]
     depths = [depth for depth in (*DEPTHS, k) if depth <= k]
     scores = {f"recall_at_{depth}": recall_at(depth, ranking, relevant) for depth in depths}
     scores[f"mrr_at_{k}"] = reciprocal_rank(ranking, relevant)

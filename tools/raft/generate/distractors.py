@@ -13,6 +13,7 @@ from ..on_disk import RowFile, Subset
 from ..rag.search import Retriever
 from ..records import Chunk, Draft, Split
 from ..text.answers import holds_normalised
+from ..text.api_calls import call_field, documents_api
 from ..text.normalise import normalise
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Drawn(NamedTuple):
 
 
 _DEPTH = 8  # extra results, to make up for the oracle and for chunks that hold the answer
+_API_DEPTH = 256  # of API lists, of which one has 220 entries for a single call (TensorFlow Hub in APIBench)
 
 
 class Distractors:
@@ -85,11 +87,11 @@ class Distractors:
         """Draw k + 1 chunks for each draft, none of them an oracle or with the text of one.
 
         others: the further oracles of each draft, if any has some. The last chunks, as many as there are
-        oracles, are used only if these are left out. A chunk that holds the answer is drawn only if no
-        others are left, and where none is left for the last places, oracles stand there. Each round has the
-        next ones of the ranking. The draw depends only on the seed and the row. With `shared`, all drafts
-        get the same chunks unless one holds their answer: those closest to the oracle. Raises UserError if
-        the split is too small.
+        oracles, are used only if these are left out. A chunk that holds the answer, or documents the API of
+        an oracle, is drawn only if no others are left, and where none is left for the last places, oracles
+        stand there. Each round has the next ones of the ranking. The draw depends only on the seed and the
+        row. With `shared`, all drafts get the same chunks unless one holds their answer: those closest to
+        the oracle. Raises UserError if the split is too small.
         """
         pool = self._pools[self.split_of(oracle)]
         answers = [draft["final_answer"] for draft in drafts]
@@ -136,7 +138,8 @@ class _Pool:
         start = round * (count - 1)
         end = start + count
         queries = list(dict.fromkeys(question or first["text"] for question in questions))
-        depth = end + _DEPTH + max(map(len, oracles)) - 1
+        more = _API_DEPTH if first["kind"] == "api" else _DEPTH
+        depth = end + more + max(map(len, oracles)) - 1
         rankings = dict(zip(queries, self._rank(queries, first, depth), strict=True))
         drawn = []
         for question, answer, own in zip(questions, answers, oracles, strict=True):
@@ -171,7 +174,7 @@ class _Pool:
             if text in seen:
                 continue
             seen.add(text)
-            (spare if holds_normalised(text, answer) else picked).append(self._chunks[position])
+            (spare if self._answers(position, answer, oracles) else picked).append(self._chunks[position])
             if len(picked) == count:
                 break
         # An oracle that was not found comes last.
@@ -185,6 +188,13 @@ class _Pool:
             )
         return picked, places
 
+    def _answers(self, position: int, answer: str, oracles: tuple[Chunk, ...]) -> bool:
+        """Return whether a chunk answers, too: it holds the answer, or documents the API of an oracle."""
+        if holds_normalised(self._texts[position], answer):
+            return True
+        calls = [call_field(oracle["text"]) for oracle in oracles if oracle["kind"] == "api"]
+        return any(documents_api(self._chunks[position]["text"], call) for call in calls if call)
+
     def _with_sibling(
         self, ranking: Sequence[int], oracles: tuple[Chunk, ...], answer: str, count: int
     ) -> Sequence[int]:
@@ -194,7 +204,7 @@ class _Pool:
             position
             for position in self._by_source.get(oracles[0]["source"], ())
             if self._chunks[position]["id"] not in own
-            and not holds_normalised(self._texts[position], normalise(answer))
+            and not self._answers(position, normalise(answer), oracles)
         }
         kept = max(0, count - len(oracles))  # distractors beside the oracles
         if not siblings or siblings.intersection(ranking[:kept]):

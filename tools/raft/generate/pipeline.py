@@ -225,13 +225,18 @@ def _write_dataset(
         counts, usage, endpoints = asyncio.run(run(staging))
     if counts.rows == counts.accepted[DRILLS]:
         check_replies(counts)
-        raise UserError(f"no row passed verification: see the reason of each in {rejected}")
+        raise UserError(f"no row passed verification{_main_reason(counts)}: see each reason in {rejected}")
     files, findings = make_datasets(
         raft, out, formats=settings.formats, share=settings.p, order=settings.order
     )
     notes += [str(finding) for finding in findings if finding.severity != "note"]
     reasons = counts.rejected + Counter(str(row["reason"]) for row in corpus.rejected)
     return BuildResult(counts, usage, endpoints, files, reasons, notes, time.monotonic() - started)
+
+
+def _main_reason(counts: Counts) -> str:
+    ((reason, times),) = counts.rejected.most_common(1) or [("", 0)]
+    return f" ({times} of {counts.rejected.total()}: {reason})" if reason else ""
 
 
 def _row_options(settings: DatasetSettings) -> RowOptions:

@@ -43,7 +43,13 @@ class ConstrainedTeacher:
     async def ask_questions(
         self, chunk: Chunk, client: Client, *, n: int, seed: int, messages: object = None
     ) -> list[Draft]:
-        """Ask one question about each of n sentences; if asked for a list, a small model repeats itself."""
+        """Ask one question about each of n sentences; if asked for a list, a small model repeats itself.
+
+        Nothing is asked about an API entry: an answer under the grammar is a span of words of a sentence,
+        which a call with its brackets never is.
+        """
+        if chunk["kind"] == "api":
+            return shortfall(chunk, n, "the embedded teacher writes no API calls")
         drafts = []
         for target in pick_targets(split_sentences(chunk["text"]), n):
             draft = new_draft("", chunk["id"])

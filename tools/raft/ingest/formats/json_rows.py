@@ -16,6 +16,7 @@ _API_FIELDS = ("api_call", "api_name", "api_arguments", "api_signature")
 _NAME = ("api_name", "name", "title", "api_call", "call", "signature", "endpoint")  # the first one present
 _LEAD = (*_NAME, "description", "functionality")
 _CODE = ("example_code", "example", "examples", "code")
+_EMPTY = (None, "", [], {})
 _MAX_PAGE = 100_000
 
 
@@ -161,7 +162,7 @@ def render_api(entry: Mapping[str, Any]) -> str:
     lines = []
     for field in fields:
         value = entry[field]
-        if value in (None, "", [], {}):
+        if value in _EMPTY:
             continue
         label = field.removeprefix("api_").replace("_", " ").capitalize()
         if field in _CODE:
@@ -173,7 +174,10 @@ def render_api(entry: Mapping[str, Any]) -> str:
 
 def _plain(value: object) -> str:
     if isinstance(value, dict):
-        return "; ".join(f"{key}: {_nested(inner)}" for key, inner in value.items())
+        # A key without a value says something, too: the name of a package, without a version.
+        return "; ".join(
+            key if inner in _EMPTY else f"{key}: {_nested(inner)}" for key, inner in value.items()
+        )
     if isinstance(value, list):
         return ", ".join(_nested(inner) for inner in value)
     return value.strip() if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

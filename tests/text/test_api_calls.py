@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from tools.raft.evaluate.api_calls import judge_call, read_apis, read_calls
+from tools.raft.text.api_calls import (
+    call_field,
+    documented_call,
+    documents_api,
+    judge_call,
+    read_apis,
+    read_calls,
+)
 
 QA = Path(__file__).parents[3] / "shared" / "qa"
 GOLD = "torch.hub.load(repo_or_dir='owner/nets', model='net18', pretrained=True)"
@@ -96,6 +103,36 @@ def test_brackets_commas_and_quotes_inside_strings_do_not_end_an_argument():
 def test_calls_come_in_order_outer_ones_first():
     names = [call.function for call in read_calls("a.b(c(1), 2) then (d) and e (f) and g()")]
     assert names == ["a.b", "c", "g"]
+
+
+def test_the_documented_call_is_that_of_the_field_call_whatever_its_lines():
+    entry = f"Name: f(1)\nCall: {GOLD}\nDescription: like g(2)\nExample code:\nh(3)"
+    assert call_field(entry) == GOLD
+    lines = "torch.hub.load(\n    'owner/nets',\n    'net18',\n)"
+    assert documented_call(f"api_call: {lines}\nDescription: x").same_api(documented_call(entry))
+    assert documents_api(entry, "torch.hub.load('owner/nets', 'net18', verbose=False)")
+    assert not documents_api(entry, "torch.hub.load('owner/nets', 'net50')")
+    command = "Call: ./run.sh --model net\nDescription: f(1)"
+    assert documented_call(command) is None
+    assert documents_api(command, "./run.sh  --model net")
+    assert not documents_api(command, "f(1)")
+    assert not documents_api(entry, "")
+    assert not documents_api("Name: net", "")
+    assert documented_call("Name: f(1)\nDescription: g(2)") is None
+    assert call_field("") == ""
+
+
+def test_options_make_no_other_api_nor_do_arguments_of_a_function_that_is_not_known():
+    def same(one, other):
+        first, second = next(read_calls(one)), next(read_calls(other))
+        return first.same_api(second) and second.same_api(first)
+
+    assert same("hub.load('a/4', tags=['x'])", "hub.load(handle='a/4')")
+    assert not same("hub.load('a/4')", "hub.load('a/5')")
+    assert not same("hub.load('a/4')", "hub.KerasLayer('a/4')")
+    assert same("pipeline('x', model='a/b', top_k=2)", "pipeline(task='x', model='a/b')")
+    assert not same("pipeline('x', model='a/b')", "pipeline('x')")
+    assert same("tides.next(place='a')", "tides.next('b', after=None)")
 
 
 def test_a_reply_that_repeats_an_opening_bracket_is_read_at_once():

@@ -1,10 +1,11 @@
-"""Read the API call of a reply, and judge it strictly: it equals the gold call, or it does not."""
+"""Read API calls in replies and in documentation, and compare them: as a whole, or by the API they are of."""
 
 from __future__ import annotations
 
 import ast
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 Verdict = Literal["correct", "wrong", "hallucination"]
@@ -14,6 +15,8 @@ _KEYWORD = re.compile(r"([A-Za-z_]\w*)\s*=(?!=)(.*)", re.DOTALL)
 _STRING = re.compile(r"\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'")
 _FIELD = re.compile(r"api_call[>'\"*]*\s*:?")
 _BRACKETS = {"(": ")", "[": "]", "{": "}"}
+# The field of an API entry, as `json_rows.py` writes it, up to the next one; a value may have several lines.
+_CALL_FIELD = re.compile(r"^(?:api_)?call:[ \t]*(\S.*?)(?=\n[a-z][\w ]*:|\Z)", re.DOTALL | re.I | re.M)
 _DEEPEST = 50  # bounds the work on a reply that repeats an opening bracket
 
 # The parameters that say which model is meant, in the order of the signature; all others are options.
@@ -23,6 +26,13 @@ _PARAMETERS = {
     "hub.KerasLayer": ("handle",),
     "pipeline": ("task", "model"),
     "from_pretrained": ("pretrained_model_name_or_path",),
+    "from_hparams": ("source",),
+    "load_from_hub": ("repo_id",),
+    "load_model_ensemble_and_task_from_hf_hub": ("model_id",),
+    "timm.create_model": ("model_name",),
+    "SentenceTransformer": ("model_name_or_path",),
+    "SequenceTagger.load": ("model_path",),
+    "YOLO": ("model",),
 }
 
 
@@ -47,6 +57,15 @@ class ApiCall(NamedTuple):
         meant = {argument for argument in self.arguments if argument[0] in names} | placed
         return ApiCall(self.function, frozenset(meant) or self.arguments)
 
+    def same_api(self, other: ApiCall) -> bool:
+        """Return whether two calls are of the same API, whatever their options.
+
+        Of a function whose signature is unknown, the name decides: arguments in documentation are examples.
+        """
+        if self.function != other.function:
+            return False
+        return self.api == other.api or not _parameters(self.function)
+
 
 def read_calls(text: str) -> Iterator[ApiCall]:
     """Yield the calls in a text, code or prose, in the order of their function names; outer calls first.
@@ -65,8 +84,27 @@ def read_apis(api_calls: Iterable[str]) -> frozenset[ApiCall]:
 
     An entry without a call, such as a shell command, is left out.
     """
-    firsts = (next(read_calls(text), None) for text in api_calls)
+    firsts = map(_first_call, api_calls)
     return frozenset(call.api for call in firsts if call)
+
+
+def call_field(document: str) -> str:
+    """Return what an API entry has in its field "Call", a call or a command; an empty string without one."""
+    field = _CALL_FIELD.search(document)
+    return field.group(1).strip() if field else ""
+
+
+def documented_call(document: str) -> ApiCall | None:
+    """Return the call that an API entry documents; None if its field "Call" has none, such as a command."""
+    return _first_call(call_field(document))
+
+
+def documents_api(document: str, call: str) -> bool:
+    """Return whether a text is an API entry for the API of a call, or for a command, white space aside."""
+    documented, wanted = documented_call(document), _first_call(call)
+    if documented is None or wanted is None:
+        return bool(call.split()) and call_field(document).split() == call.split()
+    return documented.same_api(wanted)
 
 
 def judge_call(reply: str, gold_call: str, apis: Collection[ApiCall]) -> Verdict:
@@ -80,7 +118,7 @@ def judge_call(reply: str, gold_call: str, apis: Collection[ApiCall]) -> Verdict
     """
     field = _FIELD.search(reply)
     answer = reply[field.end() :].split("api_provider")[0] if field else reply
-    gold = next(read_calls(gold_call), None)
+    gold = _first_call(gold_call)
     if gold is None and _words(answer) == _words(gold_call):
         return "correct"
     calls = list(read_calls(answer))
@@ -88,6 +126,11 @@ def judge_call(reply: str, gold_call: str, apis: Collection[ApiCall]) -> Verdict
     if call is None:
         return "hallucination" if calls else "wrong"
     return "correct" if call == gold else "wrong"
+
+
+@lru_cache(maxsize=4096)
+def _first_call(text: str) -> ApiCall | None:
+    return next(read_calls(text), None)
 
 
 def _words(text: str) -> list[str]:
