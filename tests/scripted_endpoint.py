@@ -31,7 +31,9 @@ from pathlib import Path
 from typing import Any
 
 WIRE_FAULTS = ("500", "429", "malformed", "hang")
-TEXT_FAULTS = ("truncated", "untagged")
+TEXT_FAULTS = ("truncated", "untagged", "no_call", "other_call")
+# What stands in the final answer instead of the call that was asked for.
+NOT_THE_CALL = {"no_call": "the call that is documented", "other_call": "other.load('nothing', known=True)"}
 STREAM = "text/event-stream"
 
 _DOCUMENT = re.compile(r"<DOCUMENT>(.*?)</DOCUMENT>", re.DOTALL)
@@ -110,7 +112,7 @@ def write_verdict(prompt: str) -> str:
     return f"Its words were counted.\nScore: {1 + round(4 * len(known) / max(1, len(words)))}"
 
 
-def write_reply(prompt: str, tagged: bool = True) -> str:
+def write_reply(prompt: str, tagged: bool = True, call: str = "") -> str:
     """Write questions, an answer or a verdict, whichever the prompt asks for."""
     if "a whole number from 1 to 5" in prompt:
         return write_verdict(prompt)
@@ -126,7 +128,10 @@ def write_reply(prompt: str, tagged: bool = True) -> str:
         document = max(
             documents, key=lambda text: len(question_words & {word.lower() for word in _WORD.findall(text)})
         ).strip()
-    return write_answer(document, question, tagged, as_code="as code" in prompt)
+    answer = write_answer(document, question, tagged, as_code="as code" in prompt)
+    if call and "as code" in prompt:
+        return f"{answer.partition('<ANSWER>: ')[0]}<ANSWER>: {call}"
+    return answer
 
 
 class SharedSpeed:
@@ -297,7 +302,8 @@ class Script:
             self.faults_sent["400"] += 1
             return 0.0, 400, _error("The prompt was stopped by the content filter.", "content_filter"), ""
         fault = fault or self.draw(digest, TEXT_FAULTS, 0)
-        text, finish = write_reply(prompt, tagged=fault != "untagged"), "stop"
+        call = NOT_THE_CALL.get(fault, "")
+        text, finish = write_reply(prompt, tagged=fault != "untagged", call=call), "stop"
         if fault == "truncated":
             text, finish = text[: len(text) // 2], "length"
         if fault in TEXT_FAULTS:

@@ -48,6 +48,14 @@ def drafted(**fields: str) -> Draft:
     return draft
 
 
+def test_asks_nothing_about_an_api_entry_since_it_cannot_write_the_call() -> None:
+    client: Any = FakeClient("Answer: nine grams\nQuestion: How heavy?", 0.0)
+    chunk = make_chunk("Call: bats.load('noctule')\nDescription: Loads the recording of a bat.", kind="api")
+    (draft,) = asyncio.run(TEACHER.ask_questions(chunk, client, n=5, seed=1))
+    assert (draft["reason"], draft["count"]) == ("the embedded teacher writes no API calls", 5)
+    assert not client.prompts
+
+
 @pytest.mark.parametrize(("logprob", "reason"), [(-99.0, "question is a guess"), (-0.1, "")])
 def test_rejects_a_question_with_unlikely_tokens(logprob: float, reason: str) -> None:
     draft = drafted()
