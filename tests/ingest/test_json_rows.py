@@ -83,6 +83,21 @@ def test_api_entries_become_documents_with_one_field_a_line(tmp_path, name):
     assert second["title"] == "wind"
 
 
+def test_a_call_is_one_line_and_a_key_without_value_stands_alone(tmp_path):
+    row = {
+        "api_call": "sea.load(\n    'Aru',\n    kind='tide',\n)",
+        "requirements": {"sea": "", "numpy": ">=2", "tides": None},
+        "performance": {"dataset": "Aru", "accuracy": {"top_1": 0, "top_5": 91.6}},
+    }
+    (tmp_path / "api.json").write_text(json.dumps(row), encoding="utf-8")
+    (document,) = read_items([tmp_path / "api.json"])
+    assert document["text"] == (
+        "Call: sea.load( 'Aru', kind='tide', )\n"
+        "Requirements: sea; numpy: >=2; tides\n"
+        "Performance: dataset: Aru; accuracy: (top_1: 0; top_5: 91.6)"
+    )
+
+
 def test_fields_that_are_not_used_are_counted(tmp_path):
     row = {
         "text": "Otters swim.",

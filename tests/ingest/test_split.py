@@ -17,6 +17,7 @@ from tools.raft.errors import UserError
 from tools.raft.ingest.filter import low_content_reason, repetition_filter
 from tools.raft.ingest.split import load_tokenizer, split_document
 from tools.raft.ingest.split_units import HEADING, cut_units
+from tools.raft.text.api_calls import call_field
 
 
 def make_document(text: str, *, source: str = "a.md", page_starts: tuple[int, ...] = (), kind: str = "text"):
@@ -249,13 +250,45 @@ def test_ids_depend_on_source_and_text():
     assert longer[0]["id"] == chunks[0]["id"]
 
 
-def test_an_api_entry_is_never_split():
-    text = "Name: load\nCall: sea.load()\nDescription: " + "It loads. " * 400
+def test_an_api_entry_stays_whole_up_to_twice_the_size():
+    text = "Name: load\nCall: sea.load()\nDescription: " + "It loads. " * 35
     (chunk,) = split_document(make_document(text, kind="api"), chunk_size=64)
     assert chunk["text"] == text
     assert chunk["kind"] == "api"
     assert chunk["tokens"] > 64
     assert low_content_reason(chunk) == ""
+
+
+def test_each_part_of_a_long_api_entry_has_its_name_and_its_whole_call():
+    head = "Name: load\nCall: sea.load('Aru', kind='tide')"
+    code = "\n".join(f"row_{number} = table.read({number})" for number in range(60))
+    code += "\n# " + "a very long line " * 60
+    text = f"{head}\nDescription: Loads tides.\nPerformance: fast\nExample code:\n{code}"
+    chunks = split_document(make_document(text, kind="api"), chunk_size=96)
+    assert len(chunks) > 3
+    for chunk in chunks:
+        assert chunk["kind"] == "api"
+        assert chunk["text"].startswith(head)
+        assert chunk["text"].count("Name: load") == 1
+        assert chunk["tokens"] <= 96
+        assert call_field(chunk["text"]) == "sea.load('Aru', kind='tide')"
+    assert chunks[0]["text"].startswith(f"{head}\nDescription: Loads tides.\nPerformance: fast")
+    kept = " ".join(chunk["text"].removeprefix(head) for chunk in chunks)
+    assert kept.split() == text.removeprefix(head).split(), "nothing is lost or repeated"
+
+
+def test_an_api_entry_whose_call_fills_a_chunk_stays_whole():
+    arguments = ", ".join(f"argument_{number}={number}" for number in range(40))
+    text = f"Name: load\nCall: sea.load({arguments})\nDescription: " + "It loads. " * 100
+    (chunk,) = split_document(make_document(text, kind="api"), chunk_size=64)
+    assert chunk["end"] == len(text)
+
+
+def test_an_api_entry_without_a_call_repeats_its_first_line():
+    text = "Name: tides\nDescription: x\n" + "\n".join(f"Parameter {n}: the unit of {n}" for n in range(99))
+    chunks = split_document(make_document(text, kind="api"), chunk_size=64)
+    assert len(chunks) > 3
+    assert all(chunk["text"].startswith("Name: tides\n") and chunk["tokens"] <= 64 for chunk in chunks)
 
 
 def test_a_role_line_made_by_the_cut_is_defused():

@@ -13,6 +13,7 @@ from ..errors import UserError
 from ..models.weights import default_tokenizer
 from ..records import Chunk, Document, content_id
 from ..text.sanitize import sanitize
+from .split_api import cut_entry, head_end
 from .split_units import HEADING, ITEM, MUST, NEVER, Unit, cut_units
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ else:
 # A tokenizer may count an unknown word (base64, Thai) as one token, however long. So a chunk is
 # bounded in characters too; text in a language the tokenizer knows stays far below this bound.
 _CHARS_PER_TOKEN = 8
+# An entry is one thing: what a call is for, and how it is used. Only a very long one is cut.
+_WHOLE_ENTRY = 2  # times the chunk size
 
 
 @lru_cache(maxsize=4)
@@ -63,10 +66,10 @@ def split_document(
 
     A chunk ends at the strongest boundary: before a heading rather than a paragraph, before a
     paragraph rather than a sentence; never between a heading and the text below it. In mode
-    "semantic" it ends where the topic changes. An API entry stays whole, whatever its length.
+    "semantic" it ends where the topic changes. An API entry stays whole up to twice the size.
     A chunk's text is document["text"][start:end], except that a chunk which begins within a table
-    repeats its head row first, and that a line which looks like a chat role only because of the cut is
-    defused. Raises UserError for an invalid size or mode.
+    repeats its head row first, one within an API entry the lines up to its call, and that a line which
+    looks like a chat role only because of the cut is defused. Raises UserError for an invalid size or mode.
     """
     if chunk_size < 16:
         raise UserError(f"chunk size {chunk_size} is too small; use 16 tokens or more")
@@ -76,7 +79,7 @@ def split_document(
         tokenizer = load_tokenizer(tokenizer)
     text = document["text"]
     if document["kind"] == "api":
-        spans = [_Span(0, len(text), _count([text], tokenizer)[0])]
+        spans = _split_entry(text, chunk_size, tokenizer)
     else:
         units = list(cut_units(text))
         if mode == "semantic":
@@ -98,6 +101,21 @@ class _Span(NamedTuple):
     def text(self, document: str) -> str:
         text = document[self.start : self.end]
         return f"{document[slice(*self.head)]}\n{text}" if self.head else text
+
+
+def _split_entry(text: str, size: int, tokenizer: Tokenizer) -> list[_Span]:
+    """Split an API entry of more than twice the size, unless its call would not fit into every part."""
+    whole = _Span(0, len(text), _count([text], tokenizer)[0])
+    if whole.tokens <= _WHOLE_ENTRY * size:
+        return [whole]
+    end = head_end(text)
+    (above,) = _count([text[:end] + "\n"], tokenizer)
+    if above > size // 2:
+        return [whole]
+    first, *others = _pack(text, list(cut_entry(text, end)), size - above, tokenizer)
+    spans = [first._replace(start=0), *(span._replace(head=(0, end)) for span in others)]
+    counts = _count([span.text(text) for span in spans], tokenizer)
+    return [span._replace(tokens=tokens) for span, tokens in zip(spans, counts, strict=True)]
 
 
 def _pack(text: str, units: list[Unit], size: int, tokenizer: Tokenizer) -> list[_Span]:

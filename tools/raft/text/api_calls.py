@@ -15,8 +15,7 @@ _KEYWORD = re.compile(r"([A-Za-z_]\w*)\s*=(?!=)(.*)", re.DOTALL)
 _STRING = re.compile(r"\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'")
 _FIELD = re.compile(r"api_call[>'\"*]*\s*:?")
 _BRACKETS = {"(": ")", "[": "]", "{": "}"}
-# The field of an API entry, as `json_rows.py` writes it, up to the next one; a value may have several lines.
-_CALL_FIELD = re.compile(r"^(?:api_)?call:[ \t]*(\S.*?)(?=\n[a-z][\w ]*:|\Z)", re.DOTALL | re.I | re.M)
+_CALL_FIELD = re.compile(r"^(?:api_)?call:[ \t]*(\S.*)$", re.I | re.M)  # a line that `json_rows.py` writes
 _DEEPEST = 50  # bounds the work on a reply that repeats an opening bracket
 
 # The parameters that say which model is meant, in the order of the signature; all others are options.

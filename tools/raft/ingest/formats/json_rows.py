@@ -13,7 +13,8 @@ from .parsed import Unreadable, count_characters
 from .plain import decode, remove_codes
 
 _API_FIELDS = ("api_call", "api_name", "api_arguments", "api_signature")
-_NAME = ("api_name", "name", "title", "api_call", "call", "signature", "endpoint")  # the first one present
+_CALL = ("api_call", "call")
+_NAME = ("api_name", "name", "title", *_CALL, "signature", "endpoint")  # the first one present
 _LEAD = (*_NAME, "description", "functionality")
 _CODE = ("example_code", "example", "examples", "code")
 _EMPTY = (None, "", [], {})
@@ -167,6 +168,8 @@ def render_api(entry: Mapping[str, Any]) -> str:
         label = field.removeprefix("api_").replace("_", " ").capitalize()
         if field in _CODE:
             lines.append(f"{label}:\n{_code(value)}")
+        elif field in _CALL:  # on one line, where `text/api_calls.py` finds it
+            lines.append(f"{label}: {' '.join(_plain(value).split())}")
         else:
             lines.append(f"{label}: {_plain(value)}")
     return "\n".join(lines).strip()
