@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..evaluate.api_calls import judge_call, read_apis
+from ..text.api_calls import judge_call, read_apis
 from ..evaluate.apibench import Hub, ReferenceScorer
 from ..ingest.chunks import make_chunk
 from ..ingest.formats.json_rows import render_api

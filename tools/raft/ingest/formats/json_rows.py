@@ -17,7 +17,7 @@ _CALL = ("api_call", "call")
 _NAME = ("api_name", "name", "title", *_CALL, "signature", "endpoint")  # the first one present
 _LEAD = (*_NAME, "description", "functionality")
 _CODE = ("example_code", "example", "examples", "code")
-_EMPTY = (None, "", [], {})
+_EMPTY: tuple[object, ...] = (None, "", [], {})
 _MAX_PAGE = 100_000
 
 
