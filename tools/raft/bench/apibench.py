@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..text.api_calls import judge_call, read_apis
 from ..evaluate.apibench import Hub, ReferenceScorer
 from ..ingest.chunks import make_chunk
 from ..ingest.formats.json_rows import render_api
 from ..prompts import render
 from ..records import Chunk
+from ..text.api_calls import judge_call, read_apis
 from ..text.sanitize import sanitize
 from .data import find_file, need_file, read_rows
 from .questions import Collection, Question
