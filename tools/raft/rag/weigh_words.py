@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 from array import array
 from collections.abc import Sequence
 from itertools import chain
@@ -55,12 +56,23 @@ def weigh_words(texts: Sequence[str]) -> Weights:
     return next(weighed) if groups == 1 else _merge(list(map(_Group, weighed)))
 
 
+def _import_bm25s() -> Any:
+    """Import bm25s, but not JAX with it: where that is installed, it takes most of a GPU's memory at once."""
+    hidden = sys.modules.setdefault("jax", None) is None  # type: ignore[arg-type]
+    try:
+        import bm25s
+    finally:
+        if hidden:
+            del sys.modules["jax"]
+    logging.getLogger("bm25s").setLevel(logging.WARNING)  # it sets itself to DEBUG
+    return bm25s
+
+
 def _weigh(texts: Sequence[str], positions: Sequence[int]) -> Weights:
     """Compute the weights of some of the texts."""
-    import bm25s
     import numpy as np
 
-    logging.getLogger("bm25s").setLevel(logging.WARNING)  # it sets itself to DEBUG
+    bm25s = _import_bm25s()
     numbers: dict[str, int] = {}
     # bm25s cannot index texts without a single word; a space stands for one without words.
     numbered = [
