@@ -98,6 +98,9 @@ def raft_table(
         ),
     ] = 0,
     mode: Annotated[Mode, typer.Option(help="Retrieval mode of --retrieved.")] = "lexical",
+    poll: Annotated[
+        float | None, typer.Option(min=0.01, help="Seconds between polls of a training; 30, local 1.")
+    ] = None,
     max_tokens: Annotated[int, typer.Option(min=16, help="Longest reply, in tokens.")] = 512,
     workers: Annotated[int, typer.Option(min=1, max=1000, help="Maximum concurrent calls.")] = 32,
     timeout: Timeout = 120.0,
@@ -142,12 +145,12 @@ def raft_table(
     columns = choose_columns([name for value in column or [] for name in value.split(",")])
     table_of_prices = load_prices(prices)
     base_endpoints = named_endpoints(base, "", "", None)
-    tuned_models = _read_tuned(tuned or [], [each.name for each in columns])
+    tuned_models = _read_tuned(tuned or [])
     plan = BenchPlan(
         data, out, columns, base_endpoints,
         Training(
             backend, model, connection, epochs=epochs, learning_rate=learning_rate, batch_size=batch_size,
-            rank=rank, seed=seed, lookup=lookup_without_file,
+            rank=rank, seed=seed, poll=poll, lookup=lookup_without_file,
         ),
         table_of_prices,
         arms=[name for name in ARM_NAMES if name in names],
@@ -166,16 +169,18 @@ def raft_table(
         raise typer.Exit(INCOMPLETE)
 
 
-def _read_tuned(options: Sequence[str], columns: Sequence[str]) -> dict[tuple[str, str], Endpoint]:
+def _read_tuned(options: Sequence[str]) -> dict[tuple[str, str], Endpoint]:
     """Return the models of --tuned by column and role."""
+    from tools.raft.bench.columns import COLUMNS
+
     models = {}
     for option in options:
         place, _, name = option.partition("=")
         column, _, role = place.partition(".")
-        if column not in columns or role not in ("dsf", "raft") or not name:
+        if column not in COLUMNS or role not in ("dsf", "raft") or not name:
             raise UserError(
                 f"--tuned {option}: write it as COLUMN.ARM=MODEL, such as torchhub.raft=http://host/v1:name; "
-                f"ARM is dsf or raft, COLUMN one of {', '.join(columns)}"
+                f"ARM is dsf or raft, COLUMN one of {', '.join(COLUMNS)}"
             )
         [endpoint] = named_endpoints([name], "", "", None)
         models[column, role] = endpoint

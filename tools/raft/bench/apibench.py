@@ -32,6 +32,7 @@ _NOT_ASKED: dict[Hub, frozenset[int]] = {
 }
 # Shown to the models: what a choice depends on. Example code repeats the call, figures are long.
 _SHOWN = ("api_name", "api_call", "functionality", "description", "domain", "framework", "api_arguments")
+_FIELDS = ("code", "api_call", "api_data")
 _INSTRUCTION = (
     re.compile(r"###\s*Instruction:\s*(.*?)\s*\n###\s*Output", re.DOTALL),
     re.compile(r"""['"]?Instruction['"]?\s*:\s*['"]?(.*?)['"]?\s*,\s*['"]?Output['"]?\s*:""", re.DOTALL),
@@ -49,7 +50,7 @@ def read_apibench(hub: Hub, folder: Path) -> Collection:
     missing.
     """
     published = _PUBLISHED[hub]
-    apis = read_rows(need_file(folder, f"{hub}_api.jsonl", f"apibench_{hub}_api.jsonl"))
+    apis = _read_list(hub, folder)
     evaluation = need_file(folder, f"{published}_eval.json", f"apibench_{hub}_eval.jsonl")
     training = find_file(folder, f"{published}_train.json", f"apibench_{hub}_train.jsonl")
     documents: dict[str, Chunk] = {}
@@ -58,12 +59,12 @@ def read_apibench(hub: Hub, folder: Path) -> Collection:
     left_out: Counter[str] = Counter()
     asked = [
         (number, row)
-        for number, row in enumerate(read_rows(evaluation), start=1)
+        for number, row in enumerate(read_rows(evaluation, *_FIELDS), start=1)
         if number not in _NOT_ASKED[hub]
     ]
     test = _read_tasks(hub, "eval", asked, documents, left_out)
     train = (
-        _read_tasks(hub, "train", enumerate(read_rows(training), start=1), documents, left_out)
+        _read_tasks(hub, "train", enumerate(read_rows(training, *_FIELDS), start=1), documents, left_out)
         if training
         else []
     )
@@ -75,7 +76,7 @@ def open_scorer(hub: Hub, folder: Path) -> Score:
 
     Raises UserError if the list is missing, or tree-sitter.
     """
-    apis = read_rows(need_file(folder, f"{hub}_api.jsonl", f"apibench_{hub}_api.jsonl"))
+    apis = _read_list(hub, folder)
     reference = ReferenceScorer(hub, apis)
     known = read_apis(api["api_call"] for api in apis)
 
@@ -99,6 +100,11 @@ def read_instruction(code: str) -> str:
     """Return the task of a row's free text; empty if it has none."""
     found = next(filter(None, (pattern.search(code) for pattern in _INSTRUCTION)), None)
     return re.sub(r"\n\s*\n", "\n", sanitize(found[1])).strip() if found else ""
+
+
+def _read_list(hub: Hub, folder: Path) -> list[dict[str, Any]]:
+    path = need_file(folder, f"{hub}_api.jsonl", f"apibench_{hub}_api.jsonl")
+    return read_rows(path, "api_call", "domain")
 
 
 def _read_tasks(

@@ -73,11 +73,20 @@ def need_file(folder: Path, *names: str) -> Path:
     return path
 
 
-def read_rows(path: Path) -> list[Any]:
-    """Read a file of JSON lines, or one JSON value: a list, or an object.
+def read_rows(path: Path, *fields: str) -> list[dict[str, Any]]:
+    """Read objects that have these fields: JSON lines, or a list of JSON, which may also be one object.
 
-    Raises UserError if it cannot be read.
+    Raises UserError if the file cannot be read, naming the first row that lacks a field.
     """
+    rows = _read_values(path)
+    for number, row in enumerate(rows, start=1):
+        missing = set(fields) - row.keys() if isinstance(row, dict) else fields
+        if missing:
+            raise UserError(f"{path}, entry {number}: it lacks {', '.join(sorted(missing))}")
+    return rows
+
+
+def _read_values(path: Path) -> list[Any]:
     if path.suffix == ".jsonl" or _is_lines(path):
         return [row for _, row in read_jsonl(path)]
     try:

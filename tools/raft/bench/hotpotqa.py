@@ -15,6 +15,7 @@ from ..text.sanitize import sanitize, sanitize_line
 from .data import find_file, need_file, read_rows
 from .questions import Collection, Question
 
+_FIELDS = ("_id", "question", "answer", "supporting_facts", "context")
 _NAMES = {
     "em": "exact_match",
     "f1": "f1",
@@ -34,12 +35,12 @@ def read_hotpotqa(folder: Path) -> Collection:
     documents: dict[str, Chunk] = {}
     left_out: Counter[str] = Counter()
     path = need_file(folder, "hotpot_dev_distractor_v1.json", "hotpotqa_100.json")
-    test = _read_questions(read_rows(path), documents, left_out)
+    test = _read_questions(read_rows(path, *_FIELDS), documents, left_out)
     train = find_file(folder, "hotpot_train_v1.1.json")
     return Collection(
         documents,
         test,
-        _read_questions(read_rows(train), documents, left_out) if train else (),
+        _read_questions(read_rows(train, *_FIELDS), documents, left_out) if train else (),
         left_out=left_out,
     )
 

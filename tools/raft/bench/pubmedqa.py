@@ -70,7 +70,7 @@ def summarise_decisions(questions: Sequence[Question], rows: Sequence[Row]) -> d
 def _read(folder: Path) -> Iterator[tuple[str, str, str, list[str], str]]:
     """Yield id, split, question, contexts and decision of each question."""
     if path := find_file(folder, "pubmedqa.jsonl"):
-        for row in read_rows(path):
+        for row in read_rows(path, "id", "split", "question", "contexts", "final_decision"):
             yield row["id"], row["split"], row["question"], row["contexts"], row["final_decision"]
         return
     path = need_file(folder, "ori_pqal.json")

@@ -29,7 +29,7 @@ from .prepare import Setting, find_documents, write_training_rows
 from .questions import Collection, Fold, Question, make_folds
 from .report import write_table
 from .table import summarise_column
-from .train import FORMS, Job, Role, Training, estimate_cost, plan_job, train
+from .train import FORMS, Job, Role, Training, estimate_cost, plan_job, submit, train
 
 ARM_NAMES = ("closed_book", "rag", "dsf", "dsf_rag", "raft")  # in the order of the paper's table
 TIMES = "times.json"
@@ -100,6 +100,11 @@ def run_table(
             prepared.append(_prepare(plan, column))
     jobs = [job for each in prepared for job in each.jobs.values()]
     _check_cost(plan, jobs)
+    if plan.training.paid:  # a service trains them side by side
+        with progress("submitting the trainings", len(jobs)) as advance:
+            for job in jobs:
+                submit(job)
+                advance(1)
     models: dict[tuple[str, int, Role], Endpoint] = {}
     trained: dict[str, dict[str, float]] = {}
     for each in prepared:

@@ -42,7 +42,8 @@ def summarise_column(
     scores = {arm: _score(questions, rows, score) for arm, rows in answers.items()}
     arms = {}
     for arm, rows in answers.items():
-        means = _means(scores[arm], groups, seed)
+        nothing: Mean = {"n": 0, "missing": len(rows), "mean": None, "low": None, "high": None}
+        means = {column.metric: nothing} | _means(scores[arm], groups, seed)
         means |= _whole(column.summarise(questions, rows), means)
         cost = cost_arm(rows, rows[0]["model"], prices) if rows else None
         arms[arm] = {

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ..choices import BackendName, Form
+from ..choices import ON_THIS_MACHINE, BackendName, Form
 from ..errors import UserError
 from ..finetune.backend import Backend, FineTuneSpec, Status
 from ..finetune.job import JobRecord, check_spec, open_backend, read_record, run_job
@@ -29,12 +29,13 @@ class Training:
     batch_size: int | None = None
     rank: int | None = None
     seed: int = 42
+    poll: float | None = None  # seconds between looks at a job; by default 30, 1 on this machine
     lookup: Lookup | None = None
 
     @property
     def paid(self) -> bool:
         """Whether a service is paid for it."""
-        return self.backend in ("openai", "azure-ml")
+        return self.backend not in ON_THIS_MACHINE
 
 
 @dataclass(frozen=True)
@@ -80,13 +81,23 @@ def estimate_cost(jobs: list[Job]) -> float | None:
     return sum(known) if len(known) == len(estimates) else None
 
 
+def submit(job: Job) -> None:
+    """Submit a job unless an earlier run did, without waiting for its end.
+
+    Raises UserError if it cannot be trained.
+    """
+    if not job.done:
+        spec, _ = check_spec(job.backend, job.spec, job.folder)
+        run_job(job.backend, spec, job.folder, wait=False)
+
+
 def train(job: Job, training: Training, on_status: Callable[[Status], None]) -> tuple[Endpoint, JobRecord]:
     """Run a job to its end, or follow one of an earlier run; return its model and its record.
 
     Raises UserError if it failed, or if its model has to be served or deployed before it can be asked.
     """
     spec, _ = check_spec(job.backend, job.spec, job.folder)
-    poll = 1.0 if training.backend in ("local", "trl") else 30.0
+    poll = training.poll or (1.0 if training.backend in ON_THIS_MACHINE else 30.0)
     record = run_job(job.backend, spec, job.folder, poll=poll, on_status=on_status)
     if record["state"] != "succeeded":
         raise UserError(f"the training of {job.name} {record['state']}: {record['message']}")
