@@ -41,6 +41,7 @@ _QUESTION = re.compile(r"^Question: *(.+)$", re.MULTILINE)
 _COUNT = re.compile(r"[Ww]rite (\d+) questions?")
 _SENTENCE = re.compile(r"[^\n.!?。！？]+(?:[.!?。！？]+|(?=\n)|\Z)")
 _WORD = re.compile(r"[\u3400-\u9fff]|[^\W_]+")
+_PAIR = re.compile(r"What connects (.+), on the one hand, with (.+), on the other\?")
 _CALL = re.compile(r"[A-Za-z_][\w.]*\([^()\n]*\)")
 _QUESTION_FORMS = ("What is known about {}?", "What should a reader know about {}?", "What can be said of {}?",
          "Which fact concerns {}?", "What holds for {}?", "What is worth knowing about {}?")  # fmt: skip
@@ -103,6 +104,52 @@ def write_answer(document: str, question: str, tagged: bool = True, as_code: boo
     )
 
 
+def write_pair_questions(first: str, second: str, count: int) -> str:
+    """Write `count` different questions, each about a sentence of one document and one of another."""
+    lines: dict[str, None] = {}
+    for number in range(40 * count):
+        topics = []
+        for document, turn in ((first, number), (second, number + number // 7)):
+            sentences = _sentences(document)
+            words = _WORD.findall(sentences[turn % len(sentences)][0])
+            separator = "" if words and words[0] > "\u3400" else " "
+            topics.append(separator.join(words[: 5 if separator else 12]))
+        if all(topics):
+            lines[f"What connects {topics[0]}, on the one hand, with {topics[1]}, on the other?"] = None
+        if len(lines) == count:
+            break
+    return "\n".join(lines)
+
+
+def write_pair_answer(documents: list[str], question: str, gold: str = "", one_quote: bool = False) -> str:
+    """Write an answer that quotes a sentence of each document, or of the first only; it ends the last one."""
+    wanted = frozenset(word.lower() for word in _WORD.findall(f"{question} {gold}"))
+    sentences = [
+        max(_sentences(text), key=lambda entry: len(entry[1] & wanted) / (8 + len(entry[1])))[0]
+        for text in documents
+    ]
+    shown = sentences[:1] if one_quote else sentences
+    quotes = " ".join(f"It says: ##begin_quote##{sentence}##end_quote##" for sentence in shown)
+    words = sentences[-1].rstrip(".!?。！？").split()
+    short = gold or " ".join(words[-max(2, len(words) // 2) :])
+    return f"The documents answer this together. {quotes}\n<ANSWER>: {short}"
+
+
+def _lacks_a_topic(document: str, question: str) -> bool:
+    """Return whether a question about two sentences is put beside a document that has only one of them."""
+    topics = _PAIR.search(question)
+    known = {word.lower() for word in _WORD.findall(document)}
+    return topics is not None and not all(
+        known.issuperset(word.lower() for word in _WORD.findall(topic)) for topic in topics.groups()
+    )
+
+
+def _is_among(share: float, question: str) -> bool:
+    """Return whether a question is among a share of all, as its hash has it."""
+    digest = hashlib.blake2b(question.encode(), digest_size=7).digest()
+    return int.from_bytes(digest, "big") / 2**56 < share
+
+
 def write_verdict(prompt: str) -> str:
     """Judge a response by the share of its words that occur in the rest of the material."""
     material = prompt.rpartition("from 1 to 5")[2]
@@ -112,17 +159,36 @@ def write_verdict(prompt: str) -> str:
     return f"Its words were counted.\nScore: {1 + round(4 * len(known) / max(1, len(words)))}"
 
 
-def write_reply(prompt: str, tagged: bool = True, call: str = "") -> str:
-    """Write questions, an answer or a verdict, whichever the prompt asks for."""
+def write_reply(
+    prompt: str,
+    tagged: bool = True,
+    call: str = "",
+    *,
+    golds: Mapping[str, str] | None = None,
+    alone: float = 0.0,
+    one_quote: float = 0.0,
+) -> str:
+    """Write questions, an answer or a verdict, whichever the prompt asks for.
+
+    golds: known answers by question. alone, one_quote: shares of the questions about two documents that one
+    of them answers, and whose answer quotes only one.
+    """
     if "a whole number from 1 to 5" in prompt:
         return write_verdict(prompt)
     documents = _DOCUMENT.findall(prompt)
     document = documents[-1].strip() if documents else prompt
     count = _COUNT.search(prompt.rpartition("</DOCUMENT>")[2])
+    if count and len(documents) == 2:
+        return write_pair_questions(documents[0], documents[1], int(count.group(1)))
     if count:
         return write_questions(document, int(count.group(1)))
     questions = _QUESTION.findall(prompt)
     question = questions[-1] if questions else prompt[-200:]
+    if "Quote each of the" in prompt:
+        gold = (golds or {}).get(question, "")
+        return write_pair_answer(documents, question, gold, _is_among(one_quote, question))
+    if len(documents) == 1 and _lacks_a_topic(document, question) and not _is_among(alone, question):
+        return "The document has only a part of this.\n<ANSWER>: UNANSWERABLE"
     if len(documents) > 1:  # a RAG or RAFT prompt: the document that shares most words with the question
         question_words = {word.lower() for word in _WORD.findall(question)}
         document = max(
@@ -186,6 +252,10 @@ class Script:
         self.options = options
         self.speed = SharedSpeed(options.tokens_per_second) if options.tokens_per_second else None
         self.work = 0  # tokens of the last reply
+        rows = map(
+            json.loads, options.golds.read_text(encoding="utf-8").splitlines() if options.golds else ()
+        )
+        self.golds = {row["question"]: row["answer"] for row in rows}
         self.faults: dict[str, float] = options.faults
         self.reset()
 
@@ -232,6 +302,11 @@ class Script:
             if point < 0:
                 return kind
         return ""
+
+    def write(self, prompt: str, tagged: bool, call: str) -> str:
+        """Write a reply as the options have it."""
+        options = self.options
+        return write_reply(prompt, tagged, call, golds=self.golds, alone=options.alone, one_quote=options.one_quote)
 
     def over_quota(self) -> float:
         """Return how many seconds to wait; 0 if the request is within the quota."""
@@ -303,7 +378,7 @@ class Script:
             return 0.0, 400, _error("The prompt was stopped by the content filter.", "content_filter"), ""
         fault = fault or self.draw(digest, TEXT_FAULTS, 0)
         call = NOT_THE_CALL.get(fault, "")
-        text, finish = write_reply(prompt, tagged=fault != "untagged", call=call), "stop"
+        text, finish = self.write(prompt, tagged=fault != "untagged", call=call), "stop"
         if fault == "truncated":
             text, finish = text[: len(text) // 2], "length"
         if fault in TEXT_FAULTS:
@@ -518,6 +593,13 @@ def main() -> None:
     parser.add_argument("--thoughts", default="", help="what the model writes before each reply")
     parser.add_argument(
         "--thought-tokens", type=int, default=0, help="with fewer, a reply is cut off in its thoughts"
+    )
+    parser.add_argument("--golds", type=Path, help="JSON lines with question and answer, which it then knows")
+    parser.add_argument(
+        "--alone", type=float, default=0.0, help="share of questions about two documents that one answers"
+    )
+    parser.add_argument(
+        "--one-quote", type=float, default=0.0, help="share of answers from two documents that quote only one"
     )
     parser.add_argument("--stop-with-stdin", action="store_true", help="exit when standard input closes")
     with contextlib.suppress(KeyboardInterrupt):

@@ -330,8 +330,11 @@ def test_only_a_dataset_with_several_oracles_has_their_columns(tmp_path: Path) -
 def test_an_eval_row_names_all_oracles(tmp_path: Path) -> None:
     from tools.raft.dataset.export import to_eval
 
-    row = next(row for row in several_oracles(make_rows(40)) if "oracle_ids" in row)
-    assert to_eval(row)["oracles"] == to_eval(row)["relevant"] == row["oracle_ids"]
+    rows = several_oracles(make_rows(40))
+    row = next(row for row in rows if "oracle_ids" in row)
+    assert to_eval(row)["relevant"] == row["oracle_ids"]
+    assert to_eval(row, several=True)["oracles"] == row["oracle_ids"]
+    assert to_eval(rows[-1], several=True)["oracles"] == [rows[-1]["chunk_id"]], "all lines have the column"
     assert "oracles" not in to_eval(make_rows()[0])
 
 

@@ -73,6 +73,23 @@ def test_distractors_are_added_around_the_oracle() -> None:
     assert with_distractors(hits[4:6], gold, (0, 5), "1") == []
 
 
+def test_distractors_are_added_around_all_oracles_that_are_needed() -> None:
+    hits = [hit(f"Text {rank}.", rank=rank, source=f"{rank}.txt") for rank in range(1, 20)]
+    gold = Gold(("fish",), frozenset({"5.txt", "9.txt"}), oracles=("5.txt", "9.txt"))
+    places = set()
+    for id in map(str, range(300)):
+        by_count = with_distractors(hits, gold, (0, 2), id)
+        sources = [[document["source"] for document in documents] for documents in by_count]
+        assert [len(row) for row in sources] == [2, 4]
+        assert all(row.count("5.txt") == row.count("9.txt") == 1 for row in sources)
+        places.add((sources[1].index("5.txt"), sources[1].index("9.txt")))
+    assert len(places) == 12, "every order occurs"
+    assert with_distractors(hits[:8], gold, (0, 2), "1") == [], "one of them is not found"
+    assert {document["source"] for document in without_oracle(hits, gold, 17)} == {
+        f"{rank}.txt" for rank in range(1, 20) if rank not in (5, 9)
+    }
+
+
 def test_without_the_oracle_no_document_contains_the_answer() -> None:
     hits = [hit(f"Text {rank}.", rank=rank, source=f"{rank}.txt") for rank in range(1, 8)]
     hits[2]["text"] = "So it is fish, all the same."

@@ -11,7 +11,14 @@ import pytest
 
 from tests.rag.test_answer import hit
 from tools.raft.errors import UserError
-from tools.raft.evaluate.score import Gold, read_gold, score_answer, score_answers, score_similarity
+from tools.raft.evaluate.score import (
+    Gold,
+    oracle_found,
+    read_gold,
+    score_answer,
+    score_answers,
+    score_similarity,
+)
 from tools.raft.models.embed import Embedder
 from tools.raft.rag.citations import read_reply
 
@@ -80,6 +87,30 @@ def test_a_failed_call_is_missing_and_not_zero() -> None:
     }
 
 
+BOTH = Gold(("fish",), frozenset({"otters.txt", "herons.txt"}), oracles=("otters.txt", "herons.txt"))
+TWO_QUOTES = RIGHT.replace("\n", " ##begin_quote##Herons stand still.##end_quote##\n")
+
+
+def test_an_answer_that_needs_two_documents_quotes_both() -> None:
+    assert [document["source"] for document in DOCUMENTS[:2]] == ["otters.txt", "herons.txt"]
+    scores = score_answer(answered(TWO_QUOTES), BOTH)
+    assert (scores["correct_citation"], scores["oracle_quoted"], scores["distractor_quoted"]) == (1, 1, 0)
+    single = score_answer(answered(RIGHT), BOTH)
+    assert (single["correct_citation"], single["oracle_quoted"]) == (0, 1)
+    any_will_do = score_answer(answered(RIGHT), Gold(("fish",), frozenset({"otters.txt", "herons.txt"})))
+    assert any_will_do["correct_citation"] == 1
+
+
+def test_two_documents_that_are_needed_are_found_only_if_both_are() -> None:
+    assert oracle_found(DOCUMENTS, BOTH) is True
+    assert oracle_found(DOCUMENTS[:1], BOTH) is False
+    assert oracle_found([], BOTH) is None
+    refusal = answered("<ANSWER>: The documents do not say.", DOCUMENTS[:1])
+    assert score_answer(refusal, BOTH)["correct_refusal"] == 1, "one of the two is not enough to answer"
+    with pytest.raises(UserError, match='"oracles" must list'):
+        read_gold({"question": "How?", "oracles": [3]})
+
+
 def test_without_documents_no_quote_is_expected() -> None:
     scores = score_answer(answered("<ANSWER>: fish", []), GOLD)
     assert scores["f1"] == 1
@@ -99,6 +130,9 @@ def test_without_a_gold_answer_or_oracle_their_metrics_do_not_apply() -> None:
         ({"answers": ["fish", "eels"], "chunk_id": "c1", "source": "a"}, Gold(("fish", "eels"), frozenset({"c1"}))),
         ({"answers": {"text": ["fish"], "answer_start": [0]}}, Gold(("fish",))),
         ({"answers": [], "relevant": ["x", "y"]}, Gold((), frozenset("xy"))),
+        ({"answers": [], "relevant": ["x"], "oracles": ["y", "x"]}, Gold((), frozenset("xy"), oracles=("y", "x"))),
+        ({"answer": "fish", "oracles": ["x"], "source": "y"}, Gold(("fish",), frozenset("x"))),
+        ({"answer": "fish", "oracles": [], "source": "y"}, Gold(("fish",), frozenset("y"))),
         ({"answer": "fish", "answerable": False, "language": "de"}, Gold((), language="de")),
         ({"final_answer": "fish"}, Gold(("fish",))),
         ({"answer": 0}, Gold(("0",))),

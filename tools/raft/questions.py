@@ -52,6 +52,21 @@ def gold_answers(row: Mapping[str, Any]) -> tuple[str, ...] | None:
     return tuple(text for text in dict.fromkeys(texts) if text.strip())
 
 
+def named_oracles(row: Mapping[str, Any]) -> list[str]:
+    """Return the ids or sources under `oracles`: those of all documents that are needed for the answer.
+
+    Empty if there are none. Raises UserError unless they are strings.
+    """
+    value = row.get("oracles")
+    if value is None or value == [] or value == "" or value != value:
+        return []
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, (list, tuple)) or not all(isinstance(n, str) and n.strip() for n in names):
+        question = str(row.get("question"))[:60]
+        raise UserError(f'question {question!r}: "oracles" must list the ids or sources of its documents')
+    return list(dict.fromkeys(names))
+
+
 def _texts(value: Any) -> list[str] | None:
     """Return the texts of an answer in any of its forms, None if it has none of them."""
     if isinstance(value, str):

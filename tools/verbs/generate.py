@@ -89,7 +89,10 @@ def generate(
     tokenizer: Annotated[Path | None, typer.Option(help="tokenizer.json used to count tokens.")] = None,
     questions_file: Annotated[
         Path | None,
-        typer.Option(help="Your own questions: JSONL with question and, if known, answer, source, chunk_id."),
+        typer.Option(
+            help="Your own questions: JSONL with question and, if known, answer, source, chunk_id; "
+            "oracles lists several sources or chunks that are all needed."
+        ),
     ] = None,
     drills: Annotated[
         int,

@@ -104,13 +104,14 @@ def write_datasets(
         "chat": lambda row: to_chat(row, prompt),
         "completion": lambda row: to_completion(row, prompt),
         "dsf": to_dsf,
-        "eval": to_eval,
+        "eval": lambda row: to_eval(row, several=several),
     }
     out.mkdir(parents=True, exist_ok=True)
+    # All files of a dataset have the same columns, so that they can be loaded together.
+    tabular = not {"parquet", "eval"}.isdisjoint(formats)
+    several = tabular and any("oracle_ids" in row for _, row in _read_rows(raft_jsonl))
     files: dict[str, _Writer] = {}
     seen_questions = DiskMap()
-    # All Parquet files of a dataset have the same columns, so that they can be loaded together.
-    several = "parquet" in formats and any("oracle_ids" in row for _, row in _read_rows(raft_jsonl))
     with ExitStack() as stack:
 
         def open_writers(names: Sequence[str]) -> None:
@@ -168,11 +169,12 @@ def to_dsf(row: Mapping[str, Any]) -> Row:
     return {"messages": [*render(DSF_PROMPT, question=row["question"]), answer]}
 
 
-def to_eval(row: Mapping[str, Any]) -> Row:
+def to_eval(row: Mapping[str, Any], *, several: bool = False) -> Row:
     """Convert a record to a test question: gold answer, documents, and where they come from.
 
     `answers`, `answerable` and `relevant` are the same for the evaluation flow, as in data/held_out.jsonl.
-    A row whose label is a refusal has no answer. `oracles` says that all of these are needed.
+    A row whose label is a refusal has no answer. several: whether a row of the dataset has several oracles;
+    then each has `oracles`, all of which are needed.
     """
     refused = row["final_answer"] == refusal().final
     return {
@@ -181,7 +183,7 @@ def to_eval(row: Mapping[str, Any]) -> Row:
         "answers": [] if refused else [row["final_answer"]],
         "answerable": not refused,
         "relevant": oracle_ids(row),
-        **({"oracles": oracle_ids(row)} if "oracle_ids" in row else {}),
+        **({"oracles": oracle_ids(row)} if several else {}),
         "gold_final_answer": row["final_answer"],
         "gold_cot_answer": row["cot_answer"],
         "context": format_documents(parse_documents(row["instruction"])),

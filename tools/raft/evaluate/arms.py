@@ -146,18 +146,35 @@ def with_distractors(hits: Sequence[Hit], gold: Gold, counts: Sequence[int], id:
 
     A larger count keeps the distractors of the smaller ones, so that only their number differs. The oracle's
     position is drawn uniformly, as in training, and deterministically. A hit that contains a gold answer is
-    not a distractor. Empty if the oracle is not among the hits, or if there are too few distractors.
+    not a distractor. Where several oracles are needed, all are added. Empty if the oracle is not among the
+    hits, or if there are too few distractors.
     """
-    oracle = next((hit for hit in hits if from_oracle(hit, gold)), None)
+    oracles = _oracles(hits, gold)
     others = _distractors(hits, gold)
-    if oracle is None or len(others) < max(counts):
+    if not oracles or len(others) < max(counts):
         return []
     documents = []
     for count in counts:
-        digest = hashlib.sha256(f"place {id} {count}".encode()).digest()
-        position = int.from_bytes(digest[:8], "big") % (count + 1)
-        documents.append([*others[:position], oracle, *others[position:count]])
+        shown = others[:count]
+        for number, oracle in enumerate(oracles):
+            label = f"place {id} {count}" + (f" {number}" if number else "")
+            digest = hashlib.sha256(label.encode()).digest()
+            position = int.from_bytes(digest[:8], "big") % (len(shown) + 1)
+            shown = [*shown[:position], oracle, *shown[position:]]
+        documents.append(shown)
     return documents
+
+
+def _oracles(hits: Sequence[Hit], gold: Gold) -> list[Hit]:
+    """Return the best-ranked hit from the oracle, or from each that is needed; empty if one has none."""
+    best: dict[str, Hit] = {}
+    for hit in hits:
+        for name in (hit["id"], hit["source"]):
+            best.setdefault(name, hit)
+    if not gold.oracles:
+        return [hit for hit in hits if from_oracle(hit, gold)][:1]
+    found = [best[name] for name in gold.oracles if name in best]
+    return list({hit["id"]: hit for hit in found}.values()) if len(found) == len(gold.oracles) else []
 
 
 def without_oracle(hits: Sequence[Hit], gold: Gold, k: int) -> list[Hit]:

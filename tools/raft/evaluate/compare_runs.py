@@ -22,7 +22,7 @@ from .trained_on import read_trained_on
 # The inputs of an evaluation that describe the answer, and some of those that describe its question.
 _ANSWER = {"answer": "", "reasoning": "", "citations": (), "answered": True, "note": ""}
 _DOCUMENT = {"id": "", "title": "", "source": "", "page": None, "text": ""}
-_GOLD = ("relevant", "language", "answerable")
+_GOLD = ("relevant", "oracles", "language", "answerable")
 
 Row = dict[str, Any]
 Key = tuple[str, int]  # a question, and how often it occurred before

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..questions import gold_answers
+from ..questions import gold_answers, named_oracles
 from ..raft_format import FormatError
 from ..text.answers import answer_f1, answer_tokens, exact_match
 from ..text.sanitize import sanitize_name
@@ -25,18 +25,21 @@ class Gold:
     answers: tuple[str, ...] | None = None  # None: unknown; (): unanswerable, so a refusal is correct
     relevant: frozenset[str] = frozenset()  # ids or sources of the oracle; empty: unknown
     language: str = "en"
+    oracles: tuple[str, ...] = ()  # those of several oracles that are all needed; empty: any will do
 
 
 def read_gold(row: Row) -> Gold:
     """Read the gold answers and the oracle from a question's row, under any of the usual names.
 
-    The answers are read by `gold_answers`. The oracle is in `relevant` (ids or sources), `chunk_id` or
-    `source`. Raises UserError for an answer that is no text.
+    The answers are read by `gold_answers`. The oracle is in `oracles` (ids or sources, all of them needed),
+    `relevant` (any of them will do), `chunk_id` or `source`. Raises UserError for an answer that is no text.
     """
-    relevant = row.get("relevant") or row.get("chunk_id") or row.get("source") or ()
+    needed = named_oracles(row)
+    relevant = needed or row.get("relevant") or row.get("chunk_id") or row.get("source") or ()
     relevant = [relevant] if isinstance(relevant, str) else relevant
     names = frozenset(sanitize_name(str(name)) for name in relevant)
-    return Gold(gold_answers(row), names, str(row.get("language") or "en"))
+    several = tuple(dict.fromkeys(map(sanitize_name, needed))) if len(names) > 1 else ()
+    return Gold(gold_answers(row), names, str(row.get("language") or "en"), several)
 
 
 def score_answer(row: Row, gold: Gold) -> Scores:
@@ -94,19 +97,33 @@ def _applicable(gold: Gold, found: bool | None, documents: Sequence[Row] | None)
 
 
 def oracle_found(documents: Sequence[Row] | None, gold: Gold) -> bool | None:
-    """Return whether the oracle is among the documents; None if it is unknown or there are no documents."""
+    """Return whether the oracle is among the documents; None if it is unknown or there are no documents.
+
+    Of several oracles that are all needed, all have to be there.
+    """
     if not documents or not gold.relevant:
         return None
+    if gold.oracles:
+        return _has_each_oracle(documents, gold)
     return any(from_oracle(document, gold) for document in documents)
 
 
+def _has_each_oracle(items: Sequence[Row], gold: Gold) -> bool:
+    """Return whether each of several oracles has a document or a citation."""
+    names = {name for item in items for name in (item.get("id"), item.get("source"))}
+    return names.issuperset(gold.oracles)
+
+
 def from_oracle(item: Row, gold: Gold) -> bool:
-    """Return whether a document or a citation is from the oracle, by its id or its source."""
+    """Return whether a document or a citation is from an oracle, by its id or its source."""
     return item.get("id") in gold.relevant or item.get("source") in gold.relevant
 
 
 def score_quotes(citations: Sequence[Row], gold: Gold, *, refused: bool) -> Scores:
-    """Score the quotes of an answer: whether there are any, whether verbatim and from the oracle."""
+    """Score the quotes of an answer: whether there are any, whether verbatim and from the oracle.
+
+    A correct citation of several oracles that are all needed quotes each of them.
+    """
     scores: Scores = {"quoted": float(bool(citations))}
     verbatim = [citation for citation in citations if citation["verbatim"]]
     if citations:
@@ -118,7 +135,8 @@ def score_quotes(citations: Sequence[Row], gold: Gold, *, refused: bool) -> Scor
         scores["oracle_quoted"] = correct / len(verbatim)
     scores["distractor_quoted"] = float(correct < len(verbatim))
     if not refused:  # a refusal needs no citation
-        scores["correct_citation"] = float(bool(verbatim) and correct == len(verbatim))
+        cited = _has_each_oracle(verbatim, gold) if gold.oracles else bool(verbatim)
+        scores["correct_citation"] = float(cited and correct == len(verbatim))
     return scores
 
 

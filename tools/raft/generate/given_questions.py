@@ -8,17 +8,22 @@ from pathlib import Path
 from typing import TypedDict
 
 from ..on_disk import Column, positions_by_id
-from ..questions import gold_answers, read_questions
+from ..questions import gold_answers, named_oracles, read_questions
 from ..rag.search import Retriever
 from ..records import Chunk
 from ..text.answers import holds_answer
+from ..text.normalise import normalise
 from ..text.sanitize import sanitize, sanitize_name
 
 _CANDIDATES = 3  # chunks tried, best first, before the question is rejected
 _DEPTH = 20  # results among which chunks that hold the given answer are moved to the front
 
 
-class GivenQuestion(TypedDict):
+class _Several(TypedDict, total=False):
+    oracles: list[str]  # ids or sources of several chunks, all of which are needed
+
+
+class GivenQuestion(_Several):
     """One row of a questions file; everything but the question may be empty."""
 
     question: str
@@ -31,7 +36,8 @@ class GivenQuestion(TypedDict):
 def read_given_questions(path: Path) -> list[GivenQuestion]:
     """Read a questions file: JSON lines with `question` and, if known, its answers, `source`, `chunk_id`.
 
-    Answers and oracle are read as for a comparison. Raises UserError for a row that cannot be read.
+    Answers and oracle are read as for a comparison: any of what is `relevant` will do, all `oracles` are
+    needed. Raises UserError for a row that cannot be read.
     """
     rows: list[GivenQuestion] = []
     for row in read_questions(path):
@@ -39,15 +45,18 @@ def read_given_questions(path: Path) -> list[GivenQuestion]:
         places = [places] if isinstance(places, str) else list(places)
         if row.get("source"):
             places.append(row["source"])
+        needed = [_clean(name) for name in named_oracles(row)]
         rows.append(
             {
                 "question": _clean(row["question"]),
                 "answers": [_clean(gold) for gold in golds or ()],
                 "answerable": golds != (),
-                "relevant": [_clean(place) for place in places],
+                "relevant": needed if len(needed) == 1 else [_clean(place) for place in places],
                 "chunk_id": _clean(row.get("chunk_id") or ""),
             }
         )
+        if len(needed) > 1:
+            rows[-1]["oracles"] = needed
     return rows
 
 
@@ -93,6 +102,35 @@ class Locator:
             )
         )
         return found[:_CANDIDATES]
+
+    def oracles(self, row: GivenQuestion) -> list[Chunk] | str:
+        """Return the chunks that a question with several `oracles` needs, in order, or why there are none.
+
+        Of a source with several chunks, the one that the retriever ranks first for question and answer.
+        """
+        places = row.get("oracles", [])
+        query = " ".join([row["question"], *row["answers"][:1]])
+        ranking = self._retriever.search([query], len(self._chunks))[0]
+        ranks = {position: rank for rank, position in enumerate(ranking)}
+        found: dict[int, None] = {}
+        for place in places:
+            named = self._named([place])
+            if not named:
+                return f"no chunk found for one of its oracles: {place}"
+            # Two names of one document stand for two of its chunks.
+            free = named - found.keys()
+            if not free:
+                return f"two of its oracles are the same chunk: {place}"
+            found[min(free, key=lambda position: (ranks.get(position, len(ranking)), position))] = None
+        chunks = [self._chunks[position] for position in found]
+        if len({normalise(chunk["text"]) for chunk in chunks}) < len(chunks):
+            return "two of its oracles have the same text"
+        return chunks
+
+    def chunks(self, ids: Sequence[str]) -> list[Chunk]:
+        """Return the chunks with some ids."""
+        positions = [self._ids.get(id) for id in ids]
+        return [self._chunks[position] for position in positions if position is not None]
 
     def _named(self, places: Sequence[str]) -> set[int]:
         """Return the positions of the chunks with some ids, or from some sources."""

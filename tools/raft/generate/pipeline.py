@@ -17,7 +17,7 @@ from typing import Any
 from ..choices import FOCUS_SHARE, Chunking, Negatives, NoOracle, Order, check_choice
 from ..dataset.card import write_card, write_manifest
 from ..dataset.export import PROMPT as RAFT_PROMPT, make_datasets
-from ..dataset.splits import assign_splits
+from ..dataset.splits import assign_splits, join_chunks
 from ..dataset.student import Student
 from ..errors import UserError
 from ..files import describe_file, replacing, write_jsonl
@@ -31,10 +31,11 @@ from ..models.pricing import BATCH_SHARE, Price, dollars
 from ..models.usage import Usage, merge_accounts
 from ..on_disk import Column, RowFile, RowsById
 from ..prompts import prompt_hash
-from ..records import DRILLS, Chunk, Draft
+from ..records import DRILLS, Chunk, Draft, new_draft
 from .assemble import RowOptions
 from .distractors import Distractors
 from .draft import choose_teacher, draft_given, draft_rows
+from .draft_several import draft_several, prompts as several_prompts
 from .given_questions import GivenQuestion, Locator
 from .row_lengths import measure_longest
 from .rows import Counts, OnRows, Task, check_replies, generate_records
@@ -113,6 +114,8 @@ def build_dataset(
     """
     pool = [endpoints] if isinstance(endpoints, Endpoint) else list(endpoints)
     cache = cache_directory(out)
+    locator = Locator(corpus.chunks) if given else None
+    needed = _locate_several(locator, given, settings)
 
     @asynccontextmanager
     async def drafting() -> AsyncIterator[tuple[Iterator[Task], Account]]:
@@ -129,7 +132,7 @@ def build_dataset(
             def account() -> tuple[Usage, list[dict[str, Any]]]:
                 return client.usage, [lane.account() for lane in client.lanes]
 
-            first = _given_tasks(corpus.chunks, given, client, settings)
+            first = _given_tasks(locator, given, needed, client, settings)
             if engine is None:
                 yield chain(first, _chunk_tasks(corpus.chunks, client, settings, workers)), account
                 return
@@ -153,7 +156,8 @@ def build_dataset(
 
     total = len(given) + len(corpus.chunks)
     window = total if batcher else 4 * workers  # a round of batches is of all tasks
-    return _write_dataset(corpus, drafting, out, settings, total, window, on_progress, on_rows)
+    joined = [ids for ids in needed.values() if not isinstance(ids, str)]
+    return _write_dataset(corpus, drafting, out, settings, total, window, on_progress, on_rows, joined)
 
 
 def assemble_dataset(
@@ -180,17 +184,23 @@ def _write_dataset(
     window: int = 64,
     on_progress: Callable[[int, int, Counts], None] = lambda done, total, counts: None,
     on_rows: OnRows = lambda records, rejected: None,
+    joined: Sequence[Sequence[str]] = (),
 ) -> BuildResult:
-    """Run `total` drafting tasks and the drills, and write the dataset that they make."""
+    """Run `total` drafting tasks and the drills, and write the dataset that they make.
+
+    joined: the ids of chunks that given questions need together.
+    """
     started = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
+    ids = Column(corpus.chunks, "id")
+    # Where oracles are left out, other chunks take their places.
+    smallest = settings.distractors + 1 + max(map(len, joined), default=1)
     splits, notes = assign_splits(
-        Column(corpus.chunks, "id"),
-        seed=settings.seed,
-        valid=settings.valid,
-        test=settings.test,
-        smallest=settings.distractors + 2,
+        ids, seed=settings.seed, valid=settings.valid, test=settings.test, smallest=smallest
     )
+    if joined:
+        splits, moved = join_chunks(splits, joined, ids, smallest=smallest)
+        notes += moved
     # Rows of an earlier run must not be left beside the chunks of this one.
     raft, rejected = out / "raft.jsonl", out / "rejected.jsonl"
     raft.unlink(missing_ok=True)
@@ -252,14 +262,32 @@ def _row_options(settings: DatasetSettings) -> RowOptions:
     )
 
 
+def _locate_several(
+    locator: Locator | None, given: Sequence[GivenQuestion], settings: DatasetSettings
+) -> dict[int, list[str] | str]:
+    """Return the chunk ids of each question that needs several, by its number, or why there are none."""
+    needed: dict[int, list[str] | str] = {}
+    for number, row in enumerate(given):
+        if locator is None or not row.get("oracles"):
+            continue
+        found = locator.oracles(row)
+        if len(row["oracles"]) > settings.distractors + 1:
+            found = "it needs more documents than a row has: raise --distractors"
+        needed[number] = found if isinstance(found, str) else [chunk["id"] for chunk in found]
+    return needed
+
+
 def _given_tasks(
-    chunks: Sequence[Chunk], given: Sequence[GivenQuestion], client: Client, settings: DatasetSettings
+    locator: Locator | None,
+    given: Sequence[GivenQuestion],
+    needed: Mapping[int, list[str] | str],
+    client: Client,
+    settings: DatasetSettings,
 ) -> Iterator[Task]:
     """Yield the tasks of given questions, which come first, so that they win over duplicates."""
-    if given:
-        locator = Locator(chunks)
-        for row in given:
-            yield partial(_draft_given, row, locator, client, settings)
+    for number, row in enumerate(given if locator else ()):
+        assert locator is not None
+        yield partial(_draft_given, row, locator, needed.get(number), client, settings)
 
 
 def _chunk_tasks(
@@ -280,8 +308,18 @@ async def _with_server_slot(task: Task, slots: asyncio.Semaphore) -> list[Draft]
 
 
 async def _draft_given(
-    row: GivenQuestion, locator: Locator, client: Client, settings: DatasetSettings
+    row: GivenQuestion,
+    locator: Locator,
+    needed: list[str] | str | None,
+    client: Client,
+    settings: DatasetSettings,
 ) -> list[Draft]:
+    if isinstance(needed, str):
+        draft = new_draft(row["question"], row["chunk_id"], origin="given")
+        draft["reason"] = needed
+        return [draft]
+    if needed and row["answerable"]:
+        return [await draft_several(row, locator.chunks(needed), client, seed=settings.seed)]
     return [await draft_given(row, locator.candidates(row), client, seed=settings.seed)]
 
 
@@ -332,6 +370,8 @@ def summarise(
     ]
     teacher = choose_teacher(endpoints[0])
     prompts = {name for kind in {chunk["kind"] for chunk in corpus.chunks} for name in teacher.prompts(kind)}
+    if result.counts.several:
+        prompts.update(several_prompts(generated=False))
     longest = measure_longest(out / "raft.jsonl", student or Student("", None))
     if student and student.context and longest["tokens"] > student.context:
         result.notes.append(

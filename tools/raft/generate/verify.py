@@ -97,6 +97,11 @@ def _names_call(task: str, document: str) -> bool:
     )
 
 
+def is_unanswerable(final: str) -> bool:
+    """Return whether a final answer says what the prompts ask for where documents do not answer."""
+    return bool(_UNANSWERABLE.match(final))
+
+
 def verify_answer(
     reply: str,
     finish_reason: str,
@@ -115,7 +120,7 @@ def verify_answer(
     answer = parse_answer(reply)
     if isinstance(answer, str):
         return answer
-    if _UNANSWERABLE.match(answer.final):
+    if is_unanswerable(answer.final):
         return "not answered by its chunks" if others else "not answered by its chunk"
     answer = anchor_quotes(answer, chunk["text"], *(other["text"] for other in others))
     if isinstance(answer, str):
