@@ -31,7 +31,12 @@ def convert(rows: Iterable[Row]) -> tuple[list[Row], list[Row]]:
                 oracles.append(sources[title, text])
         answers = [row["answer"], *row.get("answer_aliases", ())]
         questions.append(
-            {"question": row["question"], "answers": answers, "answer": answers[0], "oracles": oracles}
+            {
+                "question": " ".join(row["question"].split()),
+                "answers": answers,
+                "answer": answers[0],
+                "oracles": oracles,
+            }
         )
     return documents, questions
 

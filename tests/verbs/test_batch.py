@@ -36,6 +36,17 @@ def test_a_batch_costs_half_and_writes_the_same_files(tmp_path: Path) -> None:
     )
 
 
+def test_pairs_of_documents_are_drafted_in_batches(tmp_path: Path) -> None:
+    with scripted_batches() as service, scripted_endpoint() as endpoint:
+        verb = [*GENERATE, "--hops", "2"]
+        done = run(*verb, *named(service), "--batch", "--out", tmp_path / "batch", RAFT_API_KEY=KEY)
+        assert done.returncode == 0, done.stderr
+        assert not service.paid_twice
+        run(*verb, *named(endpoint), "--out", tmp_path / "calls")
+    assert files(tmp_path / "batch") == files(tmp_path / "calls")
+    assert manifest(tmp_path / "batch")["counts"]["rows_with_several_oracles"] > 0
+
+
 def test_answer_and_compare_take_batches(tmp_path: Path) -> None:
     common = [
         "--questions",

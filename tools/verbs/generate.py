@@ -94,6 +94,12 @@ def generate(
             "oracles lists several sources or chunks that are all needed."
         ),
     ] = None,
+    hops: Annotated[
+        int,
+        typer.Option(
+            min=1, max=2, help="2: also questions about pairs of linked chunks, which need both documents."
+        ),
+    ] = 1,
     drills: Annotated[
         int,
         typer.Option(min=0, max=100, help="Rule-based cloze drills per chunk, for a local training."),
@@ -169,6 +175,7 @@ def generate(
         chunk_size=chunk_size,
         chunking=chunking,
         drills=drills,
+        hops=hops,
         formats=tuple(format),
     )
     produce(
@@ -218,6 +225,7 @@ def produce(
     from tools.raft.dataset.export import check_formats
     from tools.raft.dataset.student import open_student
     from tools.raft.generate.draft import check_teachers
+    from tools.raft.generate.draft_several import check_pairs
     from tools.raft.generate.given_questions import read_given_questions
     from tools.raft.generate.pipeline import build_dataset, summarise
     from tools.raft.ingest.corpus import collect_chunks
@@ -230,6 +238,8 @@ def produce(
     # Mistakes in the options are found before anything is read or paid for.
     check_formats(settings.formats)
     check_teachers(endpoints)
+    if settings.hops > 1:
+        check_pairs(endpoints[0])
     endpoint = endpoints[0]
     table = load_prices(prices)
     batcher = make_batcher(endpoints, cache_directory(out), batch=batch, batch_files=batch_files)

@@ -122,6 +122,8 @@ def estimate(
         questions=settings.questions,
         prompt_overhead_tokens=prompt_overhead(endpoint, {chunk["kind"] for chunk in corpus.chunks}),
         given=given,
+        # About as many pairs as chunks: how many exactly is known once they are linked.
+        pairs=sum(chunk["kind"] == "text" for chunk in corpus.chunks) if settings.hops > 1 else 0,
         model=endpoint.model,
         prices=prices,
     )
@@ -156,6 +158,8 @@ def dataset(result: BuildResult, manifest: Mapping[str, Any], out: Path) -> None
         table.add_row(f"  {split}", str(rows))
     table.add_row("  generated questions", str(counts["rows_by_origin"].get("generated", 0)))
     table.add_row("  given questions", str(counts["rows_by_origin"].get("given", 0)))
+    if result.counts.several:
+        table.add_row("  questions that need several documents", str(result.counts.several))
     table.add_row("  with the oracle among the documents", str(counts["rows_with_oracle"]))
     console.print(table)
     if result.rejected:

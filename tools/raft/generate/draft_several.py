@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import Sequence
 
+from ..errors import UserError
 from ..models.client import Client
 from ..models.endpoint import Endpoint
 from ..prompts import Message, prompt_hash, render
@@ -24,6 +25,15 @@ _ABOUT_BOTH = re.compile(
     r"(?:documents?|texts?|passages?|articles?|excerpts?|paragraphs?)\b",
     re.IGNORECASE,
 )
+
+
+def check_pairs(endpoint: Endpoint) -> None:
+    """Raise UserError if an endpoint's model cannot be asked about two documents."""
+    if endpoint.constrained:
+        raise UserError(
+            "--hops 2 needs a large model: the embedded teacher reads one document at a time; name one with "
+            "--connection or --base-url, or use --hops 1"
+        )
 
 
 def question_messages(chunks: Sequence[Chunk], n: int, link: str = "") -> list[Message]:
@@ -85,12 +95,6 @@ async def _complete(draft: Draft, chunks: Sequence[Chunk], client: Client, *, se
 def prompts(generated: bool) -> tuple[str, ...]:
     """Return the names of the prompts that make a row of several chunks."""
     return (ASK, ANSWER) if generated else (ANSWER,)
-
-
-def prompt_overhead(endpoint: Endpoint) -> int:
-    """Estimate the tokens of the instructions of a prompt about two chunks, at four characters each."""
-    blank = {"first": "", "second": "", "link": "", "chunks": ["", ""], "question": "", "n": 1}
-    return max(sum(len(m["content"]) for m in render(name, **blank)) // 4 for name in (ASK, ANSWER))
 
 
 def _verify_question(draft: Draft, chunks: Sequence[Chunk]) -> str:

@@ -30,6 +30,7 @@ def estimate_generation(
     answer_tokens: int = 200,
     question_tokens: int = 20,
     given: int = 0,
+    pairs: int = 0,
     model: str = "",
     prices: Mapping[str, Price] | None = None,
 ) -> Estimate:
@@ -37,7 +38,8 @@ def estimate_generation(
 
     Every call sends its chunk and `prompt_overhead_tokens` of instructions; a reply has `question_tokens`
     for each question, or `answer_tokens` for an answer. Each of the `given` questions takes one answer,
-    from a chunk of mean length. Retries of rejected answers are not included.
+    from a chunk of mean length. Each of the `pairs` takes a call for its questions and, for each of them, one
+    for the answer and one with either chunk alone. Retries of rejected answers are not included.
     """
     sizes = list(chunk_tokens)
     chunks, total = len(sizes), sum(sizes)
@@ -51,8 +53,13 @@ def estimate_generation(
         + (answers + given) * (prompt_overhead_tokens + question_tokens)
     )
     completion = answers * question_tokens + (answers + given) * answer_tokens
+    of_pairs = pairs * questions
+    prompt += pairs * (2 * mean + prompt_overhead_tokens)
+    prompt += of_pairs * (4 * mean + 3 * (prompt_overhead_tokens + question_tokens))
+    completion += of_pairs * (question_tokens + 3 * answer_tokens)
+    calls = asks + answers + given + pairs + 3 * of_pairs
     cost = dollars(model, prompt, completion, load_prices() if prices is None else prices)
-    return Estimate(asks + answers + given, prompt, completion, cost)
+    return Estimate(calls, prompt, completion, cost)
 
 
 def prompt_overhead(endpoint: Endpoint, kinds: Iterable[Kind]) -> int:

@@ -35,8 +35,9 @@ from ..records import DRILLS, Chunk, Draft, new_draft
 from .assemble import RowOptions
 from .distractors import Distractors
 from .draft import choose_teacher, draft_given, draft_rows
-from .draft_several import draft_several, prompts as several_prompts
+from .draft_several import check_pairs, draft_pair, draft_several, prompts as several_prompts
 from .given_questions import GivenQuestion, Locator
+from .link import link_chunks
 from .row_lengths import measure_longest
 from .rows import Counts, OnRows, Task, check_replies, generate_records
 from .shards import FOLDER as SHARDS, Drafting, Engine, ShardedDrafts, plan_shards
@@ -62,6 +63,7 @@ class DatasetSettings:
     chunk_size: int = 512
     chunking: Chunking = "text"
     drills: int = 0
+    hops: int = 1  # 2: questions about pairs of linked chunks, too
     formats: tuple[str, ...] = ("chat",)
 
     def __post_init__(self) -> None:
@@ -69,10 +71,17 @@ class DatasetSettings:
         check_choice("no_oracle", self.no_oracle, NoOracle)
         check_choice("order", self.order, Order)
         check_choice("chunking", self.chunking, Chunking)
+        if self.hops not in (1, 2):
+            raise UserError(f"hops: {self.hops} is neither 1 nor 2")
+        if self.hops > self.distractors + 1:
+            raise UserError("two documents do not fit into a row of one: raise --distractors to 1 or more")
 
 
 # Returns what a run used so far: in all, and by endpoint as `Lane.account` has it.
 Account = Callable[[], tuple[Usage, list[dict[str, Any]]]]
+Linked = Iterable[tuple[list[Chunk], str]]  # the chunks of each pair, and what links them
+# Opens the clients; takes the pairs of chunks to ask about, and yields all tasks and the account.
+OpenDrafting = Callable[[Linked], AbstractAsyncContextManager[tuple[Iterator[Task], Account]]]
 
 
 @dataclass
@@ -113,12 +122,14 @@ def build_dataset(
     one call brought a usable reply.
     """
     pool = [endpoints] if isinstance(endpoints, Endpoint) else list(endpoints)
+    if settings.hops > 1:
+        check_pairs(pool[0])
     cache = cache_directory(out)
     locator = Locator(corpus.chunks) if given else None
     needed = _locate_several(locator, given, settings)
 
     @asynccontextmanager
-    async def drafting() -> AsyncIterator[tuple[Iterator[Task], Account]]:
+    async def drafting(linked: Linked) -> AsyncIterator[tuple[Iterator[Task], Account]]:
         async with Client(
             pool,
             cache_dir=cache,
@@ -133,8 +144,9 @@ def build_dataset(
                 return client.usage, [lane.account() for lane in client.lanes]
 
             first = _given_tasks(locator, given, needed, client, settings)
+            last = _pair_tasks(linked, client, settings)
             if engine is None:
-                yield chain(first, _chunk_tasks(corpus.chunks, client, settings, workers)), account
+                yield chain(first, _chunk_tasks(corpus.chunks, client, settings, workers), last), account
                 return
             chunks_file = (out / "chunks.jsonl").resolve()
             shards = list(plan_shards(chunks_file, pool, questions=settings.questions, seed=settings.seed))
@@ -150,12 +162,12 @@ def build_dataset(
             )
             async with ShardedDrafts(plan, shards, engine) as drafts:
                 yield (
-                    chain(first, drafts.tasks()),
+                    chain(first, drafts.tasks(), last),
                     lambda: merge_accounts(*account(), drafts.accounts, seconds=drafts.seconds),
                 )
 
     total = len(given) + len(corpus.chunks)
-    window = total if batcher else 4 * workers  # a round of batches is of all tasks
+    window = None if batcher else 4 * workers  # a round of batches is of all tasks
     joined = [ids for ids in needed.values() if not isinstance(ids, str)]
     return _write_dataset(corpus, drafting, out, settings, total, window, on_progress, on_rows, joined)
 
@@ -167,9 +179,13 @@ def assemble_dataset(
 
     What is written, and what is raised, is as in `build_dataset`; no call is made.
     """
+    if settings.hops > 1:
+        raise UserError(
+            "questions about two documents are drafted by `generate`, not elsewhere: use --hops 1"
+        )
 
     @asynccontextmanager
-    async def drafted() -> AsyncIterator[tuple[Iterator[Task], Account]]:
+    async def drafted(linked: Linked) -> AsyncIterator[tuple[Iterator[Task], Account]]:
         yield (partial(_return, part) for part in drafts), lambda: (Usage(), [])
 
     return _write_dataset(corpus, drafted, out, settings, total)
@@ -177,24 +193,25 @@ def assemble_dataset(
 
 def _write_dataset(
     corpus: Corpus,
-    drafting: Callable[[], AbstractAsyncContextManager[tuple[Iterator[Task], Account]]],
+    drafting: OpenDrafting,
     out: Path,
     settings: DatasetSettings,
     total: int,
-    window: int = 64,
+    window: int | None = 64,
     on_progress: Callable[[int, int, Counts], None] = lambda done, total, counts: None,
     on_rows: OnRows = lambda records, rejected: None,
     joined: Sequence[Sequence[str]] = (),
 ) -> BuildResult:
-    """Run `total` drafting tasks and the drills, and write the dataset that they make.
+    """Run `total` drafting tasks, those of pairs and the drills, and write the dataset that they make.
 
-    joined: the ids of chunks that given questions need together.
+    window: how many tasks run at a time; None for all. joined: the ids of chunks that given questions need
+    together.
     """
     started = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
     ids = Column(corpus.chunks, "id")
     # Where oracles are left out, other chunks take their places.
-    smallest = settings.distractors + 1 + max(map(len, joined), default=1)
+    smallest = settings.distractors + 1 + max([settings.hops, *map(len, joined)])
     splits, notes = assign_splits(
         ids, seed=settings.seed, valid=settings.valid, test=settings.test, smallest=smallest
     )
@@ -213,19 +230,22 @@ def _write_dataset(
             if splits[chunk["id"]] == "train":
                 yield partial(_drill, chunk, settings)
 
-    total += sum(1 for _ in drills())
+    pairs = link_chunks(chunks, splits, seed=settings.seed) if settings.hops > 1 else []
+    by_id = RowsById(chunks)
+    total += sum(1 for _ in drills()) + len(pairs)
 
     async def run(staging: Path) -> tuple[Counts, Usage, list[dict[str, Any]]]:
-        async with drafting() as (tasks, account):
+        linked = (([by_id[id] for id in pair["ids"]], pair["link"]) for pair in pairs)
+        async with drafting(linked) as (tasks, account):
             done = iter(range(1, total + 1))
             counts = await generate_records(
                 chain(tasks, drills()),
                 staging,
                 rejected,
-                chunks=RowsById(chunks),
+                chunks=by_id,
                 distractors=Distractors(chunks, splits, settings.negatives, same_source=settings.same_source),
                 options=_row_options(settings),
-                window=window,
+                window=total if window is None else window,
                 on_done=lambda counts: on_progress(next(done), total, counts),
                 on_rows=on_rows,
             )
@@ -288,6 +308,12 @@ def _given_tasks(
     for number, row in enumerate(given if locator else ()):
         assert locator is not None
         yield partial(_draft_given, row, locator, needed.get(number), client, settings)
+
+
+def _pair_tasks(linked: Linked, client: Client, settings: DatasetSettings) -> Iterator[Task]:
+    """Yield a task for each pair of chunks, in their order."""
+    for chunks, link in linked:
+        yield partial(draft_pair, chunks, client, n=settings.questions, seed=settings.seed, link=link)
 
 
 def _chunk_tasks(
@@ -370,8 +396,10 @@ def summarise(
     ]
     teacher = choose_teacher(endpoints[0])
     prompts = {name for kind in {chunk["kind"] for chunk in corpus.chunks} for name in teacher.prompts(kind)}
-    if result.counts.several:
-        prompts.update(several_prompts(generated=False))
+    if settings.hops > 1 or result.counts.several:
+        prompts.update(several_prompts(generated=settings.hops > 1))
+    if settings.hops == 1:  # as in the manifests of earlier versions
+        unknown = [*unknown, "hops"]
     longest = measure_longest(out / "raft.jsonl", student or Student("", None))
     if student and student.context and longest["tokens"] > student.context:
         result.notes.append(
