@@ -39,7 +39,8 @@ def compare(
     questions: Annotated[
         Path | None,
         typer.Option(
-            help='JSON lines with "question", "answer" or "answers", "source" or "chunk_id".',
+            help='JSON lines with "question", "answer" or "answers", "source" or "chunk_id"; "oracles" lists '
+            "several that are all needed.",
             metavar="F.jsonl",
         ),
     ] = None,

@@ -6,7 +6,7 @@ import re
 from array import array
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 from ..on_disk import DiskMap, RowFile, Subset, hash_key
 from ..rag.search import Retriever
@@ -108,6 +108,22 @@ class _Terms:
         return dict(sorted(counts.items(), key=lambda item: (item[1], item[0])))
 
 
+class _View(NamedTuple):
+    """What is looked at of a chunk, which takes a moment to compute."""
+
+    id: str
+    source: str
+    name: str  # the title without what stands in brackets behind it
+    normal_name: str
+    text: str  # normalised
+    rare: dict[str, int]
+
+    def mentions(self, other: _View) -> bool:
+        """Return whether it mentions the title of another document."""
+        name = other.normal_name
+        return name != self.normal_name and len(name) > _SHORTEST and holds_normalised(self.text, name)
+
+
 class _Linker:
     """Finds a partner for each chunk of one split."""
 
@@ -116,38 +132,46 @@ class _Linker:
         self._retriever = Retriever(chunks)
         self._linked = DiskMap()
         self._uses = array("B", bytes(len(chunks)))
-        self._rare = lru_cache(4096)(lambda position: terms.rare(chunks[position]["text"]))
+        self._terms = terms
+        self._view = lru_cache(4096)(self._look_at)
 
     def link(self, position: int) -> Pair | None:
         """Return the pair of a chunk and its best partner, None if no partner is left."""
-        chunk = self._chunks[position]
-        query = " ".join([*list(self._rare(position))[:_QUERY], _name(chunk)])
+        view = self._view(position)
+        query = " ".join([*list(view.rare)[:_QUERY], view.name])
         found = self._search(query)
         scored = [(*self._score(position, other), other) for other in found if other != position]
         linked = [(-score, rank, link, other) for rank, (score, link, other) in enumerate(scored) if score]
         linked.sort(key=lambda entry: (entry[0], self._hash(position, entry[3])))
-        neighbours = ((0.0, 0, "", other) for other in self._search(chunk["text"]) if other != position)
-        for candidates in (linked, neighbours):
-            for _, _, link, other in candidates:
-                if self._take(position, other):
-                    return self._pair(position, other, link)
+        for _, _, link, other in linked:
+            if self._take(position, other):
+                return self._pair(position, other, link)
+        for other in self._search(view.text):
+            if other != position and self._take(position, other):
+                return self._pair(position, other, "")
         return None
+
+    def _look_at(self, position: int) -> _View:
+        chunk = self._chunks[position]
+        name = re.sub(r"\s*\([^()]*\)$", "", chunk["title"]).strip()
+        text, rare = normalise(chunk["text"]), self._terms.rare(chunk["text"])
+        return _View(chunk["id"], chunk["source"], name, normalise(name), text, rare)
 
     def _search(self, query: str) -> list[int]:
         return self._retriever.search([query], _CANDIDATES)[0]
 
     def _score(self, position: int, other: int) -> tuple[float, str]:
         """Return how closely two chunks are linked, 0 if they are not, and what links them."""
-        mine, theirs = self._rare(position), self._rare(other)
-        shared = [term for term in mine if term in theirs]
+        chunk, partner = self._view(position), self._view(other)
+        mine = chunk.rare
+        shared = [term for term in mine if term in partner.rare]
         # A number in common is often a coincidence.
         score = sum((0.5 if term[0].isdigit() else 1.0) / mine[term] for term in shared)
-        chunk, partner = self._chunks[position], self._chunks[other]
         for one, another in ((chunk, partner), (partner, chunk)):
-            if _mentions(one, another):
+            if one.mentions(another):
                 score += 1.0
-                shared.append(_name(another))
-        if chunk["source"] != partner["source"]:
+                shared.append(another.name)
+        if chunk.source != partner.source:
             score *= 2
         return score, ", ".join(dict.fromkeys(shared[:_FEW]))
 
@@ -155,7 +179,7 @@ class _Linker:
         """Return whether two chunks can be linked, and remember it."""
         if self._uses[other] >= _MOST:
             return False
-        mine, theirs = (normalise(self._chunks[i]["text"]) for i in (position, other))
+        mine, theirs = self._view(position).text, self._view(other).text
         if mine in theirs or theirs in mine or not self._linked.add(f"{sorted((position, other))}"):
             return False
         self._uses[position] = min(255, self._uses[position] + 1)
@@ -163,22 +187,11 @@ class _Linker:
         return True
 
     def _pair(self, position: int, other: int, link: str) -> Pair:
-        ids = [self._chunks[i]["id"] for i in (position, other)]
+        ids = [self._view(position).id, self._view(other).id]
         # Which one comes first is left to chance, so that it is not always the one that mentions the other.
         ids.sort(key=lambda id: content_id("pair", self._seed, *sorted(ids), id))
         return {"ids": ids, "link": link}
 
     def _hash(self, position: int, other: int) -> str:
-        ids = sorted(self._chunks[i]["id"] for i in (position, other))
+        ids = sorted((self._view(position).id, self._view(other).id))
         return content_id("link", self._seed, *ids)
-
-
-def _name(chunk: Chunk) -> str:
-    """Return the title of a chunk's document without what stands in brackets behind it."""
-    return re.sub(r"\s*\([^()]*\)$", "", chunk["title"]).strip()
-
-
-def _mentions(chunk: Chunk, other: Chunk) -> bool:
-    """Return whether a chunk mentions the title of another document."""
-    name, own = normalise(_name(other)), normalise(_name(chunk))
-    return name != own and len(name) > _SHORTEST and holds_normalised(normalise(chunk["text"]), name)
