@@ -306,7 +306,9 @@ class Script:
     def write(self, prompt: str, tagged: bool, call: str) -> str:
         """Write a reply as the options have it."""
         options = self.options
-        return write_reply(prompt, tagged, call, golds=self.golds, alone=options.alone, one_quote=options.one_quote)
+        return write_reply(
+            prompt, tagged, call, golds=self.golds, alone=options.alone, one_quote=options.one_quote
+        )
 
     def over_quota(self) -> float:
         """Return how many seconds to wait; 0 if the request is within the quota."""
