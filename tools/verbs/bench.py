@@ -130,8 +130,9 @@ def raft_table(
     """
     from tools.connections import lookup_without_file
     from tools.raft.bench.columns import choose_columns
+    from tools.raft.bench.plan import ARM_NAMES, BenchPlan
     from tools.raft.bench.prepare import Setting
-    from tools.raft.bench.run import ARM_NAMES, BenchPlan, is_complete, run_table
+    from tools.raft.bench.run import is_complete, run_table
     from tools.raft.bench.train import Training
     from tools.raft.models.pricing import load_prices
     from tools.verbs.progress import bar, training
