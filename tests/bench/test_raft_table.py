@@ -107,6 +107,14 @@ def test_all_arms_get_the_same_documents_and_questions(data: Path, tmp_path: Pat
     )
 
 
+def test_two_models_of_one_name_do_not_answer_for_each_other(data: Path, tmp_path: Path) -> None:
+    options = ["--column", "pubmedqa", "--arms", "rag,raft"]
+    with scripted_endpoint() as base, scripted_endpoint() as tuned:
+        named = ["--base", f"{base.url}:m", "--tuned", f"pubmedqa.raft={tuned.url}:m"]
+        assert run(data, tmp_path, *named, *options).returncode == 0
+        assert (base.stats()["calls"], tuned.stats()["calls"]) == (8, 8)
+
+
 def test_retrieved_documents_stand_in_for_oracle_and_distractors(data: Path, tmp_path: Path) -> None:
     with scripted_endpoint() as endpoint:
         options = ["--column", "torchhub", "--retrieved", 3]

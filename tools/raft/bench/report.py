@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..evaluate.report.html import TEMPLATES as REPORT_TEMPLATES, plain
+from ..evaluate.report.html import TEMPLATES as REPORT_TEMPLATES, open_templates
 from ..evaluate.report.text import show_chance
 from ..files import write_json, write_text
 from ..progress import describe_duration
@@ -24,8 +24,6 @@ ROWS = {
 
 def write_table(table: Mapping[str, Any], out: Path) -> Path:
     """Write the three files into a folder; return the path of the HTML."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     context = {
         "table": table,
         "rows": main_rows(table),
@@ -38,15 +36,7 @@ def write_table(table: Mapping[str, Any], out: Path) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "table.json", table, indent=1)
     for name, escape in (("table.md", False), ("table.html", True)):
-        environment = Environment(
-            loader=FileSystemLoader(TEMPLATES),
-            autoescape=escape,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            keep_trailing_newline=True,
-        )
-        environment.filters["plain"] = plain
+        environment = open_templates(TEMPLATES, escape=escape)
         write_text(out / name, environment.get_template(f"{name}.jinja2").render(context))
     return out / "table.html"
 

@@ -70,13 +70,14 @@ def write_report(
         write_text(folder / "plots" / f"{plot.name}.svg", plot.svg)
     script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
     style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
-    page = _environment(escape=True).get_template("report.html.jinja2")
+    page = open_templates(TEMPLATES, escape=True).get_template("report.html.jinja2")
     write_text(
         folder / "report.html",
         page.render(context, script=script, script_hash=_script_hash(script), style=style),
     )
     write_text(
-        folder / "report.md", _environment(escape=False).get_template("report.md.jinja2").render(context)
+        folder / "report.md",
+        open_templates(TEMPLATES, escape=False).get_template("report.md.jinja2").render(context),
     )
     return folder / "report.html"
 
@@ -165,11 +166,12 @@ def refusal_rows(refusals: Mapping[str, Any]) -> list[dict[str, str]]:
     ]
 
 
-def _environment(*, escape: bool) -> Any:
+def open_templates(folder: Path, *, escape: bool) -> Any:
+    """Return the Jinja environment of the templates in a folder, for HTML with everything escaped."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
+        loader=FileSystemLoader(folder),
         autoescape=escape,
         undefined=StrictUndefined,
         trim_blocks=True,
