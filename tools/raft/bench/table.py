@@ -70,8 +70,8 @@ def summarise_column(
         },
         "constant": {
             "reply": column.constant,
-            "metrics": _means(_score_constant(column, questions, score), groups, seed),
-            "of_all": _means(_score_constant(column, every, score), [each.group for each in every], seed),
+            "metrics": _summarise_constant(column, questions, score, seed),
+            "of_all": _summarise_constant(column, every, score, seed),
         },
         "paper": dict(column.paper),
     }
@@ -83,9 +83,13 @@ def _score(questions: Sequence[Question], rows: Sequence[Row], score: Score) -> 
     ]
 
 
-def _score_constant(column: Column, questions: Sequence[Question], score: Score) -> Scores:
+def _summarise_constant(
+    column: Column, questions: Sequence[Question], score: Score, seed: int
+) -> dict[str, Mean]:
     reply = {"answer": column.constant, "citations": [], "documents": [], "error": ""}
-    return _score(questions, [reply] * len(questions), score)
+    replies = [reply] * len(questions)
+    means = _means(_score(questions, replies, score), [question.group for question in questions], seed)
+    return means | _whole(column.summarise(questions, replies), means)
 
 
 def _means(scores: Scores, groups: Sequence[str], seed: int) -> dict[str, Mean]:
@@ -95,7 +99,23 @@ def _means(scores: Scores, groups: Sequence[str], seed: int) -> dict[str, Mean]:
     if not names:
         return {}
     values = np.array([[_number(row.get(name)) for name in names] for row in scores])
-    return dict(zip(names, mean_intervals(values, seed=seed, groups=groups), strict=True))
+    means = mean_intervals(values, seed=seed, groups=groups)
+    known = [{group for group, row in zip(groups, scores, strict=True) if name in row} for name in names]
+    return {name: _bound(mean, len(own)) for name, mean, own in zip(names, means, known, strict=True)}
+
+
+def _bound(mean: Mean, groups: int) -> Mean:
+    """Keep the interval of a share within 0 and 1, and give one to a share at either end.
+
+    Where all values are equal, no resample differs. The interval is then the exact one of the binomial
+    distribution (Clopper and Pearson 1934), with as many independent values as there are groups.
+    """
+    if mean["mean"] is None or mean["low"] is None or mean["high"] is None:
+        return mean
+    margin = 1 - 0.025 ** (1 / groups)
+    low = 1 - margin if mean["mean"] == 1 else max(0.0, mean["low"])
+    high = margin if mean["mean"] == 0 else min(1.0, mean["high"])
+    return {**mean, "low": low, "high": high}
 
 
 def _whole(values: Mapping[str, float], means: Mapping[str, Mean]) -> dict[str, Mean]:
