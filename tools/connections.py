@@ -20,6 +20,7 @@ from tools.raft.models.endpoint import (
     kind_of,
     read_connection,
 )
+from tools.raft.models.lives import check_alive
 from tools.store import open_store
 from tools.traced_client import TracedClient
 
@@ -176,5 +177,7 @@ def node_client(connection: Any, model: str, more_connections: str = "") -> Trac
     for name in filter(None, (name.strip() for name in more_connections.split(","))):
         name, _, own_model = name.partition(":")
         endpoints.append(promptflow_endpoint(name, own_model or model))
+    for endpoint in endpoints:
+        check_alive(endpoint.base_url, endpoint.model)
     random.shuffle(endpoints)
     return TracedClient(endpoints, cache_dir=cache_directory(None))

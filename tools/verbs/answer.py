@@ -73,7 +73,7 @@ def answer(
     [bold]Examples[/bold]
 
       python -m tools answer --questions data/questions.jsonl --index index --out out/answers.jsonl
-      python -m tools answer --questions q.jsonl --index index --out rag.jsonl --connection openai:gpt-4o
+      python -m tools answer --questions q.jsonl --index index --out rag.jsonl --connection openai:gpt-6-luna
 
     Run it again after an interruption to resume: no reply is paid for twice.
     Exit status: 0 success, 1 user error, 3 some endpoint calls failed (run again), 130 interrupted.

@@ -119,7 +119,7 @@ def raft_table(
 
       python -m tools bench raft-table --data qa --out table
       python -m tools bench raft-table --data qa --out table --column torchhub --questions 0
-      python -m tools bench raft-table --data qa --out table --base openai:gpt-4o-mini --arms closed_book,rag
+      python -m tools bench raft-table --data qa --out table --base openai:gpt-6-luna --arms closed_book,rag
       python -m tools bench raft-table --data qa --out table --column hotpotqa --base http://gpu:8000/v1:base
       --tuned hotpotqa.raft=http://gpu:8000/v1:raft --tuned hotpotqa.dsf=http://gpu:8000/v1:dsf
 

@@ -130,8 +130,9 @@ def compare(
 
     [bold]Examples[/bold]
 
-      python -m tools compare --questions q.jsonl --index index --out out --baseline openai:gpt-4o --raft mine
-      python -m tools compare … --arms rag,closed_book,few_shot,raft --judge azure_openai:gpt-4o
+      python -m tools compare --questions q.jsonl --index index --out out
+      --baseline openai:gpt-6-luna --raft mine
+      python -m tools compare … --arms rag,closed_book,few_shot,raft --judge azure_openai:gpt-5.6-luna
       python -m tools compare --runs rag-scores raft-scores --out out
 
     Writes report.html (self-contained), report.md and, with all figures, comparison.json.

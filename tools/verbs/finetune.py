@@ -87,16 +87,18 @@ def finetune(
 
     [bold]Examples[/bold]
 
-      python -m tools finetune --dataset out --out tuned --backend openai --model gpt-4o-mini --dry-run
+      python -m tools finetune --dataset out --out tuned --backend openai --connection azure_openai
+      --model gpt-4.1-mini-2025-04-14 --dry-run
       python -m tools finetune --dataset out --out tuned --backend local --model embedded
       python -m tools finetune --dataset out --out tuned --backend local --model embedded --minutes 20
       python -m tools finetune --dataset more --out tuned-on --backend local --model tuned
       python -m tools finetune --dataset out --out tuned --backend trl --model Qwen/Qwen3-8B --quantize 4bit
       python -m tools finetune --dataset out --out elsewhere --export axolotl --model Qwen/Qwen3-8B
-      python -m tools finetune --dataset out --out sweep --backend openai --model gpt-4o-mini
-      --learning-rate 0.5 --learning-rate 2 --yes
+      python -m tools finetune --dataset out --out sweep --backend openai --connection azure_openai
+      --model gpt-4.1-mini-2025-04-14 --learning-rate 0.5 --learning-rate 2 --yes
 
     If interrupted, a submitted job goes on: the same command follows it again and submits nothing twice.
+    A model that is no longer trained there is refused; RAFT_IGNORE_RETIREMENT=1 goes on all the same.
     Exit status: 0 success, 1 user error or failed job, 130 interrupted.
     """
     from rich.console import Console
@@ -227,6 +229,7 @@ def _confirm(
         submitted = record is not None and record["state"] not in ("failed", "cancelled")
         new += not submitted
         if not submitted:
+            service.check_life(spec)
             seconds += estimate.seconds or 0.0
             total = None if total is None or estimate.dollars is None else total + estimate.dollars
         rate = "" if spec.learning_rate is None else f", learning rate {spec.learning_rate:g}"

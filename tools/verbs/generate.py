@@ -141,11 +141,11 @@ def generate(
     [bold]Examples[/bold]
 
       python -m tools generate --docs data/documents --out out
-      python -m tools generate --docs manuals/*.pdf --out out --connection azure_openai:gpt-4o --dry-run
+      python -m tools generate --docs manuals/*.pdf --out out --connection azure_openai:gpt-5.6-luna --dry-run
       python -m tools generate --docs manuals --out out --base-url http://localhost:8000/v1 --model llama-3
       python -m tools generate --docs manuals --out out --connection http://10.0.0.4/v1:llama-3
         --connection http://10.0.0.5/v1:llama-3 --connection serverless:llama-3 --hedge
-      python -m tools generate --docs manuals --out out --connection openai:gpt-4o --batch --max-cost 20
+      python -m tools generate --docs manuals --out out --connection openai:gpt-6-luna --batch --max-cost 20
 
     Run it again after an interruption to resume: no reply is paid for twice.
     Exit status: 0 success, 1 user error, 3 some endpoint calls failed (run again), 130 interrupted.

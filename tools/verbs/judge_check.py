@@ -28,7 +28,7 @@ def judge_check(
 
     [bold]Example[/bold]
 
-      python -m tools judge-check --judge azure_openai:gpt-4o --out out/judge
+      python -m tools judge-check --judge azure_openai:gpt-5.6-luna --out out/judge
 
     Run this before trusting the judge's scores in `compare`. Its replies are in DIR/judge.json.
     """

@@ -117,6 +117,12 @@ class Backend(Protocol):
     def estimate(self, spec: FineTuneSpec) -> Estimate:
         """Estimate tokens and cost."""
 
+    def check_life(self, spec: FineTuneSpec) -> None:
+        """Raise UserError if the service does not train the model (any more); warn if it ends soon.
+
+        It is asked before a job is submitted, not before one is followed, and needs no key.
+        """
+
     def sign_in(self) -> None:
         """Raise UserError if the service could not be called because a key or a workspace is missing."""
 

@@ -14,12 +14,14 @@ from ..choices import BackendName, check_choice
 from ..errors import UserError
 from ..files import write_json
 from ..models.endpoint import Endpoint, Lookup, resolve_endpoint
+from ..models.lives import Host
 from ..models.service import Unreachable
 from .backend import ENDED, Backend, FineTuneSpec, Status
 from .leave_out import leave_out_long
 from .lengths import Lengths
 
 RECORD = "job.json"
+_HOSTS: dict[str, Host] = {"openai": "openai", "azure_openai": "azure"}  # of the files in connections/
 PATIENCE = 10  # consecutive polls that may fail before run_job gives up
 
 
@@ -68,6 +70,7 @@ def run_job(
     elif not job:
         job = backend.find(spec) or ""
     if not job:
+        backend.check_life(spec)
         _save(out, record, state="submitting", job="", message="")
         job = backend.submit(spec, lambda step: _save(out, record, steps=[*record["steps"], step]))
     if job != record["job"]:
@@ -191,9 +194,14 @@ def open_backend(
             return OpenAIBackend(lambda: endpoint, folder)
         connection_name = connection or (None if base_url else "openai")
         resolve = partial(
-            resolve_endpoint, connection_name, model=model, base_url=base_url or None, lookup=lookup
+            resolve_endpoint,
+            connection_name,
+            model=model,
+            base_url=base_url or None,
+            lookup=lookup,
+            to_call=False,  # that a model is not called any more does not say whether it is trained
         )
-        return OpenAIBackend(resolve, folder)
+        return OpenAIBackend(resolve, folder, _HOSTS.get((connection_name or "").partition(":")[0]))
     if name == "azure-ml":
         from .azure.backend import AzureMLBackend
 

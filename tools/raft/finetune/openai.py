@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 
 from ..errors import UserError
 from ..files import hash_file, read_log, write_jsonl
-from ..models.endpoint import CONNECTIONS, Endpoint
+from ..models.endpoint import CONNECTIONS, Endpoint, environment
+from ..models.lives import Host, check_trainable, host_of
 from ..models.pricing import PER, PRICES, find_price, load_prices
 from ..models.service import Service, Unreachable
 from .backend import Estimate, FineTuneSpec, Result, State, Status
@@ -41,11 +42,13 @@ class OpenAIBackend:
     """The backend `openai`; its methods are documented in `backend.Backend`.
 
     `resolve` returns the endpoint, and is called on first use: checks and estimates need no key. `log` is the
-    folder whose events.jsonl collects the events of a job.
+    folder whose events.jsonl collects the events of a job. `host` is whose service it is, if that is known
+    without a key.
     """
 
     resolve: Callable[[], Endpoint]
     log: Path | None = None
+    host: Host | None = None
     name: str = field(default="openai", init=False)
 
     @cached_property
@@ -87,6 +90,14 @@ class OpenAIBackend:
             "Azure OpenAI has its own price list, and charges for the deployment by the hour"
         )
         return Estimate(tokens, tokens * price.training / PER, basis)
+
+    def check_life(self, spec: FineTuneSpec) -> None:
+        """Raise UserError if the host does not train the model (any more)."""
+        try:
+            host = host_of(self.endpoint.base_url)
+        except UserError:  # a dry run, which needs no key
+            host = self.host
+        check_trainable(host, spec.model, "openai", env=environment())
 
     def sign_in(self) -> None:
         """Resolve the endpoint and its key."""

@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 from ..choices import Api
 from ..errors import UserError, one_line
 from ..files import PROJECT
+from .lives import check_alive
 
 Kind = Literal["openai", "azure_openai", "serverless", "compatible", "embedded"]
 
@@ -104,6 +105,7 @@ def resolve_endpoint(
     connections_dir: Path = CONNECTIONS,
     lookup: Lookup | None = None,
     embedded_model: str = EMBEDDED_MODEL,
+    to_call: bool = True,
 ) -> Endpoint:
     """Resolve the user's choice of model to an endpoint.
 
@@ -112,7 +114,8 @@ def resolve_endpoint(
     the embedded model. NAME is a connection that `lookup(name, model)` finds (promptflow's own; passed in,
     because this library does not import promptflow), or else a file in `connections_dir`. `env` defaults to
     `environment()`. `embedded_model` is the model of `embedded` if none is named. Raises UserError for
-    anything that cannot be called, naming what is missing.
+    anything that cannot be called, naming what is missing; with `to_call`, also for a model that its host has
+    retired, with a warning before (`lives.check_alive`).
     """
     env = environment(connections_dir.parent) if env is None else env
     if base_url and spec:
@@ -140,6 +143,8 @@ def resolve_endpoint(
         name = endpoint.name or endpoint.base_url
         noun = "deployment" if endpoint.kind == "azure_openai" else "model"
         raise UserError(f"no {noun} given for {name}: use --model NAME or {name}:NAME")
+    if to_call:
+        check_alive(endpoint.base_url, endpoint.model, env=env)
     return endpoint
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,20 +51,24 @@ def load_prices(path: Path | None = None) -> dict[str, Price]:
 
 
 def find_price(model: str, prices: Mapping[str, Price]) -> Price | None:
-    """Return the price of a model, or None if the table does not have it.
+    """Return the price of a model, or None if the table does not have it; see `match_name`."""
+    name = match_name(_fold(model), prices)
+    return prices[name] if name else None
 
-    A name matches if it is equal but for case, or if it is the longest known name followed by the date of
-    a snapshot (gpt-4o-2024-08-06 → gpt-4o) or, for ft: names, by the user's own part. So neither
-    gpt-4o-audio nor a deployment called gpt-4o-ours is taken for gpt-4o.
+
+def match_name(wanted: str, names: Collection[str]) -> str | None:
+    """Return which of the names, all in lower case, is a model's; None if none is.
+
+    A name matches if it is equal, or if it is the longest known name followed by the date of a snapshot
+    (gpt-5.6-luna-2026-07-09 → gpt-5.6-luna) or, for ft: names, by the user's own part. So neither NAME-audio
+    nor a deployment called NAME-ours is taken for NAME.
     """
-    wanted = _fold(model)
-    if wanted in prices:
-        return prices[wanted]
-    for name in sorted(prices, key=len, reverse=True):
-        rest = wanted[len(name) :]
+    if wanted in names:
+        return wanted
+    for name in sorted(names, key=len, reverse=True):
         suffix = _TUNED if name.startswith("ft:") else _SNAPSHOT
-        if wanted.startswith(name) and suffix.fullmatch(rest):
-            return prices[name]
+        if wanted.startswith(name) and suffix.fullmatch(wanted[len(name) :]):
+            return name
     return None
 
 

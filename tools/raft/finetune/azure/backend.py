@@ -13,7 +13,8 @@ from typing import Any
 
 from ...errors import UserError
 from ...files import hash_file
-from ...models.endpoint import CONNECTIONS
+from ...models.endpoint import CONNECTIONS, environment
+from ...models.lives import check_trainable
 from ...models.pricing import PRICES, Price, find_price, load_prices
 from ..backend import ENDED, Estimate, FineTuneSpec, Result, State, Status
 from ..lengths import Lengths
@@ -89,6 +90,13 @@ class AzureMLBackend:
         if self.deploy and price.hosting_hour:
             basis += f"; its endpoint costs ${price.hosting_hour:g} an hour more until it is deleted"
         return Estimate(tokens, hours * price.training_hour, basis)
+
+    def check_life(self, spec: FineTuneSpec) -> None:
+        """Raise UserError if Azure does not train the model in a workspace (any more)."""
+        model = read_model(spec.model)
+        # Azure OpenAI's versions are dates, and part of the name where it is not an asset.
+        dated = f"{model.name}-{model.version}" if model.provider == "azure_open_ai" else model.name
+        check_trainable("azure", dated, "azure-ml", env=environment())
 
     def sign_in(self) -> None:
         """Open the workspace."""

@@ -50,7 +50,7 @@ def read_model(model: str) -> BaseModel:
     if not match:
         raise UserError(
             f"--model {model}: the backend azure-ml expects REGISTRY/NAME:VERSION, such as "
-            "azureml-meta/Meta-Llama-3.1-8B-Instruct:4 or azure-openai/gpt-4o-mini:2024-07-18, or the "
+            "azureml-meta/Llama-3.3-70B-Instruct:9 or azure-openai/gpt-4.1-mini:2025-04-14, or the "
             "asset id shown in the model catalogue"
         )
     return BaseModel(**match.groupdict())

@@ -70,6 +70,9 @@ class LocalBackend:
             self._estimated = spec.key, to_estimate(spec, _measure_in_child(spec))
         return self._estimated[1]
 
+    def check_life(self, spec: FineTuneSpec) -> None:
+        """Do nothing: a model on this machine stays."""
+
     def sign_in(self) -> None:
         """Do nothing: no service is called."""
 
