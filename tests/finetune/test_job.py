@@ -24,8 +24,13 @@ class ScriptedBackend:
         self.states: list[State | Exception] = ["queued", "running", "succeeded"]
         self.polls = 0
         self.fails_after_creating: BaseException | None = None
+        self.retired = False
 
     def check(self, spec: FineTuneSpec) -> None: ...
+
+    def check_life(self, spec: FineTuneSpec) -> None:
+        if self.retired:
+            raise UserError("no new fine-tuning jobs")
 
     def estimate(self, spec: FineTuneSpec) -> Estimate:
         return Estimate(0, None, "")
@@ -103,6 +108,18 @@ def test_polls_once_without_waiting(spec: FineTuneSpec, tmp_path: Path):
     assert run_job(backend, spec, tmp_path / "out", wait=False)["state"] == "running"
     assert run_job(backend, spec, tmp_path / "out", wait=False)["result"]["model"] == "tuned"
     assert len(backend.jobs) == 1
+
+
+def test_a_job_is_followed_after_its_model_retired_but_no_other_submitted(
+    spec: FineTuneSpec, tmp_path: Path
+) -> None:
+    backend = ScriptedBackend()
+    run_job(backend, spec, tmp_path / "out", wait=False)
+    backend.retired = True
+    assert run_job(backend, spec, tmp_path / "out", poll=0.001)["state"] == "succeeded"
+    with pytest.raises(UserError, match="no new"):
+        run_job(backend, replace(spec, seed=7), tmp_path / "other")
+    assert len(backend.jobs) == 1 and not (tmp_path / "other").exists()
 
 
 @pytest.mark.parametrize("end", ["failed", "cancelled"])

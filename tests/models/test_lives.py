@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from datetime import date
+from pathlib import Path
 
 import pytest
 
+from tools.raft.choices import BackendName
 from tools.raft.errors import UserError
+from tools.raft.finetune.backend import FineTuneSpec
+from tools.raft.finetune.job import open_backend
 from tools.raft.models import lives
+from tools.raft.models.endpoint import resolve_endpoint
 from tools.raft.models.lives import (
     IGNORE,
     Host,
@@ -27,10 +31,10 @@ NOW = date(2026, 11, 27)
 
 
 @pytest.fixture(autouse=True)
-def _nothing_told(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _nothing_told(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
     monkeypatch.setattr(lives, "_told", set())
     monkeypatch.delenv(IGNORE, raising=False)
-    yield
 
 
 def test_warns_once_of_what_goes_soon(caplog: pytest.LogCaptureFixture) -> None:
@@ -148,14 +152,13 @@ def test_models_of_the_examples_have_a_price() -> None:
     )
 
 
+class Later(date):
+    @classmethod
+    def today(cls) -> date:  # type: ignore[override]
+        return date(2027, 2, 1)
+
+
 def test_resolving_a_model_to_call_checks_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tools.raft.models.endpoint import resolve_endpoint
-
-    class Later(date):
-        @classmethod
-        def today(cls) -> date:  # type: ignore[override]
-            return date(2027, 2, 1)
-
     monkeypatch.setattr(lives, "date", Later)
     env = {"OPENAI_API_KEY": "key"}
     with pytest.raises(UserError, match="was retired"):
@@ -166,6 +169,31 @@ def test_resolving_a_model_to_call_checks_it(monkeypatch: pytest.MonkeyPatch) ->
     assert resolve_endpoint("openai:gpt-4o", env=env, to_call=False).model == "gpt-4o"
 
 
-@pytest.fixture(autouse=True)
-def _log(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.WARNING)
+@pytest.mark.parametrize(
+    ("backend", "model", "connection", "message"),
+    [
+        ("openai", "gpt-4o-mini", "", "at OpenAI takes no new fine-tuning jobs since 2027-01-06"),
+        ("openai", "gpt-4.1-mini", "azure_openai", None),
+        ("azure-ml", "azureml-meta/Meta-Llama-3.1-8B-Instruct:4", "", "since 2026-06-13"),
+        ("azure-ml", "azure-openai/gpt-4.1-mini:2025-04-14", "", None),
+        ("azure-ml", "azureml-meta/Llama-3.3-70B-Instruct:9", "", None),
+        ("local", "embedded", "", None),
+    ],
+)
+def test_a_backend_refuses_a_base_model_without_a_key(
+    backend: BackendName,
+    model: str,
+    connection: str,
+    message: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lives, "date", Later)
+    for name in ("OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT"):
+        monkeypatch.delenv(name, raising=False)
+    service = open_backend(backend, model, tmp_path, connection=connection)
+    if message is None:
+        service.check_life(FineTuneSpec(tmp_path, model))
+    else:
+        with pytest.raises(UserError, match=message):
+            service.check_life(FineTuneSpec(tmp_path, model))
