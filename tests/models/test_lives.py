@@ -103,7 +103,7 @@ def test_a_training_that_ends_soon_is_warned_of(caplog: pytest.LogCaptureFixture
     [
         ("openai", "gpt-4.1", "openai", "no new fine-tuning jobs since 2027-01-06: tune a model at Azure"),
         ("openai", "gpt-6-luna", "openai", "cannot be fine-tuned by the fine-tuning API"),
-        ("azure", "Meta-Llama-3.1-8B-Instruct", "azure-ml", "since 2026-06-13: --model azureml-meta/Llama-3.3"),
+        ("azure", "Meta-Llama-3.1-8B-Instruct", "azure-ml", "since 2026-06-13: use azureml-meta/Llama-3.3"),
         ("azure", "gpt-oss-20b", "azure-ml", "cannot be fine-tuned by an Azure ML job"),
     ],
 )  # fmt: skip
