@@ -14,7 +14,7 @@ from tools.raft.bench.table import summarise_column
 
 def row(answer: str, error: str = "") -> dict[str, Any]:
     return {
-        "answer": answer, "error": error, "citations": [], "documents": [], "answered": True, "note": "",
+        "answer": answer, "error": error, "citations": [], "documents": [], "answered": True, "note": "", "finish_reason": "stop",
         "prompt_tokens": 10, "completion_tokens": 2, "seconds": 0.5, "model": "m",
     }  # fmt: skip
 

@@ -22,6 +22,9 @@ ROWS = {
 }  # in the order of the paper; the first is only there
 
 
+_COUNTS = ("missing", "refused", "cut_off", "malformed", "prompt_tokens", "completion_tokens")
+
+
 def write_table(table: Mapping[str, Any], out: Path) -> Path:
     """Write the three files into a folder; return the path of the HTML."""
     context = {
@@ -76,11 +79,7 @@ def detail_rows(column: Mapping[str, Any]) -> list[dict[str, Any]]:
             {
                 "name": ROWS[arm],
                 "metrics": metrics,
-                "missing": result["missing"],
-                "refused": result["refused"],
-                "untagged": result["untagged"],
-                "prompt_tokens": result["prompt_tokens"],
-                "completion_tokens": result["completion_tokens"],
+                **{name: result[name] for name in _COUNTS},
             }
         )
     constant = column["constant"]["metrics"]
@@ -88,7 +87,7 @@ def detail_rows(column: Mapping[str, Any]) -> list[dict[str, Any]]:
         {
             "name": f"always “{column['constant']['reply']}”",
             "metrics": [show_share(constant.get(name)) for name in column["about"]],
-            **dict.fromkeys(("missing", "refused", "untagged", "prompt_tokens", "completion_tokens"), ""),
+            **dict.fromkeys(_COUNTS, ""),
         }
     )
     return rows
