@@ -119,8 +119,8 @@ def raft_table(
 
       python -m tools bench raft-table --data qa --out out/table
       python -m tools bench raft-table --data qa --out out/table --column torchhub --questions 0
-      python -m tools bench raft-table --data qa --out out/table --base openai:gpt-6-luna --arms closed_book,rag
-      python -m tools bench raft-table --data qa --out out/table --column hotpotqa --base http://gpu:8000/v1:base
+      python -m tools bench raft-table --data qa --out out/t --base openai:gpt-6-luna --arms closed_book,rag
+      python -m tools bench raft-table --data qa --out out/t --column hotpotqa --base http://gpu:8000/v1:base
       --tuned hotpotqa.raft=http://gpu:8000/v1:raft --tuned hotpotqa.dsf=http://gpu:8000/v1:dsf
 
     Writes table.html, table.md and, with all figures, table.json: n and interval of each cell, the paper's
