@@ -30,6 +30,8 @@ class ScriptedBackend:
 
     def check(self, spec: FineTuneSpec) -> None: ...
 
+    def check_life(self, spec: FineTuneSpec) -> None: ...
+
     def estimate(self, spec: FineTuneSpec) -> Estimate:
         return Estimate(1, 0.0, "")
 

@@ -31,6 +31,8 @@ class ScriptedTraining:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    def check_life(self, spec: interface.FineTuneSpec) -> None: ...
+
     def find(self, spec: interface.FineTuneSpec) -> str | None:
         return read_object(self.folder / "order.json").get("key")
 
