@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from ..evaluate.arms import ARMS, Arm, ask_arm
@@ -11,7 +11,7 @@ from ..files import read_log, write_jsonl
 from ..models.cache import cache_directory
 from ..models.client import Client
 from ..models.embedded import serving_each
-from ..models.endpoint import Endpoint, fitting_concurrency
+from ..models.endpoint import Endpoint, fitting_concurrency, shares_name
 from ..progress import Progress
 from .clock import Clock
 from .plan import BenchPlan, Prepared
@@ -46,7 +46,7 @@ def ask_column(
             parts = [([models[name, fold.number, role]], fold.test) for fold in prepared.folds]
         with clock.measure(f"ask {role}"):
             for endpoints, questions in parts:
-                by_address = _shares_name(endpoints, everyone - {*endpoints})
+                by_address = shares_name(endpoints, everyone - {*endpoints})
                 with serving_each(endpoints, progress) as live:
                     client = _open_client(plan, live, by_address=by_address)
                     asyncio.run(_ask_arms(plan, prepared, arms, client, questions, answers, progress))
@@ -55,15 +55,6 @@ def ask_column(
         result[arm] = [rows[question.id] for question in prepared.questions]
         write_jsonl(plan.out / name / "answers" / f"{arm}.jsonl", result[arm])
     return result
-
-
-def _shares_name(endpoints: Sequence[Endpoint], others: Iterable[Endpoint]) -> bool:
-    """Return whether another model has the name of this one: its replies are then told apart by address.
-
-    The embedded model's weights are told apart by its revision.
-    """
-    names = {endpoint.model for endpoint in endpoints if endpoint.kind != "embedded"}
-    return any(other.model in names for other in others)
 
 
 def _open_client(plan: BenchPlan, endpoints: Sequence[Endpoint], *, by_address: bool) -> Client:

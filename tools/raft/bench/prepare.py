@@ -14,9 +14,9 @@ from ..errors import UserError
 from ..evaluate.decisions import DECISIONS
 from ..files import write_jsonl
 from ..generate.assemble import RowOptions, assemble_records
-from ..generate.distractors import Distractors
+from ..generate.distractors import Distractors, Drawn
 from ..prompts import prompt_hash, render
-from ..rag.index import Hit
+from ..rag.index import Hit, make_hit
 from ..rag.search import Retriever
 from ..records import Chunk, Draft, Record, Split, new_draft
 from .questions import Collection, Fold, Question, asked_documents, training_documents
@@ -59,21 +59,8 @@ def write_training_rows(
             continue
         seen.add((question.text, oracle["id"]))
         draft = _make_draft(question)
-        drawn = pool.draw(
-            [_to_search(draft, question)],
-            oracle,
-            k=setting.distractors,
-            seed=setting.seed,
-            others=[others],
-        )
-        records += assemble_records(
-            [draft],
-            oracle,
-            drawn,
-            options,
-            split="train",
-            others=[others],
-        )
+        drawn = _draw(pool, question, oracle, others, setting)
+        records += assemble_records([draft], oracle, [drawn], options, split="train", others=[others])
     if not records:
         raise UserError(f"{folder}: no question is left to train on")
     folder.mkdir(parents=True, exist_ok=True)
@@ -97,14 +84,11 @@ def find_documents(folds: Sequence[Fold], collection: Collection, setting: Setti
     documents = {}
     for question in questions:
         oracles = [collection.documents[id] for id in question.oracles]
-        draft = _to_search(_make_draft(question), question)
-        [drawn] = pool.draw(
-            [draft], oracles[0], k=setting.distractors, seed=setting.seed, others=[oracles[1:]]
-        )
+        drawn = _draw(pool, question, oracles[0], oracles[1:], setting)
         chosen = [*oracles, *drawn.chunks[: setting.distractors + 1 - len(oracles)]]
         chosen.sort(key=lambda chunk: chunk["id"])
         random.Random(f"test {setting.seed} {question.id}").shuffle(chosen)
-        documents[question.id] = [_hit(chunk, rank) for rank, chunk in enumerate(chosen, start=1)]
+        documents[question.id] = [make_hit(chunk, rank, 0.0) for rank, chunk in enumerate(chosen, start=1)]
     return documents
 
 
@@ -116,7 +100,7 @@ def _retrieve(chunks: Sequence[Chunk], queries: Sequence[str], setting: Setting)
         embedder = Embedder()
     rankings = Retriever(chunks, setting.mode, embedder).search(queries, setting.retrieved)
     return [
-        [_hit(chunks[position], rank) for rank, position in enumerate(ranking, start=1)]
+        [make_hit(chunks[position], rank, 0.0) for rank, position in enumerate(ranking, start=1)]
         for ranking in rankings
     ]
 
@@ -124,6 +108,19 @@ def _retrieve(chunks: Sequence[Chunk], queries: Sequence[str], setting: Setting)
 def _open_pool(chunks: Sequence[Chunk]) -> Distractors:
     splits: dict[str, Split] = {chunk["id"]: "train" for chunk in chunks}
     return Distractors(chunks, splits, "lexical")
+
+
+def _draw(
+    pool: Distractors, question: Question, oracle: Chunk, others: Sequence[Chunk], setting: Setting
+) -> Drawn:
+    """Draw the distractors of a question by the words that documents are searched by.
+
+    A document that has the word "no" does not answer a question whose answer that is.
+    """
+    draft = new_draft(question.query, oracle["id"], origin="given")
+    draft["final_answer"] = "" if question.answer in DECISIONS else question.answer
+    [drawn] = pool.draw([draft], oracle, k=setting.distractors, seed=setting.seed, others=[others])
+    return drawn
 
 
 def _make_draft(question: Question) -> Draft:
@@ -138,25 +135,4 @@ def _make_draft(question: Question) -> Draft:
         "final_answer": question.answer,
         "model": "rule",
         "prompt_hash": prompt_hash(_ANSWER),
-    }
-
-
-def _to_search(draft: Draft, question: Question) -> Draft:
-    """Return a draft to draw distractors for, with the words that documents are searched by.
-
-    A document that has the word "no" does not answer a question whose answer that is.
-    """
-    answer = "" if question.answer in DECISIONS else question.answer
-    return {**draft, "question": question.query, "final_answer": answer}
-
-
-def _hit(chunk: Chunk, rank: int) -> Hit:
-    return {
-        "rank": rank,
-        "score": 0.0,
-        "id": chunk["id"],
-        "text": chunk["text"],
-        "title": chunk["title"],
-        "source": chunk["source"],
-        "page": chunk["page"],
     }

@@ -20,8 +20,6 @@ ROWS = {
     "dsf_rag": "DSF + RAG",
     "raft": "RAFT",
 }  # in the order of the paper; the first is only there
-
-
 _COUNTS = ("missing", "refused", "cut_off", "malformed", "prompt_tokens", "completion_tokens")
 
 

@@ -75,8 +75,8 @@ def plan_job(column: str, fold: int, role: Role, dataset: Path, training: Traini
 
 
 def estimate_cost(jobs: list[Job]) -> float | None:
-    """Estimate in dollars what the jobs still to be submitted will cost; None if a price is unknown."""
-    estimates = [job.backend.estimate(job.spec).dollars for job in jobs if not job.done]
+    """Estimate in dollars what the jobs will cost; None if a price is unknown."""
+    estimates = [job.backend.estimate(job.spec).dollars for job in jobs]
     known = [dollars for dollars in estimates if dollars is not None]
     return sum(known) if len(known) == len(estimates) else None
 
@@ -87,8 +87,8 @@ def submit(job: Job) -> None:
     Raises UserError if it cannot be trained.
     """
     if not job.done:
-        spec, _ = check_spec(job.backend, job.spec, job.folder)
-        run_job(job.backend, spec, job.folder, wait=False)
+        check_spec(job.backend, job.spec, job.folder)
+        run_job(job.backend, job.spec, job.folder, wait=False)
 
 
 def train(job: Job, training: Training, on_status: Callable[[Status], None]) -> tuple[Endpoint, JobRecord]:
@@ -96,9 +96,10 @@ def train(job: Job, training: Training, on_status: Callable[[Status], None]) -> 
 
     Raises UserError if it failed, or if its model has to be served or deployed before it can be asked.
     """
-    spec, _ = check_spec(job.backend, job.spec, job.folder)
+    if not job.done:  # the rows were checked before it was submitted
+        check_spec(job.backend, job.spec, job.folder)
     poll = training.poll or (1.0 if training.backend in ON_THIS_MACHINE else 30.0)
-    record = run_job(job.backend, spec, job.folder, poll=poll, on_status=on_status)
+    record = run_job(job.backend, job.spec, job.folder, poll=poll, on_status=on_status)
     if record["state"] != "succeeded":
         raise UserError(f"the training of {job.name} {record['state']}: {record['message']}")
     return _find_model(job, record, training), record

@@ -17,7 +17,7 @@ from ..models.cache import cache_directory
 from ..models.client import Client
 from ..models.embed import Embedder, default_folder
 from ..models.embedded import serving_each
-from ..models.endpoint import Endpoint, Lookup, fitting_concurrency
+from ..models.endpoint import Endpoint, Lookup, fitting_concurrency, shares_name
 from ..models.pricing import Price
 from ..progress import Progress, no_progress
 from ..rag.answer import read_chat_questions
@@ -80,14 +80,9 @@ class ComparisonPlan:
     seed: int = 42
 
     def shares_name(self, role: Role) -> bool:
-        """Return whether the model of a role has the name of another role's, but other addresses.
-
-        The embedded model's weights are told apart by its revision.
-        """
+        """Return whether the model of a role has the name of another role's, but other addresses."""
         own = self.endpoints[role]
-        names = {endpoint.model for endpoint in own if endpoint.kind != "embedded"}
-        others = {other for endpoints in self.endpoints.values() for other in endpoints} - set(own)
-        return any(other.model in names for other in others)
+        return shares_name(own, {each for pool in self.endpoints.values() for each in pool} - set(own))
 
 
 @dataclass

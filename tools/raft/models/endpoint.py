@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -326,6 +326,15 @@ def normalise_url(url: str, kind: Kind) -> tuple[str, Api, str, str]:
     elif not path:
         path = "/v1"
     return f"{parts.scheme.lower()}://{host}{path}", api, deployment, version
+
+
+def shares_name(endpoints: Iterable[Endpoint], others: Iterable[Endpoint]) -> bool:
+    """Return whether another model has the name of one of these, so that only addresses tell them apart.
+
+    The embedded model's weights are told apart by its revision.
+    """
+    names = {endpoint.model for endpoint in endpoints if endpoint.kind != "embedded"}
+    return any(other.model in names for other in others)
 
 
 def fitting_concurrency(endpoints: Sequence[Endpoint], concurrency: int) -> int:

@@ -58,6 +58,19 @@ class Hit(_Judged):
     page: int | None
 
 
+def make_hit(chunk: Chunk, rank: int, score: float) -> Hit:
+    """Return a chunk as the hit of this rank, from 1."""
+    return {
+        "rank": rank,
+        "score": score,
+        "id": chunk["id"],
+        "text": chunk["text"],
+        "title": chunk["title"],
+        "source": chunk["source"],
+        "page": chunk["page"],
+    }
+
+
 class Index:
     """Searchable chunks, as returned by `open_index`; safe to use from many threads."""
 
@@ -143,15 +156,7 @@ class Index:
                 self._found[chunk["text"]] = position
                 while len(self._found) > _FOUND:
                     del self._found[next(iter(self._found))]
-        return {
-            "rank": number,
-            "score": score,
-            "id": chunk["id"],
-            "text": chunk["text"],
-            "title": chunk["title"],
-            "source": chunk["source"],
-            "page": chunk["page"],
-        }
+        return make_hit(chunk, number, score)
 
 
 def open_index(folder: Path, *, lookup: Lookup | None = None) -> Index:
