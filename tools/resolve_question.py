@@ -3,7 +3,8 @@
 from promptflow.core import tool
 
 import tools.chat_page  # the chat page of `pf flow serve` needs it
-import tools.token_counts  # noqa: F401 - as do the tokens that promptflow counts
+import tools.llm_parameters  # as does an llm node whose model does not take all of its parameters
+import tools.token_counts  # noqa: F401 - and the tokens that promptflow counts
 from tools.raft.rag import follow_up
 from tools.served_request import check_text
 

@@ -202,6 +202,28 @@ def test_each_variant_sends_the_requests_of_the_command_line(chat_rag: Path, sam
             assert json.dumps(sent_requests(endpoint)) == json.dumps(expected), variant
 
 
+REASONING = ["max_tokens", "temperature", "top_p"]  # what a reasoning model does not take
+
+
+def test_an_llm_node_asks_a_reasoning_model_without_what_it_does_not_take(sample_folder: Path) -> None:  # noqa: F811
+    with scripted_endpoint(refuse=REASONING) as endpoint:
+        flow = load(ROOT, endpoint, sample_folder)
+        results = [flow(**row) for row in ROWS]
+        sent = endpoint.requests()
+    assert all(result["answered"] for result in results)
+    answered = [body for body in sent if not body.keys() & set(REASONING)]
+    assert len(answered) == len(ROWS) and len(sent) == len(ROWS) + len(REASONING)
+    assert all(body["max_completion_tokens"] > 512 for body in answered), "room for its thoughts"
+
+
+@pytest.mark.parametrize("served", [{"refuse": REASONING}], indirect=True)
+def test_an_endpoint_streams_from_a_reasoning_model(served: tuple[Any, Scripted]) -> None:
+    client, _ = served
+    reply = client.post("/score", json={"question": SPEED}, headers={"Accept": "text/event-stream"})
+    assert reply.status_code == 200, reply.text
+    assert "data: " in reply.text and "error" not in reply.text, reply.text[:2000]
+
+
 def test_the_two_chat_flows_differ_only_in_the_model() -> None:
     tuned, base = graph(ROOT), graph(CHAT_RAG)
     assert base["node_variants"]["ask_model"]["default_variant_id"] == "chain_of_thought"

@@ -21,6 +21,7 @@ from .endpoint import Endpoint
 from .failed_calls import CallFailed
 from .lane import Lane
 from .openai_sdk import format_completion_prompt
+from .parameters import THOUGHT_TOKENS
 from .reply import Reply, parse_reply, parse_vectors
 from .sender import Sender
 
@@ -28,7 +29,6 @@ log = logging.getLogger(__name__)
 
 RETRY_TEMPERATURE = 0.7  # for a second attempt, which at temperature 0 would repeat the first
 BATCHED = " (batch)"  # after the address of a reply in the cache that was half as dear
-THOUGHT_TOKENS = 4096  # room for the thoughts of a model that used up its tokens before it answered
 
 _warned_of: set[tuple[str, str]] = set()  # models and addresses whose replies were used in this process
 

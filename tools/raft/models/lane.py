@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -13,6 +12,7 @@ from .endpoint import Endpoint
 from .failed_calls import CallFailed, EndpointRefused, Retryable
 from .openai_sdk import ApiError, classify_error, clean, open_sdk
 from .pace import Pace
+from .parameters import describe_replacement, find_unsupported, replace_unsupported
 from .rate_limit import RateLimiter, retry_after
 from .reply import BadReply, Reply, Vectors
 from .usage import Usage
@@ -157,28 +157,18 @@ class Lane:
 
     def supported(self, body: dict[str, Any]) -> dict[str, Any]:
         """Replace or leave out the parameters that this model does not support."""
-        if not self.unsupported:
-            return body
-        renamed = ((self.unsupported.get(name, name), value) for name, value in body.items())
-        return {name: value for name, value in renamed if name}
+        return replace_unsupported(body, self.unsupported)
 
     def note_unsupported(self, sent: dict[str, Any], message: str) -> bool:
         """Record the parameter that a server's message calls unsupported; return whether there is one."""
-        replacement = ""
-        if "max_tokens" in sent and "max_completion_tokens" in message:
-            name, replacement = "max_tokens", "max_completion_tokens"
-        elif re.search(
-            r"(?i)unsupported|not support|unknown|unrecogni[sz]ed|not permitted|extra_forbidden", message
-        ):
-            mentioned = (p for p in ("temperature", "seed", "stop") if re.search(rf"\b{p}\b", message))
-            name = next((parameter for parameter in mentioned if parameter in sent), "")
-        else:
+        found = find_unsupported(sent, message)
+        if found is None:
             return False
-        if name and name not in self.unsupported:  # calls in flight may report it again
+        name, replacement = found
+        if name not in self.unsupported:  # calls in flight may report it again
             self.unsupported[name] = replacement
-            action = f"using {replacement}" if replacement else "leaving it out"
-            log.warning("%s does not support %s: %s from now on", self.endpoint, name, action)
-        return bool(name)
+            log.warning("%s %s", self.endpoint, describe_replacement(name, replacement))
+        return True
 
     def to_exception(self, error: ApiError) -> Exception:
         """Return the exception for a failed attempt: retry, this call failed, or every call will fail."""
