@@ -64,6 +64,33 @@ def test_evidence_is_stronger_with_the_document_that_answers(index: Index) -> No
     assert np.isfinite(nothing).all() and nothing.shape == (2, len(FEATURES))
 
 
+def test_two_documents_of_which_one_names_the_other_are_evidence_together(index: Index) -> None:
+    painting = {**make_chunk("The mural of the blue barn was painted by Ada Quill."), "title": "Blue barn"}
+    painter = {**make_chunk("Ada Quill was born in Harrow."), "title": "Ada Quill"}
+    stranger = {**make_chunk("Bo Finch was born in Harrow."), "title": "Bo Finch"}
+    same_title = {
+        **make_chunk("The blue barn stands in Harrow, where it was born of need."),
+        "title": "Blue barn",
+    }
+    question = "Where was the painter of the mural of the blue barn born?"
+    hits: Any = [
+        [{**chunk, "rank": 1, "score": 1.0} for chunk in (painting, other)]
+        for other in (painter, stranger, same_title)
+    ]
+    linked = Evidence(index).measure([question] * 3, hits)[:, list(FEATURES).index("linked")]
+    assert linked[0] > 0.5 > linked[1] and linked[2] == 0
+
+
+def test_what_was_fitted_before_a_measure_was_added_rates_as_it_did(index: Index) -> None:
+    fitted = calibrate(index, questions(), k=3, mode="fused", at_most=0.05)
+    asked = ["What does the otter of valley 3 eat?"]
+    hits = index.search(asked, 3)
+    older = {**fitted, "weights": {**fitted["weights"], "linked": 0.0}}
+    rated = Answerability(index, older).rate(asked, hits)  # type: ignore[arg-type]
+    del older["weights"]["linked"]  # type: ignore[attr-defined]
+    assert Answerability(index, older).rate(asked, hits) == rated  # type: ignore[arg-type]
+
+
 def test_the_threshold_refuses_no_more_than_was_asked_for(index: Index) -> None:
     for at_most in (0.02, 0.1, 0.3):
         fitted = calibrate(index, questions(), k=3, mode="fused", at_most=at_most)

@@ -78,5 +78,6 @@ def apply(calibration: Calibration, features: np.ndarray) -> np.ndarray:
     """Compute the probabilities of rows of features."""
     import numpy as np
 
-    weights = np.array([calibration["weights"][name] for name in FEATURES])
+    # What was not measured yet when an index was calibrated has no weight in it.
+    weights = np.array([calibration["weights"].get(name, 0.0) for name in FEATURES])
     return 1 / (1 + np.exp(-(features @ weights + calibration["intercept"])))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import permutations
 from typing import TYPE_CHECKING
 
 from .weigh_words import words
@@ -24,6 +25,7 @@ FEATURES = {
     "in_document": "share that a single document has, its title included",
     "in_all": "share that all documents have together",
     "title": "share of the words of a document's title, by weight, that the question has",
+    "linked": "of two documents of which one names the other's title: the share that both have together",
 }
 
 
@@ -75,7 +77,14 @@ class Evidence:
             total = sum(weights.get(stem, unknown) for stem in whole)
             return sum(weights.get(stem, unknown) for stem in part & whole) / total if total else 0.0
 
-        documents = [title.union(*found) for title, found in zip(titles, sentences, strict=True)]
+        texts = [set[str]().union(*found) for found in sentences]
+        documents = [title | text for title, text in zip(titles, texts, strict=True)]
+        # Two steps to an answer: the second document is about something that the first one names.
+        linked = (
+            share(texts[i], titles[j]) * share(documents[i] | documents[j], question)
+            for i, j in permutations(range(len(documents)), 2)
+            if titles[i] != titles[j]
+        )
         ranked = sorted(cosines.tolist(), reverse=True) or [0.0]
         return [
             ranked[0],
@@ -84,6 +93,7 @@ class Evidence:
             max((share(stems, question) for stems in documents), default=0.0),
             share(set().union(*documents), question),
             max((share(question, title) for title in titles), default=0.0),
+            max(linked, default=0.0),
         ]
 
 
