@@ -18,7 +18,19 @@ LIBRARY = ROOT / "tools" / "raft"
 
 
 # A folder may import only from itself and from the layers before it in this list.
-LAYERS = ("", "text", "models", "ingest", "dataset", "rag", "generate", "finetune", "evaluate", "bench")
+LAYERS = (
+    "",
+    "text",
+    "models",
+    "ingest",
+    "dataset",
+    "rag",
+    "generate",
+    "finetune",
+    "evaluate",
+    "share",
+    "bench",
+)
 
 
 def imported_modules(file: Path) -> Iterator[tuple[str, ...]]:

@@ -38,6 +38,7 @@ def rows(path: Path) -> list[dict[str, object]]:
     [
         "generate",
         "finetune",
+        "publish",
         "index",
         "answer",
         "compare",

@@ -17,6 +17,7 @@ from tools.verbs.finetune import finetune
 from tools.verbs.generate import generate
 from tools.verbs.index import index
 from tools.verbs.judge_check import judge_check
+from tools.verbs.publish import publish
 from tools.verbs.serve import serve
 from tools.verbs.squad import squad
 from tools.verbs.teach import teach
@@ -29,7 +30,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 for verb in (
-    generate, finetune, index, calibrate, answer, compare, judge_check, serve, connect, demo, squad, teach,
+    generate, finetune, publish, index, calibrate, answer, compare, judge_check, serve, connect, demo, squad,
+    teach,
 ):  # fmt: skip
     app.command()(verb)
 app.add_typer(bench, name="bench")

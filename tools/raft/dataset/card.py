@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -82,13 +83,6 @@ def write_card(
 
     several = manifest["counts"].get("rows_with_several_oracles", 0) > 0
     rows = {split: manifest["files"].get(f"{split}.jsonl", {}).get("rows", 0) for split in SPLITS}
-    configs = {
-        "default": ".jsonl",
-        "chat": ".chat.jsonl",
-        "completion": ".completion.jsonl",
-        "dsf": ".dsf.jsonl",
-        "eval": ".eval.jsonl",
-    }
     total = sum(rows.values())
     template = prompt_folder() / CARD
     environment = Environment(
@@ -109,11 +103,7 @@ def write_card(
             several=several,
             total=total,
             size=next((name for bound, name in _SIZES if total < bound), "n>1M"),
-            configs={
-                name: files
-                for name, suffix in configs.items()
-                if (files := {s: s + suffix for s in SPLITS if rows[s] and s + suffix in manifest["files"]})
-            },
+            configs=_configs(manifest["files"]),
             cost=show_dollars(manifest["cost_dollars"], manifest["models"].get("teacher", "")),
         )
     except OSError as error:
@@ -123,6 +113,16 @@ def write_card(
     except TemplateError as error:
         raise UserError(f"{template}: {error}") from None
     write_text(path, text)
+
+
+def _configs(files: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str]]:
+    """Return the files of each form of the rows by split, without the empty ones; the records come first."""
+    configs: dict[str, dict[str, str]] = {"default": {}}
+    for split in SPLITS:
+        for name in sorted(files):
+            if (match := re.fullmatch(rf"{split}\.(?:(\w+)\.)?jsonl", name)) and files[name].get("rows"):
+                configs.setdefault(match[1] or "default", {})[split] = name
+    return {name: splits for name, splits in configs.items() if splits}
 
 
 def _cell(value: Any) -> str:
