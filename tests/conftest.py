@@ -85,7 +85,7 @@ def pytest_xdist_auto_num_workers() -> int:
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Remove the developer's own keys and settings from the environment."""
     for name in list(os.environ):
-        if name.startswith(("RAFT_", "OPENAI_", "AZURE_", "AZUREML_")):
+        if name.startswith(("RAFT_", "OPENAI_", "AZURE_", "AZUREML_", "MLFLOW_")):
             monkeypatch.delenv(name)
 
 

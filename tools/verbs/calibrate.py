@@ -9,6 +9,7 @@ import typer
 
 from tools.raft.choices import Mode
 from tools.raft.errors import UserError
+from tools.verbs.options import MlflowOption
 
 
 def calibrate(
@@ -30,6 +31,7 @@ def calibrate(
     ] = 0.05,
     k: Annotated[int, typer.Option(min=1, max=16, help="Documents retrieved per question.")] = 4,
     mode: Annotated[Mode, typer.Option(help="Retrieval mode.")] = "fused",
+    mlflow: MlflowOption = False,
 ) -> None:
     """Fit when to refuse: a threshold on the evidence in the documents found, without asking a model.
 
@@ -50,6 +52,7 @@ def calibrate(
     from tools.raft.rag.answer import read_chat_questions
     from tools.raft.rag.index import open_index
     from tools.raft.rag.index_store import read_calibration, update_manifest
+    from tools.raft.share.tracking import open_tracker
     from tools.verbs.progress import bar
 
     if (questions is None) == (like is None):
@@ -60,6 +63,7 @@ def calibrate(
         console.print(f"Threshold of {like} taken over in {index}: not measured on its questions")
         return
     assert questions is not None
+    tracker = open_tracker() if mlflow else None
     rows = read_chat_questions(questions)
     with bar("opening the index", 0):
         opened = open_index(index, lookup=lookup_without_file)
@@ -75,3 +79,7 @@ def calibrate(
         table.add_row(f"{point['threshold']:.2f}", f"{wrongly:.1%}", f"{rightly:.1%}", f"{balanced:.2f}")
     console.print(table)
     console.print(describe(calibration, index))
+    if tracker:
+        settings = {"questions": questions.name, "k": k, "mode": mode, "at_most": refuse_at_most}
+        measured = {name: value for name, value in calibration.items() if name not in settings}
+        print(tracker.log_measurement("calibration", index, settings, measured))

@@ -20,6 +20,8 @@ from tools.verbs.options import (
     Hedge,
     MaxCalls,
     MaxCost,
+    MlflowDocuments,
+    MlflowOption,
     MorePaths,
     Prices,
     QuotesOption,
@@ -125,6 +127,8 @@ def compare(
     max_cost: MaxCost = None,
     max_calls: MaxCalls = None,
     seed: Annotated[int, typer.Option(help="Seed of the intervals and of the sample.")] = 42,
+    mlflow: MlflowOption = False,
+    mlflow_documents: MlflowDocuments = False,
 ) -> None:
     """Compare models on the same questions, with the same documents, prompts and decoding.
 
@@ -144,9 +148,11 @@ def compare(
     from tools.raft.evaluate.run import ComparisonPlan, run_comparison
     from tools.raft.models.cache import cache_directory
     from tools.raft.models.pricing import load_prices
+    from tools.raft.share.tracking import open_tracker
     from tools.verbs.progress import bar
     from tools.verbs.show_comparison import show_comparison
 
+    tracker = open_tracker() if mlflow or mlflow_documents else None
     if runs:
         from tools.batch_runs import find_scored_run
         from tools.raft.evaluate.compare_runs import compare_runs
@@ -163,6 +169,8 @@ def compare(
             seed=seed,
         )
         show_comparison(result.comparison, result.report)
+        if tracker:
+            print(tracker.log_comparison(result.comparison, out, dataset=dataset, texts=mlflow_documents))
         return
     if more:
         raise UserError(f"unexpected argument {more[0]!r}")
@@ -197,5 +205,7 @@ def compare(
     )  # fmt: skip
     result = run_comparison(plan, lookup=lookup_without_file, progress=bar)
     show_comparison(result.comparison, result.report, endpoints=result.endpoints)
+    if tracker:
+        print(tracker.log_comparison(result.comparison, out, dataset=dataset, texts=mlflow_documents))
     if not result.complete:
         raise typer.Exit(INCOMPLETE)

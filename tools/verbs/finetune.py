@@ -14,6 +14,7 @@ import typer
 from tools.raft.choices import ON_THIS_MACHINE, BackendName, Form, Quantization, Trainer
 from tools.raft.errors import UserError
 from tools.raft.files import json_line
+from tools.verbs.options import MlflowOption
 
 if TYPE_CHECKING:
     from tools.raft.finetune.backend import Backend, FineTuneSpec, Status
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from tools.raft.finetune.lengths import Lengths
 
 ASK_SECONDS = 15 * 60  # a local training that takes longer is confirmed first
-POLLED = "metrics.jsonl"  # the metrics of each poll of a job
 
 
 def finetune(
@@ -82,6 +82,7 @@ def finetune(
     poll: Annotated[
         float | None, typer.Option(min=0.01, help="Seconds between polls of a job; 30, local 1.")
     ] = None,
+    mlflow: MlflowOption = False,
 ) -> None:
     """Fine-tune a model on a dataset and follow the job until it ends.
 
@@ -106,6 +107,7 @@ def finetune(
     from tools.connections import lookup_without_file
     from tools.raft.finetune.backend import FineTuneSpec
     from tools.raft.finetune.job import check_spec, open_backend, run_job, sweep_folders
+    from tools.raft.share.tracking import open_tracker
     from tools.verbs import show_lengths
     from tools.verbs.progress import bar, training
 
@@ -150,6 +152,7 @@ def finetune(
     if cancel:
         _cancel(jobs, console, skip_long=skip_long)
         return
+    tracker = open_tracker() if mlflow else None
     skipped: dict[Path, Lengths] = {}
     with TemporaryDirectory() as scratch:  # a dry run leaves nothing in --out
         for folder, (service, spec) in jobs.items():
@@ -174,7 +177,10 @@ def finetune(
                     continue  # run_job would submit it again
                 with training(folder.name if len(jobs) > 1 else "training") as show:
                     # A training that runs here keeps a log itself.
+                    on_status: Callable[[Status], None]
                     on_status = show if here else partial(_record_status, folder, show)
+                    if tracker:
+                        on_status = tracker.following(folder, on_status)
                     records[folder] = run_job(
                         service, spec, folder, wait=not only_submit, poll=poll, on_status=on_status
                     )
@@ -187,6 +193,9 @@ def finetune(
         print(message, file=sys.stderr)
         raise typer.Exit(130) from None
     _plot(folders, out, console)
+    if tracker:
+        for folder in records:
+            console.print(tracker.log_training(folder, out / "losses.png"), markup=False)
     for folder, lengths in skipped.items():
         show_lengths.skipped(lengths, folder)
     _finish(jobs, records, console)
@@ -264,6 +273,8 @@ def _confirm(
 
 def _record_status(folder: Path, show: Callable[[Status], None], status: Status) -> None:
     """Show the status of a job, and append its metrics to a file in the job's folder."""
+    from tools.raft.finetune.plot_losses import POLLED
+
     show(status)
     if status["step"] is not None and status["metrics"]:
         with (folder / POLLED).open("a", encoding="utf-8") as file:
@@ -292,14 +303,11 @@ def _cancel(jobs: Mapping[Path, tuple[Backend, FineTuneSpec]], console: Any, *, 
 
 
 def _plot(folders: Mapping[Any, Path], out: Path, console: Any) -> None:
-    from tools.raft.finetune.plot_losses import plot_losses, read_curve
+    from tools.raft.finetune.plot_losses import plot_losses, read_job_curve
 
     curves = {}
     for rate, folder in folders.items():
-        # The log of the backend (openai, local), or else the metrics of each poll.
-        names = ("events.jsonl", "log.jsonl", POLLED)
-        curve = next(filter(None, (read_curve(folder / name) for name in names)), None)
-        if curve:
+        if curve := read_job_curve(folder):
             curves["loss" if rate is None else f"learning rate {rate:g}"] = curve
     if curves:
         plot_losses(curves, out / "losses.png")

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tools.verbs.options import MaxCalls, MaxCost, Prices, make_budget
+from tools.verbs.options import MaxCalls, MaxCost, MlflowOption, Prices, make_budget
 
 
 def judge_check(
@@ -23,6 +23,7 @@ def judge_check(
     max_cost: MaxCost = None,
     max_calls: MaxCalls = None,
     prices: Prices = None,
+    mlflow: MlflowOption = False,
 ) -> None:
     """Measure how well a judge agrees with labels, and whether it is biased by length or position.
 
@@ -44,8 +45,10 @@ def judge_check(
     from tools.raft.models.embedded import serving
     from tools.raft.models.endpoint import Endpoint, fitting_concurrency, resolve_endpoint
     from tools.raft.models.pricing import load_prices
+    from tools.raft.share.tracking import open_tracker
     from tools.verbs.progress import bar
 
+    tracker = open_tracker() if mlflow else None
     endpoint = resolve_endpoint(judge, lookup=lookup_without_file)
     labelled = read_pairs(pairs or PAIRS)
     budget = make_budget(max_cost, max_calls, load_prices(prices), [endpoint])
@@ -77,6 +80,9 @@ def judge_check(
     console = Console(highlight=False)
     _show(agreement, console)
     console.print(f"Judge: {endpoint.model} on {len(labelled)} labelled answers, in {path}", soft_wrap=True)
+    if tracker:
+        settings = {name: agreement.pop(name) for name in ("judge", "prompt_hash")}
+        print(tracker.log_measurement("judge-check", out, settings, agreement))
 
 
 def _show(agreement: Mapping[str, Any], console: Any) -> None:

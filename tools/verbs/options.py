@@ -117,6 +117,17 @@ ParseSeconds = Annotated[
     float, typer.Option(min=1, help="Processor time to parse a page, or a file without pages.")
 ]
 ParseMemory = Annotated[int, typer.Option(min=256, help="Memory to parse a file, in MiB.")]
+MlflowOption = Annotated[
+    bool,
+    typer.Option(
+        "--mlflow",
+        help="Log settings, metrics and figures to MLflow: at MLFLOW_TRACKING_URI, or in mlflow.db here.",
+    ),
+]
+MlflowDocuments = Annotated[
+    bool,
+    typer.Option("--mlflow-documents", help="The same, and the report's questions, answers and documents."),
+]
 MorePaths = Annotated[list[str] | None, typer.Argument(hidden=True, metavar="[PATH]…")]
 
 

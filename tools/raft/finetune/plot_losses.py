@@ -7,6 +7,9 @@ from pathlib import Path
 
 from ..files import read_log
 
+POLLED = "metrics.jsonl"  # the metrics of each poll of a job
+LOGS = ("events.jsonl", "log.jsonl", POLLED)  # openai; local and trl; any
+
 Curve = Sequence[tuple[int, float, float | None]]  # step, training loss, validation loss if measured
 
 
@@ -30,6 +33,11 @@ def plot_losses(curves: Mapping[str, Curve], path: Path) -> None:
     panels[0].legend(frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120, format="png", metadata={"Software": None})
+
+
+def read_job_curve(folder: Path) -> Curve:
+    """Read the losses of a job: the log of the backend, or else the metrics of each poll."""
+    return next(filter(None, (read_curve(folder / name) for name in LOGS)), [])
 
 
 def read_curve(path: Path) -> Curve:
