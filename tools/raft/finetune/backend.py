@@ -38,6 +38,7 @@ class FineTuneSpec:
     quantize: Quantization = "none"  # of the base model; trl only
     overrides: tuple[str, ...] = ()  # settings of TRL, KEY=VALUE; trl only
     minutes: float | None = None  # budget that the epochs are cut down to; local only
+    patience: int | None = None  # validations without a lower loss before training stops; trl only
 
     def __post_init__(self) -> None:
         check_choice("api", self.api, Form)
@@ -55,6 +56,7 @@ class FineTuneSpec:
             ("quantize", self.quantize == "none"),
             ("overrides", not self.overrides),
             ("minutes", self.minutes is None),
+            ("patience", self.patience is None),
         ):
             if unused:
                 del settings[name]

@@ -46,6 +46,8 @@ class TrlBackend(LocalBackend):
         check_packages(spec)
         read_overrides(spec)
         check_files(spec, hosted=False)
+        if spec.patience is not None and not has_rows(spec.file("valid")):
+            raise UserError(f"--patience needs rows to validate on: {spec.file('valid')} has none")
         lengths = measure_rows(spec)
         if not skip_long:
             refuse_long(lengths)
@@ -61,20 +63,7 @@ class TrlBackend(LocalBackend):
         if not self.find(spec):
             for stale in [*self._folder.glob("checkpoint-*"), self._folder / BASE]:
                 shutil.rmtree(stale, ignore_errors=True)
-        base = find_base(spec.model)
-        longest = measure_rows(spec).longest
-        if base.endswith(".gguf"):
-            base = _convert(Path(base), self._folder / BASE)
-        folder = self._folder.resolve()
-        config = sft_config(
-            spec,
-            model=base,
-            data=str(folder / DATA),
-            out=str(folder),
-            max_length=longest.tokens if longest else 0,
-            device=find_device(),
-        )
-        write_training(spec, self._folder, config)
+        prepare(spec, self._folder.resolve(), out=self._folder.resolve())
         return super().submit(spec, on_step)
 
     def result(self, spec: FineTuneSpec, job: str, out: Path) -> Result:
@@ -101,6 +90,24 @@ class TrlBackend(LocalBackend):
                 stderr=errors,
                 env={**os.environ, "HF_DATASETS_CACHE": str(folder / CACHE)},
             )
+
+
+def prepare(spec: FineTuneSpec, folder: Path, *, out: Path, processes: int = 1) -> None:
+    """Write the rows and the configuration of a training to `folder`; its results go to `out`."""
+    base = find_base(spec.model)
+    longest = measure_rows(spec).longest
+    if base.endswith(".gguf"):
+        base = convert_gguf(Path(base), folder / BASE)
+    config = sft_config(
+        spec,
+        model=base,
+        data=str(folder / DATA),
+        out=str(out),
+        max_length=longest.tokens if longest else 0,
+        device=find_device(),
+        processes=processes,
+    )
+    write_training(spec, folder, config)
 
 
 def check_packages(spec: FineTuneSpec) -> None:
@@ -186,7 +193,7 @@ def last_checkpoint(folder: Path) -> Path | None:
     return max(complete, key=lambda path: int(path.name.partition("-")[2]), default=None)
 
 
-def _convert(base: Path, folder: Path) -> str:
+def convert_gguf(base: Path, folder: Path) -> str:
     """Write a GGUF model as a transformers model in bfloat16; return its folder."""
     import torch
     from transformers import AutoModelForCausalLM

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +43,13 @@ def to_trl(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def sft_config(
-    spec: FineTuneSpec, *, model: str, data: str, out: str, max_length: int, device: str
+    spec: FineTuneSpec, *, model: str, data: str, out: str, max_length: int, device: str, processes: int = 1
 ) -> dict[str, Any]:
     """Return the settings of a LoRA training on all linear layers, under TRL's names.
 
     device: "bf16" or "fp16" (a GPU that computes in this type) or "cpu". max_length: of a row, or of a pack,
-    in tokens. The spec's overrides come last. Raises UserError for one that is not KEY=VALUE.
+    in tokens. processes: that share the rows of a step. The spec's overrides come last. Raises UserError for
+    one that is not KEY=VALUE, and for a batch size that the processes cannot share.
     """
     precision = {
         "bf16": {"dtype": "bfloat16", "bf16": True},
@@ -74,7 +76,7 @@ def sft_config(
         "warmup_steps": 0.05,  # a share of all steps
         "per_device_train_batch_size": 1,
         "per_device_eval_batch_size": 1,
-        "gradient_accumulation_steps": spec.batch_size or BATCH,
+        "gradient_accumulation_steps": share_batch(spec.batch_size, processes),
         "gradient_checkpointing": device != "cpu",
         "eval_strategy": "steps" if validates else "no",
         "eval_steps": share if validates else None,
@@ -82,6 +84,8 @@ def sft_config(
         "save_steps": share,
         "save_total_limit": 2,
         "load_best_model_at_end": validates,
+        # The validations without a lower loss are counted on when a training is resumed.
+        "restore_callback_states_from_checkpoint": True if spec.patience else None,
         "logging_steps": 1,
         "report_to": "none",
         "seed": spec.seed,
@@ -92,6 +96,21 @@ def sft_config(
         config |= {"load_in_8bit": True}
     given = {name: value for name, value in config.items() if value is not None}
     return given | read_overrides(spec)
+
+
+def share_batch(batch: int | None, processes: int) -> int:
+    """Return the rows of a step that each process takes: all together take `batch`, or BATCH and a little more.
+
+    Raises UserError for a batch size that the processes cannot share.
+    """
+    if batch is None:
+        return math.ceil(BATCH / processes)
+    if batch % processes:
+        raise UserError(
+            f"--batch-size {batch} cannot be shared by {processes} processes: "
+            f"use {processes * math.ceil(batch / processes)}"
+        )
+    return batch // processes
 
 
 def read_overrides(spec: FineTuneSpec) -> dict[str, Any]:

@@ -1,8 +1,12 @@
-"""Run TRL's own `sft` script, log its steps and record how it ended; `accelerate launch` starts this."""
+"""Run TRL's own `sft` script, log its steps and record how it ended.
+
+`accelerate launch` starts this module, `cluster` calls `train` in each process of a job.
+"""
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 import time
@@ -10,23 +14,33 @@ from pathlib import Path
 from typing import Any
 
 from ...child import exit_with_parent
-from ...errors import one_line
-from ...files import json_line, read_log, write_json, write_text
+from ...errors import UserError, one_line
+from ...files import json_line, read_log, read_object, write_json, write_text
+from ..local.backend import ORDER
 from ..local.export_gguf import can_export, export_adapter
 from ..local.train import LOG
 from .config import CONFIG_FILE, OUTCOME
 
 
-def train(folder: Path, arguments: list[str]) -> None:
-    """Train as folder/trl.yaml says, and write the outcome; `arguments` go to `trl sft` as well."""
+def train(folder: Path, arguments: list[str], *, patience: int | None = None) -> None:
+    """Train as folder/trl.yaml says, and write log, outcome and GGUF adapter to `folder`.
+
+    `arguments` go to `trl sft` as well. After `patience` validations without a lower loss, training stops.
+    Raises UserError for settings that TRL does not have.
+    """
     import trl.scripts.sft as sft
-    from transformers import trainer
+    from transformers import EarlyStoppingCallback, trainer
 
     log = _step_log(folder)
     # The script creates the trainer itself; these callbacks are in every trainer.
     trainer.DEFAULT_CALLBACKS.append(log)
+    if patience:
+        trainer.DEFAULT_CALLBACKS.append(EarlyStoppingCallback(patience))
     parser = sft.make_parser()
-    config = parser.parse_args_and_config(["--config", str(folder / CONFIG_FILE), *arguments])
+    try:
+        config = parser.parse_args_and_config(["--config", str(folder / CONFIG_FILE), *arguments])
+    except ValueError as error:
+        raise UserError(f"TRL refuses the settings: {one_line(error)}") from None
     sft.main(*config)
     if not _is_first_process():
         return
@@ -34,7 +48,7 @@ def train(folder: Path, arguments: list[str]) -> None:
     outcome = {name: last[0].get(name) for name in ("tokens", "seconds")}
     base = _model_folder(config[2].model_name_or_path)
     if can_export(base):
-        export_adapter(folder, folder / "adapter.gguf", base=base)
+        export_adapter(Path(config[1].output_dir), folder / "adapter.gguf", base=base)
     write_json(folder / OUTCOME, {**outcome, "valid_loss": log.best, "model": base.name})
 
 
@@ -69,6 +83,11 @@ def _step_log(folder: Path) -> Any:
                 before = kept[-1] if kept else {"seconds": 0.0, "tokens": 0}
                 self.started = time.monotonic() - before["seconds"]
                 self.tokens = before["tokens"]
+            # The state names the best checkpoint by its path, but a job that is run again may have its outputs
+            # mounted elsewhere: without this, the last adapter would be taken for the best.
+            best = Path(args.output_dir) / f"checkpoint-{state.best_global_step}"
+            if best.is_dir():
+                state.best_model_checkpoint = str(best)
 
         def on_log(self, args: Any, state: Any, control: Any, **given: Any) -> None:
             logs = given["logs"]
@@ -88,6 +107,11 @@ def _step_log(folder: Path) -> Any:
             with (folder / LOG).open("a", encoding="utf-8") as file:
                 file.write(json_line(line))
 
+        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            # The log of a cluster's node goes with its checkpoints: the storage behind them may not append.
+            if state.is_world_process_zero and Path(args.output_dir) != folder:
+                shutil.copyfile(folder / LOG, Path(args.output_dir) / LOG)
+
         def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             self.best = state.best_metric
 
@@ -99,7 +123,7 @@ def _main(folder: Path, arguments: list[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     exit_with_parent()
     try:
-        train(folder, arguments)
+        train(folder, arguments, patience=read_object(folder / ORDER).get("patience"))
     except Exception as error:
         if _is_first_process():
             write_json(folder / OUTCOME, {"error": f"{one_line(error)} (see {folder / 'train.err'})"})
