@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,13 +37,18 @@ def chat(colour: str) -> dict:
     }  # fmt: skip
 
 
-@pytest.fixture
-def spec(tmp_path: Path) -> FineTuneSpec:
-    dataset = tmp_path / "dataset"
+def write_rows(dataset: Path, train: Sequence[str], valid: Sequence[str]) -> Path:
+    """Write a dataset with a row for each colour; return its folder."""
     dataset.mkdir()
-    for split, colours in (("train", COLOURS[:9]), ("valid", COLOURS[9:])):
+    for split, colours in (("train", train), ("valid", valid)):
         lines = "".join(json.dumps(chat(colour)) + "\n" for colour in colours)
         (dataset / f"{split}.chat.jsonl").write_text(lines, encoding="utf-8")
+    return dataset
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> FineTuneSpec:
+    dataset = write_rows(tmp_path / "dataset", COLOURS[:9], COLOURS[9:])
     model = save_tiny_model(tmp_path / "model")
     return FineTuneSpec(dataset, str(model), epochs=10, learning_rate=0.01, batch_size=3)
 

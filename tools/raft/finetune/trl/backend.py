@@ -17,7 +17,7 @@ from typing import Any
 
 from ...child import start_child
 from ...errors import UserError, one_line
-from ...files import read_jsonl
+from ...files import read_jsonl, read_object
 from ...models.weights import default_model, pretrained_source
 from ..backend import CONFIG, Estimate, FineTuneSpec, Result
 from ..lengths import Lengths, Row, compare_lengths, refuse_long
@@ -189,7 +189,7 @@ def find_device() -> str:
 
 def last_checkpoint(folder: Path) -> Path | None:
     """Return the latest complete checkpoint; the Trainer writes the state of one last."""
-    complete = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json")]
+    complete = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json") if read_object(path)]
     return max(complete, key=lambda path: int(path.name.partition("-")[2]), default=None)
 
 
