@@ -130,9 +130,10 @@ def test_what_an_image_copies_is_sent_to_its_builder(image: str) -> None:
     text = (PROJECT / image / "Dockerfile").read_text(encoding="utf-8")
     copied = [name for line in re.findall(r"^COPY (?:--\S+ )?(.+) \S+$", text, re.M) for name in line.split()]
     sent = uploaded(PROJECT)
-    assert copied and [
-        name for name in copied if not any(f"{path}/".startswith(f"{name}/") for path in sent)
-    ] == []
+    assert (
+        copied
+        and [name for name in copied if not any(f"{path}/".startswith(f"{name}/") for path in sent)] == []
+    )
 
 
 def test_the_requirements_of_the_image_agree() -> None:
@@ -190,10 +191,15 @@ def test_the_command_of_the_job_trains_in_two_processes(job: Any, tmp_path: Path
     first, second = (process.communicate(timeout=120) for process in processes)
     assert [process.returncode for process in processes] == [0, 0], first[1][-3000:] + second[1][-3000:]
     last = first[0].splitlines()[-1]
-    assert last.startswith(f"adapter in {tmp_path / 'training'}, validation loss ") and str(tmp_path / "model") in last
+    assert (
+        last.startswith(f"adapter in {tmp_path / 'training'}, validation loss ")
+        and str(tmp_path / "model") in last
+    )
     assert second[0] == "", "it is said once"
     log = read_log(tmp_path / "training" / "log.jsonl")
-    assert [line["step"] for line in log if line["valid_loss"] is None] == [1, 2, 3, 4], "8 rows, 4 a step, twice"
+    assert [line["step"] for line in log if line["valid_loss"] is None] == [1, 2, 3, 4], (
+        "8 rows, 4 a step, twice"
+    )
     assert log[-1]["valid_loss"] < log[0]["train_loss"]
     settings = yaml.safe_load((tmp_path / "training" / "trl.yaml").read_text(encoding="utf-8"))
     assert settings["gradient_accumulation_steps"] == 2, "half of the rows of a step each"

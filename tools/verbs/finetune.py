@@ -51,6 +51,9 @@ def finetune(
         int | None, typer.Option(min=1, help="Rows per step; by default the backend's.")
     ] = None,
     rank: Annotated[int | None, typer.Option(min=1, help="local, trl: rank of the LoRA adapter.")] = None,
+    patience: Annotated[
+        int | None, typer.Option(min=1, help="trl: validations without a lower loss before it stops.")
+    ] = None,
     quantize: Annotated[
         Quantization, typer.Option(help="trl: load the base model in 4 or 8 bits (4bit: QLoRA).")
     ] = "none",
@@ -121,10 +124,12 @@ def finetune(
         folder: FineTuneSpec(
             dataset=dataset, model=model, api=format, epochs=epochs, learning_rate=rate,
             batch_size=batch_size, rank=rank, seed=seed, suffix=suffix, quantize=quantize,
-            overrides=tuple(overrides or ()), minutes=minutes,
+            overrides=tuple(overrides or ()), minutes=minutes, patience=patience,
         )
         for rate, folder in folders.items()
     }  # fmt: skip
+    if patience is not None and backend != "trl":
+        raise UserError("--patience is for --backend trl: local has one of its own, hosts decide themselves")
     if export:
         _export(export, specs, console)
         return

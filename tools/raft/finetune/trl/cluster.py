@@ -1,8 +1,8 @@
-"""Train with TRL in several processes, on the GPUs of one machine or of many; each process calls `train_in_job`.
+"""Train with TRL in several processes, on the GPUs of one machine or of many; each calls `train_in_job`.
 
 torchrun starts them, or Azure ML for a job with `distribution: {type: pytorch}`: both set RANK, LOCAL_RANK,
-WORLD_SIZE, MASTER_ADDR and MASTER_PORT
-(https://learn.microsoft.com/azure/machine-learning/how-to-train-distributed-gpu, "Process group initialization").
+WORLD_SIZE, MASTER_ADDR and MASTER_PORT ("Process group initialization" in
+https://learn.microsoft.com/azure/machine-learning/how-to-train-distributed-gpu, of 2024-01-29).
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def train_in_job(
 ) -> str | None:
     """Train the adapter of a spec into `out`, from the last complete checkpoint there; return the last line.
 
-    `out` is a folder that all machines share, as is `merged`, which gets the model with the adapter merged into
-    it. The process of rank 0 writes what is said once, and it alone returns a line. A job that has ended is not
+    `out` is a folder that all machines share, as is `merged`, which gets the model with the adapter merged
+    into it. The process of rank 0 writes them, and it alone returns a line. A job that has ended is not
     trained again. Raises UserError, in every process, for what cannot be trained and for an `out` that holds
     another training.
     """
@@ -91,9 +91,7 @@ def _key(spec: FineTuneSpec) -> str:
     return dataclasses.replace(spec, model=model.name).key if model.is_file() else spec.key
 
 
-def _prepare_once(
-    spec: FineTuneSpec, scratch: Path, out: Path, process: Process, *, skip_long: bool
-) -> None:
+def _prepare_once(spec: FineTuneSpec, scratch: Path, out: Path, process: Process, *, skip_long: bool) -> None:
     """Check the spec and write rows and configuration; of the processes of a machine, the first one does."""
     from filelock import FileLock
 

@@ -99,7 +99,7 @@ def sft_config(
 
 
 def share_batch(batch: int | None, processes: int) -> int:
-    """Return the rows of a step that each process takes: all together take `batch`, or BATCH and a little more.
+    """Return the rows of a step that each process takes: together they take `batch`, or BATCH or a few more.
 
     Raises UserError for a batch size that the processes cannot share.
     """

@@ -11,8 +11,8 @@ from .backend import convert_gguf, find_base
 def merge_adapter(model: str, adapter: Path, out: Path) -> None:
     """Write base and adapter as one transformers model to `out`, in the precision of the base.
 
-    model: as for TrlBackend. The base is loaded unquantized, whatever it was trained as, into the memory of this
-    machine. Raises UserError if it is not there.
+    model: as for TrlBackend. The base is loaded unquantized, whatever it was trained as, into the memory of
+    this machine. Raises UserError if it is not there.
     """
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
