@@ -20,6 +20,7 @@ import pytest
 import yaml
 
 from tests.finetune.trl.test_backend import COLOURS, write_rows
+from tests.readme import section
 from tests.tiny import save_tiny_model
 from tools.raft.files import PROJECT, read_log
 
@@ -64,6 +65,20 @@ def test_the_job_is_submitted_as_a_distributed_one_that_registers_its_model(job:
     assert sent.inputs["learning_rate"]["value"] == "0.0002", "and not a string that YAML made of 2e-4"
     used = set(re.findall(r"\$\{\{(inputs|outputs)\.(\w+)\}\}", job.command))
     assert used == {("inputs", name) for name in job.inputs} | {("outputs", name) for name in job.outputs}
+
+
+def test_what_the_readme_sets_is_set() -> None:
+    from azure.ai.ml import load_job
+
+    text = section(PROJECT / "README.md", "On several GPUs, in Azure ML")
+    text += (FILES / "job.yaml").read_text(encoding="utf-8").replace("\n#  ", "")
+    given = dict(re.findall(r"--set ([\w.]+)=(\S+)", text)) | {"inputs.epochs": "7"}
+    assert {"inputs.model", "compute"} <= given.keys()
+    given.pop("path")  # of model.yaml
+    with contextlib.redirect_stderr(io.StringIO()):
+        job = load_job(FILES / "job.yaml", params_override=[{name: value} for name, value in given.items()])
+    assert job.inputs["model"]._data == given["inputs.model"] and job.inputs["epochs"]._data == "7"
+    assert job.compute.endswith(given["compute"].removeprefix("azureml:"))
 
 
 def test_the_files_name_each_other(job: Any) -> None:

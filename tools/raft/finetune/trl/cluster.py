@@ -62,6 +62,7 @@ def train_in_job(
         raise UserError(f"{out} holds a training of other rows, model or settings: name an empty folder")
     # Rows and configuration are on each machine's own disk: shared storage is slower, and may not append.
     scratch = Path(tempfile.gettempdir()) / f"raft-{content_id(key, str(out), str(process.count))}"
+    os.environ["HF_DATASETS_CACHE"] = str(scratch / CACHE)  # read when `datasets` is imported
     if not (out / OUTCOME).is_file():
         _prepare_once(spec, scratch, out, process, skip_long=skip_long)
         if process.rank == 0:
@@ -107,7 +108,6 @@ def _prepare_once(spec: FineTuneSpec, scratch: Path, out: Path, process: Process
 
 
 def _train(scratch: Path, out: Path, spec: FineTuneSpec) -> None:
-    os.environ["HF_DATASETS_CACHE"] = str(scratch / CACHE)  # read when `datasets` is imported
     from .train import train
 
     checkpoint = last_checkpoint(out)
