@@ -15,7 +15,7 @@ from tools.raft.finetune.backend import Estimate, FineTuneSpec
 from tools.raft.finetune.local import backend
 from tools.raft.finetune.local.backend import LocalBackend
 from tools.raft.finetune.local.estimate import TrainingTime
-from tools.verbs.finetune import _confirm
+from tools.verbs.finetune import _confirm, finetune
 
 HOUR = TrainingTime(30.0, 10.0, [60.0] * 18, tokens=[4000] * 18, rows=[4] * 18, validations=4)
 
@@ -91,3 +91,10 @@ def test_a_job_that_may_cost_more_than_the_ceiling_is_not_submitted(
         _confirm(jobs, console, max_cost=5.0, **options)
     if dollars:
         _confirm(jobs, console, max_cost=20.0, **options)
+
+
+@pytest.mark.parametrize("place", [{"backend": "local"}, {"backend": "openai"}, {"export": "trl"}])
+def test_patience_is_refused_where_it_would_be_ignored(place: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--patience is for --backend trl"):
+        finetune(tmp_path, "any", tmp_path / "out", patience=2, **place)
+    assert not (tmp_path / "out").exists()
