@@ -33,16 +33,16 @@ class Process(NamedTuple):
 
     rank: int
     local_rank: int  # on its machine
-    count: int
+    processes: int  # of the whole job
 
 
 def this_process() -> Process:
     """Return the place of this process, from the environment; alone if nothing has started several."""
-    rank, local_rank, count = (
+    rank, local_rank, processes = (
         int(os.environ.get(name, default))
         for name, default in (("RANK", "0"), ("LOCAL_RANK", "0"), ("WORLD_SIZE", "1"))
     )
-    return Process(rank, local_rank, count)
+    return Process(rank, local_rank, processes)
 
 
 def train_in_job(
@@ -61,7 +61,7 @@ def train_in_job(
     if read_object(out / ORDER).get("key", key) != key:
         raise UserError(f"{out} holds a training of other rows, model or settings: name an empty folder")
     # Rows and configuration are on each machine's own disk: shared storage is slower, and may not append.
-    scratch = Path(tempfile.gettempdir()) / f"raft-{content_id(key, str(out), str(process.count))}"
+    scratch = Path(tempfile.gettempdir()) / f"raft-{content_id(key, str(out), str(process.processes))}"
     os.environ["HF_DATASETS_CACHE"] = str(scratch / CACHE)  # read when `datasets` is imported
     if not (out / OUTCOME).is_file():
         _prepare_once(spec, scratch, out, process, skip_long=skip_long)
@@ -103,7 +103,7 @@ def _prepare_once(spec: FineTuneSpec, scratch: Path, out: Path, process: Process
         mounts = {"dataset": str(spec.dataset), "model": spec.model}
         if prepared != mounts:
             checked, _ = check_spec(TrlBackend(scratch), spec, scratch, skip_long=skip_long)
-            prepare(checked, scratch, out=out, processes=process.count)
+            prepare(checked, scratch, out=out, processes=process.processes)
             write_json(scratch / "prepared.json", mounts)
 
 

@@ -33,9 +33,10 @@ def train(folder: Path, arguments: list[str], *, patience: int | None = None) ->
 
     log = _step_log(folder)
     # The script creates the trainer itself; these callbacks are in every trainer.
-    trainer.DEFAULT_CALLBACKS.append(log)
+    callbacks: list[Any] = trainer.DEFAULT_CALLBACKS
+    callbacks.append(log)
     if patience:
-        trainer.DEFAULT_CALLBACKS.append(EarlyStoppingCallback(patience))
+        callbacks.append(EarlyStoppingCallback(patience))
     parser = sft.make_parser()
     try:
         config = parser.parse_args_and_config(["--config", str(folder / CONFIG_FILE), *arguments])
