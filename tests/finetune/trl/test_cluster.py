@@ -25,6 +25,7 @@ from tools.raft.finetune.trl.cluster import train_in_job
 from tools.raft.finetune.trl.config import share_batch
 
 TRAIN = str(PROJECT / "deploy" / "finetune" / "train.py")
+WEIGHTS = "adapter_model.safetensors"
 
 
 @pytest.fixture
@@ -90,6 +91,24 @@ def best_step(out: Path) -> int:
     return read_object(last / "trainer_state.json").get("best_global_step") or 0 if last else 0
 
 
+def validations(out: Path) -> tuple[dict[int, float], int]:
+    """Return the validation loss of each step that has one, and the step with the lowest."""
+    found = {line["step"]: line["valid_loss"] for line in read_log(out / "log.jsonl") if line["valid_loss"]}
+    return found, min(found, key=lambda step: found[step])
+
+
+def write_worsening(dataset: Path) -> Path:
+    """Write rows to train on, and rows to validate on for which it soon becomes wrong; return the folder."""
+    dataset.mkdir()
+    for split, colours, letter in (("train", COLOURS[:4], "a"), ("valid", COLOURS[4:6], "z")):
+        rows = [chat(colour) for colour in colours]
+        for row in rows:
+            answer = row["messages"][-1]["content"].rpartition("\n")[2]
+            row["messages"][-1]["content"] = f"{letter * 150}\n{answer}"
+        (dataset / f"{split}.chat.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return dataset
+
+
 def losses(out: Path) -> list[tuple[int, float, float | None]]:
     return [
         (line["step"], round(line["train_loss"], 3), line["valid_loss"] and round(line["valid_loss"], 3))
@@ -153,15 +172,7 @@ def test_two_processes_train_as_one_and_a_killed_job_goes_on_where_its_outputs_a
 @pytest.mark.slow
 def test_training_stops_early_also_when_killed_and_resumed_elsewhere(tmp_path: Path) -> None:
     patience = 20
-    dataset = tmp_path / "dataset"
-    dataset.mkdir()
-    for split, colours, letter in (("train", COLOURS[:4], "a"), ("valid", COLOURS[4:6], "z")):
-        rows = [chat(colour) for colour in colours]
-        for row in rows:  # what is learnt is soon wrong for the rows to validate on
-            answer = row["messages"][-1]["content"].rpartition("\n")[2]
-            row["messages"][-1]["content"] = f"{letter * 150}\n{answer}"
-        (dataset / f"{split}.chat.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    model = save_tiny_model(tmp_path / "base")
+    dataset, model = write_worsening(tmp_path / "dataset"), save_tiny_model(tmp_path / "base")
     arguments = ("--dataset", dataset, "--model", model, "--epochs", 80, "--learning-rate", 0.05)
     arguments += ("--patience", patience)
     first = tmp_path / "first"
@@ -172,15 +183,26 @@ def test_training_stops_early_also_when_killed_and_resumed_elsewhere(tmp_path: P
 
     out = shutil.move(first, tmp_path / "mounted")
     finish(2, tmp_path / "b", *arguments, "--out", out)
-    validated = {
-        line["step"]: line["valid_loss"] for line in read_log(out / "log.jsonl") if line["valid_loss"]
-    }
-    best = min(validated, key=lambda step: validated[step])
+    validated, best = validations(out)
     assert best < killed_at < 80
     assert max(validated) == best + patience, "the count goes on after the checkpoint"
-    weights = "adapter_model.safetensors"
-    assert (out / weights).read_bytes() == (out / f"checkpoint-{best}" / weights).read_bytes()
+    assert (out / WEIGHTS).read_bytes() == (out / f"checkpoint-{best}" / WEIGHTS).read_bytes()
     assert read_object(out / "trained.json")["valid_loss"] == pytest.approx(validated[best], abs=1e-4)
+
+
+@needs_trl
+@pytest.mark.slow
+def test_a_job_killed_after_its_last_step_takes_the_best_adapter_where_it_is_mounted(tmp_path: Path) -> None:
+    dataset, model = write_worsening(tmp_path / "dataset"), save_tiny_model(tmp_path / "base")
+    arguments = ("--dataset", dataset, "--model", model, "--epochs", 9, "--learning-rate", 0.05)
+    finish(1, tmp_path / "a", *arguments, "--out", tmp_path / "first")
+    out = shutil.move(tmp_path / "first", tmp_path / "mounted")
+    for name in ("trained.json", WEIGHTS):
+        (out / name).unlink()
+    finish(1, tmp_path / "b", *arguments, "--out", out)
+    validated, best = validations(out)
+    assert best < max(validated) == 9
+    assert (out / WEIGHTS).read_bytes() == (out / f"checkpoint-{best}" / WEIGHTS).read_bytes()
 
 
 @pytest.mark.parametrize(
