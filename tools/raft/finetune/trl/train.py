@@ -85,7 +85,7 @@ def _step_log(folder: Path) -> Any:
                 self.started = time.monotonic() - before["seconds"]
                 self.tokens = before["tokens"]
             # The state names the best checkpoint by its path, but a job that is run again may have its
-            # outputs mounted elsewhere: killed after its last save, it would take the last adapter for the best.
+            # outputs mounted elsewhere: killed after its last save, it would take the last for the best.
             best = Path(args.output_dir) / f"checkpoint-{state.best_global_step}"
             if best.is_dir():
                 state.best_model_checkpoint = str(best)
