@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypedDict
 
-from ..choices import Form, Quantization, check_choice
+from ..choices import Form, Quantization, TrainingType, check_choice
 from ..files import hash_file
 from ..models.weights import ADAPTER_CONFIG
 from ..records import DRILLS, content_id
@@ -39,9 +39,12 @@ class FineTuneSpec:
     overrides: tuple[str, ...] = ()  # settings of TRL, KEY=VALUE; trl only
     minutes: float | None = None  # budget that the epochs are cut down to; local only
     patience: int | None = None  # validations without a lower loss before training stops; trl only
+    training_type: TrainingType | None = None  # tier of the training; openai at Azure only
 
     def __post_init__(self) -> None:
         check_choice("api", self.api, Form)
+        if self.training_type is not None:
+            check_choice("training_type", self.training_type, TrainingType)
 
     def file(self, part: str) -> Path:
         """Return the path of a part of the dataset (a split or the drills) in the form trained on."""
@@ -57,6 +60,7 @@ class FineTuneSpec:
             ("overrides", not self.overrides),
             ("minutes", self.minutes is None),
             ("patience", self.patience is None),
+            ("training_type", self.training_type in (None, "global")),
         ):
             if unused:
                 del settings[name]

@@ -6,14 +6,13 @@ import dataclasses
 import json
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict
 
-from ..choices import BackendName, check_choice
+from ..choices import BackendName, DeploymentType, TrainingType, check_choice
 from ..errors import UserError
 from ..files import write_json
-from ..models.endpoint import Endpoint, Lookup, resolve_endpoint
+from ..models.endpoint import Endpoint, Lookup, resolve_endpoint, without_version
 from ..models.lives import Host
 from ..models.service import Unreachable
 from .backend import ENDED, Backend, FineTuneSpec, Status
@@ -31,7 +30,7 @@ class JobRecord(TypedDict):
     backend: str
     key: str
     order: dict[str, Any]  # the fields of the FineTuneSpec; the key is read from earlier records
-    state: str  # submitting, or a State
+    state: str  # submitting, refused (the service took nothing), or a State
     job: str
     steps: list[str]  # what was uploaded or set up before the submission
     message: str
@@ -51,11 +50,13 @@ def run_job(
     """Submit a job and follow it to its end, or resume an interrupted run.
 
     `out`/job.json is written before the submission, after it, and at the end. If it exists, the job in it is
-    followed; if its state is "submitting", the service is searched for the job first. A spec that failed or
-    was cancelled is submitted again, one that succeeded is not. `poll` is in seconds; without `wait`, the job
-    is polled once. Raises UserError if `out` holds another spec, and whatever the backend raises.
+    followed; if its state is "submitting", the service is searched for the job first. A spec that failed, was
+    cancelled or refused is submitted again, one that succeeded is not. `poll` is in seconds; without `wait`,
+    the job is polled once. Raises UserError if `out` holds another spec, and whatever the backend raises.
     """
     record = read_record(out)
+    if record and record["state"] == "refused":
+        record = None
     if record and (record["key"], record["backend"]) != (spec.key, backend.name):
         raise UserError(
             f"{out / RECORD} belongs to another spec ({record['order'].get('model')}, {record['backend']}): "
@@ -72,7 +73,12 @@ def run_job(
     if not job:
         backend.check_life(spec)
         _save(out, record, state="submitting", job="", message="")
-        job = backend.submit(spec, lambda step: _save(out, record, steps=[*record["steps"], step]))
+        try:
+            job = backend.submit(spec, lambda step: _save(out, record, steps=[*record["steps"], step]))
+        except UserError as error:
+            if not isinstance(error, Unreachable):  # then a job may have been created
+                _save(out, record, state="refused")
+            raise
     if job != record["job"]:
         _save(out, record, state="queued", job=job)
     for status in _follow(backend, job, poll if wait else 0):
@@ -179,29 +185,37 @@ def open_backend(
     connection: str | Endpoint = "",
     base_url: str = "",
     deploy: bool = False,
+    training_type: TrainingType | None = None,
+    deployment_type: DeploymentType = "global",
     lookup: Lookup | None = None,
 ) -> Backend:
     """Return the backend for a job whose record is in `folder`, without calling it yet.
 
     `connection`, `base_url` and `lookup` are for `openai`, as in `resolve_endpoint`, or the connection is an
-    endpoint already; `deploy` is for `azure-ml`. Raises UserError for an unknown name.
+    endpoint already. `training_type`, the tier of a job at Azure, needs the v1 API, which is then spoken
+    whatever version the connection names. `deploy` is for `azure-ml` and, with `deployment_type`, for
+    `openai` at Azure. Raises UserError for an unknown name.
     """
     if name == "openai":
         from .openai import OpenAIBackend
 
-        if isinstance(connection, Endpoint):
-            endpoint = connection
-            return OpenAIBackend(lambda: endpoint, folder)
-        connection_name = connection or (None if base_url else "openai")
-        resolve = partial(
-            resolve_endpoint,
-            connection_name,
-            model=model,
-            base_url=base_url or None,
-            lookup=lookup,
-            to_call=False,  # that a model is not called any more does not say whether it is trained
-        )
-        return OpenAIBackend(resolve, folder, _HOSTS.get((connection_name or "").partition(":")[0]))
+        def resolve() -> Endpoint:
+            endpoint = (
+                connection
+                if isinstance(connection, Endpoint)
+                else resolve_endpoint(
+                    connection or (None if base_url else "openai"),
+                    model=model,
+                    base_url=base_url or None,
+                    lookup=lookup,
+                    to_call=False,  # that a model is not called any more does not say whether it is trained
+                )
+            )
+            return without_version(endpoint) if training_type else endpoint
+
+        named = "" if isinstance(connection, Endpoint) else connection.partition(":")[0]
+        host = _HOSTS.get(named or ("" if base_url or connection else "openai"))
+        return OpenAIBackend(resolve, folder, host, deployment_type if deploy else None)
     if name == "azure-ml":
         from .azure.backend import AzureMLBackend
 

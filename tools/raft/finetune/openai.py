@@ -1,4 +1,8 @@
-"""Fine-tune at OpenAI, Azure OpenAI, or any service that speaks the same protocol."""
+"""Fine-tune at OpenAI, in Microsoft Foundry, or at any service that speaks the same protocol.
+
+A resource of Foundry or Azure OpenAI has two APIs: v1, which takes OpenAI's fields and a tier, and an older one
+with dated versions, which is spoken only where a connection names its version.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +15,20 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..choices import DeploymentType, TrainingType
 from ..errors import UserError
 from ..files import hash_file, read_log, write_jsonl
 from ..models.endpoint import CONNECTIONS, Endpoint, environment
 from ..models.lives import Host, check_trainable, host_of
 from ..models.pricing import PER, PRICES, find_price, load_prices
-from ..models.service import Service, Unreachable
+from ..models.service import Refused, Service, Unreachable
 from .backend import Estimate, FineTuneSpec, Result, State, Status
+from .foundry import tiers
 from .lengths import Lengths
+from .openai_job import is_job_of, job_fields
 from .training_files import check_uploads, count_tokens, has_rows, without_bom
 
 EVENTS = "events.jsonl"
-_METADATA_KEY = "raft_order"  # where a job's metadata holds the key of its spec
 _STATES: dict[str, State] = {
     "running": "running",
     "paused": "running",
@@ -33,6 +39,7 @@ _STATES: dict[str, State] = {
 }  # the rest is queued: validating_files, queued, and Azure's pending and notRunning
 _LOSSES = ("train_loss", "valid_loss", "full_valid_loss")
 _MIN_MULTIPLIER = 0.01  # anything below is most likely an absolute learning rate
+_PROCESSING = 2.0  # seconds between looks at a file that Azure has not processed yet
 
 _T = TypeVar("_T")
 
@@ -43,12 +50,13 @@ class OpenAIBackend:
 
     `resolve` returns the endpoint, and is called on first use: checks and estimates need no key. `log` is the
     folder whose events.jsonl collects the events of a job. `host` is whose service it is, if that is known
-    without a key.
+    without a key. `deployment` is the tier in which the tuned model will be deployed at Azure, if it will.
     """
 
     resolve: Callable[[], Endpoint]
     log: Path | None = None
     host: Host | None = None
+    deployment: DeploymentType | None = None
     name: str = field(default="openai", init=False)
 
     @cached_property
@@ -62,8 +70,30 @@ class OpenAIBackend:
 
     @property
     def azure(self) -> bool:
-        """Return whether this is Azure OpenAI, whose dated API has neither `method` nor `metadata`."""
-        return self.endpoint.kind == "azure_openai"
+        """Return whether this is a resource of Azure OpenAI or Microsoft Foundry."""
+        return self.endpoint.kind == "azure_openai" or host_of(self.endpoint.base_url) == "azure"
+
+    def _host(self) -> Host | None:
+        """Return whose service it is, also in a dry run, which needs no key; None if that is not known."""
+        try:
+            return "azure" if self.azure else host_of(self.endpoint.base_url)
+        except UserError:
+            return self.host
+
+    def _dated(self) -> bool:
+        """Return whether the connection names a version of Azure's older API."""
+        try:
+            return bool(self.endpoint.api_version)
+        except UserError:
+            return False
+
+    def training_type(self, spec: FineTuneSpec) -> TrainingType:
+        """Return the tier of a job at Azure: by default Microsoft's advice, or what the dated API does."""
+        return spec.training_type or ("standard" if self._dated() else "global")
+
+    def _takes_tier(self, spec: FineTuneSpec) -> bool:
+        """Return whether a job names its tier; the dated API takes one from 2025-04-01-preview on."""
+        return self.azure and (spec.training_type is not None or not self.endpoint.api_version)
 
     def check(self, spec: FineTuneSpec, *, skip_long: bool = False) -> Lengths:
         """Raise UserError for what the service would refuse, before anything is uploaded."""
@@ -84,20 +114,35 @@ class OpenAIBackend:
         tuned = spec.model if spec.model.startswith("ft:") else f"ft:{spec.model}:"
         price = find_price(tuned, load_prices())
         if price is None or price.training is None:
-            return Estimate(tokens, None, f"no training price for {spec.model} in {PRICES.name}")
+            basis = f"no training price for {spec.model} in {PRICES.name}"
+            return Estimate(tokens, None, basis + self._describe_tiers(spec))
         basis = (
             f"${price.training:g} per million tokens ({price.source}, {price.as_of}), tokens estimated; "
             "Azure OpenAI has its own price list, and charges for the deployment by the hour"
         )
-        return Estimate(tokens, tokens * price.training / PER, basis)
+        return Estimate(tokens, tokens * price.training / PER, basis + self._describe_tiers(spec))
+
+    def _describe_tiers(self, spec: FineTuneSpec) -> str:
+        """Return what the tiers of a job at Azure mean for its price, or ""."""
+        if self._host() != "azure":
+            return ""
+        text = f"; {tiers.describe_training(self.training_type(spec))}"
+        return text + (f"; {tiers.describe_deployment(self.deployment)}" if self.deployment else "")
 
     def check_life(self, spec: FineTuneSpec) -> None:
-        """Raise UserError if the host does not train the model (any more)."""
-        try:
-            host = host_of(self.endpoint.base_url)
-        except UserError:  # a dry run, which needs no key
-            host = self.host
-        check_trainable(host, spec.model, "openai", env=environment())
+        """Raise UserError if the host does not train the model (any more), or not in the tiers asked for."""
+        host, env = self._host(), environment()
+        check_trainable(host, spec.model, "openai", env=env)
+        if host == "azure":
+            tiers.check_training(spec.model, self.training_type(spec), env)
+            if self.deployment:
+                tiers.check_deployment(spec.model, self.deployment, env)
+            if "." in spec.suffix:
+                raise UserError(f"--suffix {spec.suffix}: Azure takes no dot in the name of a tuned model")
+        elif host == "openai" and (spec.training_type or self.deployment):
+            raise UserError(
+                "--training-type and --deploy are for Azure: OpenAI has no tiers and deploys by itself"
+            )
 
     def sign_in(self) -> None:
         """Resolve the endpoint and its key."""
@@ -117,7 +162,7 @@ class OpenAIBackend:
         async def search(sdk: Any) -> str | None:
             if files:
                 async for job in sdk.fine_tuning.jobs.list(limit=100):  # newest first
-                    if job.training_file in files and _matches(spec, job):
+                    if job.training_file in files and is_job_of(spec, job.to_dict()):
                         return str(job.id)
             return None
 
@@ -125,25 +170,15 @@ class OpenAIBackend:
 
     def submit(self, spec: FineTuneSpec, on_step: Callable[[str], None]) -> str:
         """Upload the files that are missing, and create the job once."""
+        if (spec.training_type or self.deployment) and not self.azure:
+            raise UserError(f"--training-type and --deploy are for Azure: {self.endpoint.base_url} is not there")
         files = {
             split: self._upload(spec, split, on_step)
             for split in ("train", "valid")
             if has_rows(spec.file(split))
         }
-        fields: dict[str, Any] = {
-            "model": spec.model,
-            "training_file": files["train"],
-            "suffix": spec.suffix,
-            "seed": spec.seed,
-        }
-        if "valid" in files:
-            fields["validation_file"] = files["valid"]
-        settings = _settings(spec)
-        if self.azure:
-            fields["hyperparameters"] = settings
-        else:
-            fields["method"] = {"type": "supervised", "supervised": {"hyperparameters": settings}}
-            fields["metadata"] = {_METADATA_KEY: spec.key}
+        tier = self.training_type(spec) if self._takes_tier(spec) else None
+        fields = job_fields(spec, files, dated=bool(self.endpoint.api_version), tier=tier)
 
         async def create(sdk: Any) -> str:
             return str((await sdk.fine_tuning.jobs.create(**fields)).id)
@@ -154,6 +189,10 @@ class OpenAIBackend:
             if job := self.find(spec):  # the request arrived, its reply was lost
                 return job
             raise
+        except Refused as refusal:
+            if not self.azure:
+                raise
+            raise UserError(f"{refusal}; {tiers.explain_refusal(spec.model, tier, environment())}") from None
 
     def status(self, job: str) -> Status:
         """Return the status of a job, and store its events since the last call."""
@@ -205,14 +244,16 @@ class OpenAIBackend:
         write_jsonl(out / "checkpoints.jsonl", [checkpoint.to_dict() for checkpoint in checkpoints])
         metrics = _losses(checkpoints[-1].metrics.to_dict()) if checkpoints else self.status(job)["metrics"]
         files = [str(out / name) for name in (EVENTS, "checkpoints.jsonl") if (out / name).is_file()]
+        model = str(details.fine_tuned_model)
         return Result(
-            model=str(details.fine_tuned_model),
-            connection=self._connection(str(details.fine_tuned_model), out),
+            model=model,
+            # At Azure there is nothing to call before the model is deployed.
+            connection=None if self.azure else self.connection(model, out),
             files=files,
             metrics=metrics,
         )
 
-    def _connection(self, model: str, out: Path) -> Path:
+    def connection(self, model: str, out: Path) -> Path:
         """Return the YAML of the connection in use, or write one for a bare address."""
         import yaml
 
@@ -239,8 +280,11 @@ class OpenAIBackend:
         if new:
             on_step(f"uploaded {path.name} as {file.id}")
         while self.azure and file.status not in ("processed", "error"):  # jobs at OpenAI wait for it
-            time.sleep(2)
+            time.sleep(_PROCESSING)
             file = self._call(partial(_retrieve, file=file.id))
+        if file.status == "error":
+            reason = self._service.clean(getattr(file, "status_details", None) or "no reason is given")
+            raise UserError(f"{self.endpoint.base_url} cannot use {path}: {reason}")
         return str(file.id)
 
     def _read_events(self) -> list[dict[str, Any]]:
@@ -272,28 +316,6 @@ async def _retrieve(sdk: Any, file: str) -> Any:
 def _upload_name(spec: FineTuneSpec, split: str) -> str:
     path = spec.file(split)
     return f"raft-{hash_file(path)[:16]}.{path.name}"
-
-
-def _settings(spec: FineTuneSpec) -> dict[str, Any]:
-    """Return the hyper-parameters under the service's names; it chooses those that are missing."""
-    settings = {
-        "n_epochs": int(spec.epochs),
-        "batch_size": spec.batch_size,
-        "learning_rate_multiplier": spec.learning_rate,
-    }
-    return {name: value for name, value in settings.items() if value is not None}
-
-
-def _matches(spec: FineTuneSpec, job: Any) -> bool:
-    """Return whether a job that trains the spec's file is a job of this spec."""
-    if job.metadata and _METADATA_KEY in job.metadata:
-        return bool(job.metadata[_METADATA_KEY] == spec.key)
-    settings = job.hyperparameters.to_dict() if job.hyperparameters else {}
-    return (
-        job.model == spec.model
-        and job.seed in (None, spec.seed)
-        and all(settings.get(name) == value for name, value in _settings(spec).items())
-    )
 
 
 def _losses(values: dict[str, Any]) -> dict[str, float]:

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 from ..choices import Api
 from ..errors import UserError, one_line
 from ..files import PROJECT
-from .lives import check_alive
+from .lives import check_alive, host_of
 
 Kind = Literal["openai", "azure_openai", "serverless", "compatible", "embedded"]
 
@@ -123,7 +123,10 @@ def resolve_endpoint(
     if base_url or (spec and re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", spec)):
         url, url_model = split_url(base_url or spec or "")
         key = env.get("RAFT_API_KEY", "")
-        azure = (urlsplit(url).hostname or "").endswith(".openai.azure.com")
+        parts = urlsplit(url)
+        azure = (parts.hostname or "").endswith(".openai.azure.com") or (
+            host_of(url) == "azure" and parts.path.rstrip("/").endswith("/openai/v1")  # of Foundry
+        )
         endpoint = from_fields(
             "", {"base_url": url, "api_key": key}, "azure_openai" if azure else "compatible",
             model=model or url_model, key_from="RAFT_API_KEY",
@@ -262,6 +265,13 @@ def from_fields(
         name=name,
         key_from=key_from if key else "",
     )
+
+
+def without_version(endpoint: Endpoint) -> Endpoint:
+    """Return the version-less v1 API of an Azure OpenAI resource; any other endpoint as it is."""
+    if endpoint.kind != "azure_openai" or not endpoint.api_version:
+        return endpoint
+    return replace(endpoint, base_url=f"{endpoint.base_url.rstrip('/')}/openai/v1", api_version="")
 
 
 def split_url(text: str) -> tuple[str, str]:

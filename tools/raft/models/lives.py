@@ -43,6 +43,8 @@ class Life:
     training_ends: date | None = None  # the first day on which no new job starts
     tuned_retires: date | None = None  # the first day on which models tuned from it are not called any more
     tunable: tuple[TuningApi, ...] | None = None  # None if unknown
+    training_types: tuple[str, ...] | None = None  # Azure's tiers of a training, None if unknown
+    deployment_types: tuple[str, ...] | None = None  # and of a deployment of what was tuned from it
     instead: str = ""  # a model that stands in its place at the host
     train_instead: str = ""  # what to train in its place, for a message
     source: str = ""
@@ -81,7 +83,9 @@ def check_alive(
     elif life.host == "azure":
         _tell(f"{where} was retired on {end}, a deployment of that name answers if it was upgraded{instead}")
     else:
-        raise UserError(f"{where} was retired on {end}: use {life.instead or 'another model'} {_go_on()}")
+        raise UserError(
+            f"{where} was retired on {end}: use {life.instead or 'another model'} {how_to_ignore()}"
+        )
 
 
 def check_trainable(
@@ -105,14 +109,25 @@ def check_trainable(
     # A base model whose training has no date of its own is trained as long as it is called.
     end = life.training_ends or life.retires
     if end and end <= today:
-        raise UserError(f"{where} takes no new fine-tuning jobs since {end}: {instead} {_go_on()}")
+        raise UserError(f"{where} takes no new fine-tuning jobs since {end}: {instead} {how_to_ignore()}")
     if life.tunable is not None and api not in life.tunable:
         way = "the fine-tuning API" if api == "openai" else "an Azure ML job"
-        raise UserError(f"{where} cannot be fine-tuned by {way}: {instead} {_go_on()}")
+        raise UserError(f"{where} cannot be fine-tuned by {way}: {instead} {how_to_ignore()}")
     if end and (end - today).days <= NOTICE:
         gone = f", and models tuned from it retire on {life.tuned_retires}" if life.tuned_retires else ""
         ends = f"takes no new fine-tuning jobs {_in_days(end, today)}, from {end} on"
         _tell(f"{where} {ends}{gone}; then: {instead}")
+
+
+def offered_types(
+    model: str,
+    what: Literal["training_types", "deployment_types"],
+    *,
+    env: Mapping[str, str] | None = None,
+) -> tuple[str, ...] | None:
+    """Return in which tiers Azure trains a model, or deploys what was tuned from it; None if unknown."""
+    found = None if _ignored(env) else find_life("azure", model)
+    return getattr(found.life, what) if found else None
 
 
 def find_life(host: Host, model: str) -> Found | None:
@@ -159,8 +174,9 @@ def _read_life(name: str, host: Host, entry: Mapping[str, Any]) -> Life:
     for key in ("retires", "training_ends", "tuned_retires"):
         if key in fields:
             fields[key] = date.fromisoformat(fields[key])
-    if "tunable" in fields:
-        fields["tunable"] = tuple(fields["tunable"])
+    for key in ("tunable", "training_types", "deployment_types"):
+        if key in fields:
+            fields[key] = tuple(fields[key])
     return Life(name, host, **fields)
 
 
@@ -173,7 +189,8 @@ def _in_days(end: date, today: date) -> str:
     return f"in {days} day{'s' * (days != 1)}"
 
 
-def _go_on() -> str:
+def how_to_ignore() -> str:
+    """Return how the user goes on although the table says no, for a message."""
     return f"({IGNORE}=1 goes on all the same, should {LIVES.name} be wrong)"
 
 

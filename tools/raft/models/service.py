@@ -11,11 +11,18 @@ from .openai_sdk import ApiError, classify_error, clean, open_sdk
 
 _TIMEOUT = 120.0  # seconds; long enough to upload a large file
 
+# OpenAI's code, and that of Azure's ErrorCode (Azure/azure-rest-api-specs, AzureOpenAI/authoring 2024-10-21).
+_NO_QUOTA = ("insufficient_quota", "quotaExceeded")
+
 _T = TypeVar("_T")
 
 
 class Unreachable(UserError):
     """The service cannot be reached or is failing for now; what it already has continues."""
+
+
+class Refused(UserError):
+    """The service understood a request and will not do it: another one may succeed, not the same again."""
 
 
 class Service:
@@ -79,11 +86,16 @@ class Service:
             return Unreachable(f"nothing answers at {url} ({reason}): run the same command again to resume")
         if error.kind != "status":
             return UserError(f"{url} cannot be called: {message}")
-        if error.status == 429 and error.code == "insufficient_quota":
-            return UserError(f"{url} has no paid quota left ({reply}): check plan and billing")
+        if error.status == 429 and error.code in _NO_QUOTA:
+            return UserError(f"{url} has no quota left for this ({reply}): check plan, quota and billing")
         if error.status in (401, 403):
-            key = self.endpoint.key_from or "the key"
-            return UserError(f"{url} refused the call ({reply}): check {key} and its permissions")
+            return UserError(f"{url} refused the call ({reply}): {self._sign_in_again()}")
         if error.status in (408, 409, 429) or error.status >= 500:
             return Unreachable(f"{url} is failing ({reply}): run the same command again to resume")
-        return UserError(f"{url} refused the call ({reply})")
+        return Refused(f"{url} refused the call ({reply})")
+
+    def _sign_in_again(self) -> str:
+        """Return what to do about a sign-in that is not accepted."""
+        if self.endpoint.kind == "azure_openai" and not self.endpoint.key:
+            return "sign in again (`az login`) with the role Cognitive Services OpenAI Contributor or Foundry User"
+        return f"check {self.endpoint.key_from or 'the key'} and its permissions"
