@@ -1,7 +1,7 @@
 """Fine-tune at OpenAI, in Microsoft Foundry, or at any service that speaks the same protocol.
 
-A resource of Foundry or Azure OpenAI has two APIs: v1, which takes OpenAI's fields and a tier, and an older one
-with dated versions, which is spoken only where a connection names its version.
+A resource of Foundry or Azure OpenAI has two APIs: v1, which takes OpenAI's fields and a tier, and an older
+one with dated versions, which is spoken only where a connection names its version.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from ..choices import DeploymentType, TrainingType
 from ..errors import UserError
 from ..files import hash_file, read_log, write_jsonl
-from ..models.endpoint import CONNECTIONS, Endpoint, environment
+from ..models.endpoint import CONNECTIONS, Endpoint, environment, without_version
 from ..models.lives import Host, check_trainable, host_of
 from ..models.pricing import PER, PRICES, find_price, load_prices
 from ..models.service import Refused, Service, Unreachable
@@ -171,7 +171,8 @@ class OpenAIBackend:
     def submit(self, spec: FineTuneSpec, on_step: Callable[[str], None]) -> str:
         """Upload the files that are missing, and create the job once."""
         if (spec.training_type or self.deployment) and not self.azure:
-            raise UserError(f"--training-type and --deploy are for Azure: {self.endpoint.base_url} is not there")
+            where = self.endpoint.base_url
+            raise UserError(f"--training-type and --deploy are for Azure, and {where} is not there")
         files = {
             split: self._upload(spec, split, on_step)
             for split in ("train", "valid")
@@ -263,7 +264,7 @@ class OpenAIBackend:
         fields = {
             "name": "tuned",
             "type": "custom",
-            "configs": {"base_url": self.endpoint.base_url, "model": model},
+            "configs": {"base_url": without_version(self.endpoint).base_url, "model": model},
             "secrets": {"api_key": "${env:RAFT_API_KEY}"},
         }
         path = out / "connection.yaml"

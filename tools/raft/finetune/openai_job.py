@@ -1,9 +1,9 @@
 """The fields of a fine-tuning job in OpenAI's protocol, and whether a job that exists is that of a spec.
 
 Source: the SDK's JobCreateParams, and for Azure's v1 API Azure/azure-rest-api-specs,
-specification/ai/data-plane/OpenAI.v1 (CreateFineTuningJobRequest). `trainingType` is not in that specification,
-but in https://learn.microsoft.com/azure/foundry/openai/how-to/fine-tuning (2026-10-05). The dated API has neither
-`method` nor `metadata` (AzureOpenAI/authoring/stable/2024-10-21 there).
+specification/ai/data-plane/OpenAI.v1 (CreateFineTuningJobRequest). `trainingType` is not in that
+specification, but in https://learn.microsoft.com/azure/foundry/openai/how-to/fine-tuning (2026-10-05). The
+dated API has neither `method` nor `metadata` (AzureOpenAI/authoring/stable/2024-10-21 there).
 """
 
 from __future__ import annotations

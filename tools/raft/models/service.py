@@ -97,5 +97,5 @@ class Service:
     def _sign_in_again(self) -> str:
         """Return what to do about a sign-in that is not accepted."""
         if self.endpoint.kind == "azure_openai" and not self.endpoint.key:
-            return "sign in again (`az login`) with the role Cognitive Services OpenAI Contributor or Foundry User"
+            return "sign in again (`az login`), with the role Foundry User or OpenAI Contributor"
         return f"check {self.endpoint.key_from or 'the key'} and its permissions"

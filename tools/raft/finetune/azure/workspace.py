@@ -72,10 +72,10 @@ def open_workspace(env: Mapping[str, str] | None = None) -> Workspace:
 
 
 @contextmanager
-def plain_errors() -> Iterator[None]:
+def plain_errors(service: str = "Azure ML", role: str = "AzureML Data Scientist") -> Iterator[None]:
     """Turn exceptions of Azure's packages into one-line UserErrors without secrets.
 
-    Raises Unreachable if trying again later may help.
+    `role` is what the service asks of the account. Raises Unreachable if trying again later may help.
     """
     from azure.core import exceptions
 
@@ -86,31 +86,31 @@ def plain_errors() -> Iterator[None]:
             f"Azure rejected the sign-in: {redact_line(error)}; sign in (`az login`) and run again"
         ) from None
     except exceptions.HttpResponseError as error:
-        raise _to_exception(error) from None
+        raise _to_exception(error, service, role) from None
     except (exceptions.ServiceRequestError, exceptions.ServiceResponseError) as error:
         raise Unreachable(
             f"Azure cannot be reached: {redact_line(error)}; run again, a submitted job will be found"
         ) from None
     except exceptions.AzureError as error:  # includes azure-ai-ml's own validation
-        raise UserError(f"Azure ML: {redact_line(error)}") from None
+        raise UserError(f"{service}: {redact_line(error)}") from None
 
 
-def _to_exception(error: Any) -> UserError:
+def _to_exception(error: Any, service: str, role: str) -> UserError:
     """Return a refused request as an exception that says what to do about it."""
     code = str(getattr(error.error, "code", "") or "") if getattr(error, "error", None) else ""
     message = redact_line(getattr(error.error, "message", "") if code else error)
     message = f"{code}: {message}" if code else message
     if "quota" in message.lower():
         return UserError(
-            f"Azure ML refused the request, not enough quota: {message}; request more or use another region"
+            f"{service} refused the request, not enough quota: {message}; request more or use another region"
         )
     if error.status_code == 403:
-        return UserError(f"Azure ML denied access: {message}; the role AzureML Data Scientist is required")
+        return UserError(f"{service} denied access: {message}; the role {role} is required")
     if error.status_code == 429 or (error.status_code or 0) >= 500:
         return Unreachable(
-            f"Azure ML is failing ({error.status_code}): {message}; run again, nothing is lost"
+            f"{service} is failing ({error.status_code}): {message}; run again, nothing is lost"
         )
-    return UserError(f"Azure ML refused the request ({error.status_code}): {message}")
+    return UserError(f"{service} refused the request ({error.status_code}): {message}")
 
 
 def redact_line(error: object, limit: int = 300) -> str:

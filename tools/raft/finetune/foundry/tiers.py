@@ -2,8 +2,8 @@
 
 Sources, read in copies of https://learn.microsoft.com/azure/foundry: fine-tuning/overview of 2026-10-06
 (tiers, which model has them), openai/how-to/fine-tuning of 2026-10-05 (`trainingType`),
-foundry-models/concepts/deployment-types of 2026-08 (names of deployment types), fine-tuning/cost-management of
-2026-03 (percentages and the hourly price; that of 2026-10-05 refers to the price list instead).
+foundry-models/concepts/deployment-types of 2026-08 (names of deployments), fine-tuning/cost-management of
+2026-03 (percentages, hourly price; that of 2026-10-05 refers to the price list instead).
 """
 
 from __future__ import annotations
@@ -87,8 +87,8 @@ def check_deployment(model: str, tier: DeploymentType, env: Mapping[str, str] | 
 def explain_refusal(model: str, tier: TrainingType | None, env: Mapping[str, str] | None = None) -> str:
     """Return what to try after Azure has refused a job.
 
-    "The specified base model does not support fine-tuning" is its reply also where the model is tuned, but not
-    in this tier, or not in the resource's region (https://github.com/BerriAI/litellm/pull/24687, 2026-03).
+    "The specified base model does not support fine-tuning" is its reply also where the model is tuned, but
+    not in this tier, or not in the resource's region (github.com/BerriAI/litellm/pull/24687, 2026-03).
     """
     offered = offered_types(model, "training_types", env=env) or get_args(TrainingType)
     others = [other for other in offered if other != tier]

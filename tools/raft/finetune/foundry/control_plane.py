@@ -1,0 +1,121 @@
+"""Azure's resource manager, for one resource of Azure OpenAI or Foundry: find it, and send it requests.
+
+REST: Azure/azure-rest-api-specs, Microsoft.CognitiveServices/stable/2025-09-01, as spoken by
+azure-mgmt-cognitiveservices 14.1.0. It is called with azure-core, which azure-ai-ml brings along.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from ...errors import UserError
+from ...models.endpoint import Endpoint, environment
+
+API_VERSION = "2025-09-01"
+MANAGER = "https://management.azure.com"  # of the public cloud; AZURE_RESOURCE_MANAGER names another one
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A resource to which the user has signed in: its path in the resource manager, and the client."""
+
+    client: Any
+    id: str
+
+    def get(self, path: str) -> dict[str, Any] | None:
+        """Return what is at a path below the resource, None if there is nothing."""
+        reply = self._send("GET", path)
+        return None if reply.status_code == 404 else _content(reply)
+
+    def list(self, path: str) -> Iterator[dict[str, Any]]:
+        """Yield the entries of a collection below the resource, page by page."""
+        yield from _pages(self.client, self.id + path)
+
+    def put(self, path: str, body: Mapping[str, Any]) -> None:
+        """Create or change what is at a path; the request may be repeated."""
+        _content(self._send("PUT", path, body))
+
+    def delete(self, path: str) -> bool:
+        """Start the deletion of what is at a path; False if there is nothing."""
+        reply = self._send("DELETE", path)
+        if reply.status_code not in (204, 404):
+            reply.raise_for_status()
+        return reply.status_code not in (204, 404)
+
+    def _send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        return _send(self.client, method, self.id + path, body)
+
+
+def open_resource(endpoint: Endpoint, env: Mapping[str, str] | None = None) -> Resource:
+    """Find the resource that an endpoint belongs to among those of the subscription.
+
+    The credential is whatever DefaultAzureCredential finds. Raises UserError if no subscription is named, or
+    the resource is not among those that the account may see, and what azure-core raises.
+    """
+    env = environment() if env is None else env
+    subscription = env.get("AZURE_SUBSCRIPTION_ID", "").strip()
+    if not subscription:
+        raise UserError(
+            "the subscription of the resource is not named: set AZURE_SUBSCRIPTION_ID (in the environment or "
+            "in .env, see .env.example), and sign in with `az login`"
+        )
+    client = _open_client(env.get("AZURE_RESOURCE_MANAGER", "").strip() or MANAGER)
+    accounts = f"/subscriptions/{subscription}/providers/Microsoft.CognitiveServices/accounts"
+    for account in _pages(client, accounts):
+        if _has_address(account, endpoint.base_url):
+            return Resource(client, account["id"])
+    raise UserError(
+        f"subscription {subscription} has no resource with the address {endpoint.base_url} that this account "
+        "may see: check AZURE_SUBSCRIPTION_ID, and the account of `az login`"
+    )
+
+
+def _open_client(manager: str) -> Any:
+    try:
+        from azure.core import PipelineClient
+        from azure.core.pipeline.policies import BearerTokenCredentialPolicy, RetryPolicy
+        from azure.identity import DefaultAzureCredential
+    except ImportError:
+        raise UserError("azure-identity is not installed: pip install -r requirements.txt") from None
+    logging.getLogger("azure.identity").setLevel(logging.CRITICAL)  # failures are raised as exceptions
+    policies = [
+        RetryPolicy(retry_total=3),
+        BearerTokenCredentialPolicy(DefaultAzureCredential(), f"{manager}/.default"),
+    ]
+    return PipelineClient(manager, policies=policies)
+
+
+def _send(client: Any, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    from azure.core.rest import HttpRequest
+
+    params = {} if "api-version=" in path else {"api-version": API_VERSION}
+    return client.send_request(HttpRequest(method, path, params=params, json=body))
+
+
+def _pages(client: Any, path: str) -> Iterator[dict[str, Any]]:
+    while path:
+        page = _content(_send(client, "GET", path))
+        yield from page.get("value", [])
+        link = urlsplit(page.get("nextLink") or "")  # the token goes to the resource manager only
+        path = f"{link.path}?{link.query}" if link.path else ""
+
+
+def _content(reply: Any) -> dict[str, Any]:
+    reply.raise_for_status()
+    content: dict[str, Any] = reply.json()
+    return content
+
+
+def _has_address(account: Mapping[str, Any], base_url: str) -> bool:
+    """Return whether an account's endpoints, or its subdomain, are those of a URL."""
+    properties = account.get("properties") or {}
+    addresses = [properties.get("endpoint"), *(properties.get("endpoints") or {}).values()]
+    host = urlsplit(base_url).netloc.lower()
+    subdomain = str(properties.get("customSubDomainName") or "").lower()
+    return host in {urlsplit(str(address)).netloc.lower() for address in addresses} or (
+        bool(subdomain) and host.split(".")[0] == subdomain
+    )

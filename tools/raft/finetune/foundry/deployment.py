@@ -1,0 +1,191 @@
+"""Deploy a tuned model in Azure OpenAI or Foundry, and delete the deployment again."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from ...choices import DeploymentType
+from ...errors import UserError
+from ...files import write_json
+from ...models.endpoint import without_version
+from ..azure.job_spec import endpoint_name
+from ..azure.workspace import plain_errors
+from ..backend import FineTuneSpec
+from .control_plane import Resource, open_resource
+from .tiers import DEPLOYMENT_NAMES, DEVELOPER_HOURS
+
+if TYPE_CHECKING:
+    from ..openai import OpenAIBackend
+
+RECORD = "deployment.json"
+CAPACITY = (
+    100  # thousands of tokens a minute, as in Microsoft's samples; at 1, an evaluation waits for most calls
+)
+_POLL = 5.0  # seconds
+_ENDED = (
+    "Succeeded",
+    "Failed",
+    "Canceled",
+    "Disabled",
+)  # provisioning states; the others change by themselves
+
+
+class Deployment(TypedDict):
+    """The content of deployment.json."""
+
+    name: str
+    model: str
+    deployment_type: DeploymentType
+    capacity: int | None  # thousands of tokens a minute
+    state: str  # a provisioning state, or "deleted"
+    resource: str
+    created_at: str | None
+    ends_at: str | None  # when Azure deletes it by itself
+    call: str  # what the verbs take for a connection
+    connection: str
+
+
+def deploy_tuned(
+    backend: OpenAIBackend,
+    spec: FineTuneSpec,
+    model: str,
+    out: Path,
+    *,
+    capacity: int | None = None,
+    env: Mapping[str, str] | None = None,
+    on_step: Callable[[str], None] = lambda step: None,
+) -> Deployment:
+    """Deploy the tuned model of a job in the backend's tier, unless it is, and wait until it can be called.
+
+    The name is derived from the spec, so that a second run, or one after a kill, finds the deployment. It is
+    recorded in `out`/deployment.json. It costs money until `delete_deployment`, or for 24 hours in the tier
+    developer. Raises UserError if Azure does not deploy it.
+    """
+    tier = backend.deployment
+    assert tier is not None
+    name = endpoint_name(spec)
+    with _plain_errors():
+        resource = open_resource(backend.endpoint, env)
+        found = resource.get(f"/deployments/{name}")
+        model_format = _format_of(resource, model)
+        if found is None or not _is_that(found, model, tier, capacity):
+            on_step(f"deploying {model} as {name} ({tier})")
+            body = _body(model, model_format, tier, capacity or CAPACITY)
+            resource.put(f"/deployments/{name}", body)
+        found = _wait(resource, name, on_step)
+    created = (found.get("systemData") or {}).get("createdAt")
+    endpoint = backend.endpoint
+    # The dated API calls models of OpenAI only.
+    v1_only = model_format != "OpenAI" and bool(endpoint.api_version)
+    named = endpoint.name and not v1_only
+    deployment = Deployment(
+        name=name,
+        model=model,
+        deployment_type=tier,
+        capacity=(found.get("sku") or {}).get("capacity"),
+        state=_state(found),
+        resource=resource.id,
+        created_at=created,
+        ends_at=_end(created) if tier == "developer" else None,
+        call=f"{endpoint.name if named else without_version(endpoint).base_url}:{name}",
+        connection=str(backend.connection(name, out)),
+    )
+    write_json(out / RECORD, deployment)
+    if deployment["state"] != "Succeeded":
+        raise UserError(
+            f"deployment {name} is {deployment['state']}: the activity log of {resource.id} has the reason; "
+            "run the same command again to try again"
+        )
+    return deployment
+
+
+def delete_deployment(
+    backend: OpenAIBackend, spec: FineTuneSpec, out: Path, *, env: Mapping[str, str] | None = None
+) -> bool:
+    """Delete the deployment of a spec and wait until it is gone; False if there was none."""
+    name = endpoint_name(spec)
+    with _plain_errors():
+        resource = open_resource(backend.endpoint, env)
+        existed = resource.delete(f"/deployments/{name}")
+        while existed and resource.get(f"/deployments/{name}"):
+            time.sleep(_POLL)
+    if (out / RECORD).is_file():
+        write_json(
+            out / RECORD, {**json.loads((out / RECORD).read_text(encoding="utf-8")), "state": "deleted"}
+        )
+    return existed
+
+
+def _body(model: str, model_format: str, tier: DeploymentType, capacity: int) -> dict[str, Any]:
+    """Return the body of the request that creates a deployment; tuned models have the version 1."""
+    return {
+        "sku": {"name": DEPLOYMENT_NAMES[tier], "capacity": capacity},
+        "properties": {"model": {"format": model_format, "name": model, "version": "1"}},
+    }
+
+
+def _format_of(resource: Resource, model: str) -> str:
+    """Return the format of a tuned model, which is its publisher's name, from the models of the resource."""
+    base = model.partition(".ft-")[0].casefold()
+    of_base = "OpenAI"
+    for entry in resource.list("/models"):
+        name = str(entry.get("name")).casefold()
+        if name == model.casefold():
+            return str(entry["format"])
+        if base in (name, f"{name}-{entry.get('version')}"):
+            of_base = str(entry["format"])
+    return of_base
+
+
+def _is_that(found: Mapping[str, Any], model: str, tier: DeploymentType, capacity: int | None) -> bool:
+    """Return whether a deployment is, or becomes, the one asked for."""
+    sku = found.get("sku") or {}
+    return (
+        _state(found) not in ("Failed", "Canceled")
+        and ((found.get("properties") or {}).get("model") or {}).get("name") == model
+        and str(sku.get("name")).casefold() == DEPLOYMENT_NAMES[tier].casefold()
+        and capacity in (None, sku.get("capacity"))
+    )
+
+
+def _wait(resource: Resource, name: str, on_step: Callable[[str], None]) -> dict[str, Any]:
+    """Poll a deployment until its state is final; return it."""
+    last = ""
+    while True:
+        found = resource.get(f"/deployments/{name}")
+        if found is None:
+            raise UserError(f"deployment {name} was deleted meanwhile: run the same command again")
+        if _state(found) in _ENDED:
+            return found
+        if _state(found) != last:
+            last = _state(found)
+            on_step(f"deployment {name}: {last}")
+        time.sleep(_POLL)
+
+
+def _state(found: Mapping[str, Any]) -> str:
+    return str((found.get("properties") or {}).get("provisioningState"))
+
+
+def _end(created: str | None) -> str:
+    """Return when Azure deletes a deployment of the tier developer."""
+    begin = datetime.fromisoformat(created.replace("Z", "+00:00")) if created else datetime.now(timezone.utc)
+    return (begin + timedelta(hours=DEVELOPER_HOURS)).isoformat(timespec="minutes")
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    role = "Foundry Owner, or one with Microsoft.CognitiveServices/accounts/deployments/write,"
+    try:
+        with plain_errors("Azure", role):
+            yield
+    except UserError as error:
+        if "quota" in str(error).lower():
+            raise UserError(f"{error}; --capacity N asks for less") from None
+        raise
