@@ -283,10 +283,10 @@ def _error(status: int, code: str, message: str) -> Reply:
 
 
 @contextmanager
-def scripted_azureml(folder: Path) -> Iterator[Azure]:
+def scripted_azureml(folder: Path, azure: Azure | None = None) -> Iterator[Azure]:
     """Run the service until the end of the block; its certificate is written into `folder`."""
     certificate = _certificate(folder)
-    azure = Azure()
+    azure = azure or Azure()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

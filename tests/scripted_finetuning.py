@@ -3,6 +3,10 @@
 It follows OpenAI's reference (https://platform.openai.com/docs/api-reference/fine-tuning): each request for a
 job is checked against the SDK's JobCreateParams, and each reply is built by the SDK's models. A job advances
 one state per poll.
+
+With `azure` it is a resource of Azure OpenAI or Foundry, by its dated API or by v1. Requests to v1 are checked against
+the published specification as well (tests/schemas), errors have its codes, and its replies lack and add what those
+recorded in github.com/microsoft-foundry/fine-tuning (Demos/DistillingSarcasm, 2025-12) lack and add.
 """
 
 from __future__ import annotations
@@ -11,17 +15,19 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 from urllib.parse import parse_qs, urlsplit
 
 from openai.types import FileObject
+from openai.types.chat import ChatCompletion
 from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent, job_create_params as documented
 from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
 from openai.types.fine_tuning.supervised_hyperparameters_param import SupervisedHyperparametersParam
 
+from tests.schemas import deviation, values
 from tests.scripted_service import Reply, error, page, read_upload, serving
 
 KEY = "sk-scripted-0123456789"
@@ -33,15 +39,23 @@ class FineTuning:
     """The service: its state, the requests it received, and the faults it is set to produce."""
 
     url: str = ""
-    azure: bool = False  # accepts hyperparameters instead of method, and stores no metadata
+    # "dated" accepts hyperparameters instead of method, and stores no metadata
+    azure: Literal["", "dated", "v1"] = ""
+    key: str = KEY
+    tiers: tuple[str, ...] = ("Standard", "GlobalStandard", "developerTier")  # in which it trains
+    keeps_metadata: bool = True
+    pending: int = 0  # how often a file is looked at before it is processed; -1: it never can be used
     states: tuple[str, ...] = STATES  # that a job goes through
     error: str = "the training file was refused"  # of a failed job
-    faults: Counter[str] = field(default_factory=Counter)  # "quota", "expired", "lost", "mute", "dropped"
+    # "quota", "expired", "retired", "lost", "mute", "dropped"
+    faults: Counter[str] = field(default_factory=Counter)
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
     bodies: list[dict[str, Any]] = field(default_factory=list)
     requests: Counter[str] = field(default_factory=Counter)
     uploads: dict[str, bytes] = field(default_factory=dict)
+    deployed: Callable[[], Collection[str]] = tuple  # the names that can be called
+    chats: Counter[str] = field(default_factory=Counter)  # calls of each
 
     def answer(self, method: str, target: str, headers: Any, body: bytes) -> Reply | None:
         """Answer a request; None closes the connection without a reply."""
@@ -49,13 +63,22 @@ class FineTuning:
         query = parse_qs(urlsplit(target).query)
         self.requests[f"{method} {re.sub(r'(ftjob|file)-[0-9]+', '*', path)}"] += 1
         key = headers.get("api-key") or (headers.get("Authorization") or "").removeprefix("Bearer ")
-        if key != KEY or self._take("expired"):
+        if key != self.key or self._take("expired"):
+            if self.azure:
+                return self._refuse(401, "unauthorized", f"Access denied: {key} is not valid or has expired.")
             return error(401, "invalid_api_key", f"Incorrect API key provided: {key}. It has expired.")
         if self._take("lost"):
             return None
+        if path == "/chat/completions":
+            return self._chat(json.loads(body))
+        if match := re.fullmatch(r"/deployments/([\w.-]+)/chat/completions", path):
+            return self._chat({**json.loads(body), "model": match[1]})
         if path == "/files":
             return self._upload(headers, body) if method == "POST" else (200, page(list(self.files.values())))
         if match := re.fullmatch(r"/files/([\w-]+)", path):
+            if self.pending > 0:
+                self.pending -= 1
+                return 200, {**self.files[match[1]], "status": "pending"}
             return 200, self.files[match[1]]
         if path == "/fine_tuning/jobs":
             if method == "POST":
@@ -80,11 +103,19 @@ class FineTuning:
 
     def _create(self, body: dict[str, Any]) -> Reply | None:
         if self._take("quota"):
+            if self.azure:
+                return self._refuse(429, "quotaExceeded", "Quota of running fine-tuning jobs exceeded.")
             return error(
                 429, "insufficient_quota", "You exceeded your current quota, please check your plan."
             )
         if problem := self._schema_problem(body):
             return error(400, "invalid_request_error", problem)
+        # https://github.com/BerriAI/litellm/pull/24687: the same reply for a model that is gone, and for a tier
+        # that is not offered.
+        if self.azure and (self._take("retired") or body.get("trainingType", "Standard") not in self.tiers):
+            return self._refuse(
+                400, "invalidPayload", "The specified base model does not support fine-tuning."
+            )
         self.bodies.append(body)
         job = {"id": f"ftjob-{len(self.jobs) + 1}", "body": body, "states": list(self.states), "polls": 0}
         self.jobs[str(job["id"])] = job
@@ -97,9 +128,13 @@ class FineTuning:
 
     def _schema_problem(self, body: dict[str, Any]) -> str:
         """Return how a request deviates from the reference, or ""."""
+        if self.azure == "v1":
+            if problem := deviation("azure-openai-v1.json", "CreateFineTuningJobRequest", body, sent=True):
+                return problem
+            body = {name: value for name, value in body.items() if name != "trainingType"}
         if unknown := body.keys() - get_type_hints(documented.JobCreateParams).keys():
             return f"unknown parameter {sorted(unknown)[0]}"
-        if self.azure and (unknown := {"method", "metadata"} & body.keys()):
+        if self.azure == "dated" and (unknown := {"method", "metadata"} & body.keys()):
             return f"unknown parameter {sorted(unknown)[0]}"
         for name in ("training_file", "validation_file"):
             if body.get(name, next(iter(self.files), "")) not in self.files:
@@ -129,20 +164,63 @@ class FineTuning:
         )  # fmt: skip
         self.files[file.id] = file.to_dict()
         self.uploads[file.id] = content
+        if self.azure and self.pending:
+            return 200, {**self.files[file.id], "status": "error" if self.pending < 0 else "pending"}
         return 200, self.files[file.id]
+
+    def _chat(self, body: dict[str, Any]) -> Reply:
+        """Answer as a deployed model; at Azure, a tuned model has no other name than its deployment's."""
+        if body["model"] not in self.deployed():
+            return error(404, "DeploymentNotFound", "The API deployment for this resource does not exist.")
+        self.chats[body["model"]] += 1
+        message = {"role": "assistant", "content": f"It is so.\n<ANSWER>: {body['model']}"}
+        reply = ChatCompletion(
+            id="chat-1", created=0, model=body["model"], object="chat.completion",
+            choices=[{"index": 0, "finish_reason": "stop", "message": message, "logprobs": None}],  # type: ignore[list-item]
+            usage={"prompt_tokens": 9, "completion_tokens": 5, "total_tokens": 14},  # type: ignore[arg-type]
+        )  # fmt: skip
+        return 200, reply.to_dict()
+
+    def _refuse(self, status: int, code: str, message: str) -> Reply:
+        """Return an error as Azure writes it."""
+        assert code in values("azure-openai-v1.json", "AzureErrorCode")
+        return status, {"error": {"code": code, "message": message}}
 
     def _job_object(self, job: dict[str, Any]) -> dict[str, Any]:
         body, state = job["body"], job["states"][0]
         error = {"code": "invalid_file", "message": self.error, "param": None} if state == "failed" else None
         name = f"ft:{body['model']}:acme:{body.get('suffix')}:9aB{job['id'][-1]}"
-        return FineTuningJob(
+        if self.azure:
+            name = f"{body['model']}.ft-{job['id'].replace('-', '')}-{body.get('suffix')}"
+        reply = FineTuningJob(
             id=job["id"], created_at=0, model=body["model"], object="fine_tuning.job", organization_id="acme",
             result_files=[], status=state, training_file=body["training_file"], seed=body.get("seed", 1),
             validation_file=body.get("validation_file"), error=error,
             hyperparameters={"n_epochs": "auto", "batch_size": 1, **_settings(body)},
             fine_tuned_model=name if state == "succeeded" else None,
-            metadata=None if self.azure else body.get("metadata"),
+            metadata=body.get("metadata") if self.azure != "dated" and self.keeps_metadata else None,
         ).to_dict(exclude_unset=False)  # type: ignore[arg-type]  # fmt: skip
+        return self._as_azure_does(reply, body) if self.azure == "v1" else reply
+
+    def _as_azure_does(self, reply: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
+        """Return a job without what Azure's replies lack, and with what they add."""
+        lacking = {"organization_id", "result_files"} | {name for name in reply if reply[name] is None}
+        kept = {name: value for name, value in reply.items() if name not in lacking}
+        tier = body.get("trainingType", "Standard")
+        hyperparameters = {
+            "batch_size": -1,
+            "learning_rate_multiplier": 1.0,
+            "n_epochs": -1,
+            **_settings(body),
+        }
+        return {
+            **kept,
+            "status": "pending" if reply["status"] == "validating_files" else reply["status"],
+            "hyperparameters": hyperparameters,
+            "method": {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}},
+            "suffix": body.get("suffix"),
+            "trainingType": tier[0].lower() + tier[1:],
+        }
 
     def _take(self, fault: str) -> bool:
         hit = self.faults[fault] > 0

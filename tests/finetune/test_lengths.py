@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.finetune.test_openai import KEY, chat_row, make_backend, write_dataset
-from tests.scripted_finetuning import scripted_finetuning
+from tests.finetune.jobs import chat_row, make_backend, write_dataset
+from tests.scripted_finetuning import KEY, scripted_finetuning
 from tests.tiny import save_tiny_model
 from tools.raft.errors import UserError
 from tools.raft.files import PROJECT

@@ -1,4 +1,4 @@
-"""Fine-tuning at OpenAI and Azure OpenAI, against a scripted service over HTTP."""
+"""Fine-tuning at OpenAI, against a scripted service over HTTP."""
 
 from __future__ import annotations
 
@@ -7,45 +7,31 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from codecs import BOM_UTF8
 from pathlib import Path
 
 import pytest
 
+from tests.finetune.jobs import (
+    MODEL,
+    ROOT,
+    assert_no_key,
+    chat_row,
+    command,
+    environment,
+    make_backend,
+    run,
+    wait_for,
+    write_dataset,
+)
 from tests.models.test_client import recorder
 from tests.scripted_finetuning import KEY, FineTuning, scripted_finetuning
 from tools.raft.errors import UserError
-from tools.raft.files import PROJECT
 from tools.raft.finetune.backend import FineTuneSpec
 from tools.raft.finetune.job import read_record, run_job
 from tools.raft.finetune.openai import OpenAIBackend
 from tools.raft.models.endpoint import Endpoint
 from tools.raft.models.service import Unreachable
-
-ROOT = PROJECT
-MODEL = "gpt-4o-mini"
-
-
-def chat_row(number: int) -> dict[str, object]:
-    answer = f"It says ##begin_quote##Pond {number} has newts.##end_quote##\n<ANSWER>: newts"
-    return {
-        "messages": [
-            {
-                "role": "user",
-                "content": f"<DOCUMENT>Pond {number} has newts.</DOCUMENT>\nWhat has pond {number}?",
-            },
-            {"role": "assistant", "content": answer},
-        ]
-    }
-
-
-def write_dataset(folder: Path, train: list[object], valid: list[object]) -> Path:
-    folder.mkdir(exist_ok=True)
-    for split, rows in (("train", train), ("valid", valid)):
-        lines = "".join(json.dumps(row) + "\n" for row in rows)
-        (folder / f"{split}.chat.jsonl").write_text(lines, encoding="utf-8")
-    return folder
 
 
 @pytest.fixture
@@ -64,36 +50,6 @@ def spec(dataset: Path) -> FineTuneSpec:
 def service():
     with scripted_finetuning() as service:
         yield service
-
-
-def make_backend(service: FineTuning, log: Path | None = None, key: str = KEY) -> OpenAIBackend:
-    kind = "azure_openai" if service.azure else "compatible"
-    url = service.url.replace("/v1", "") if service.azure else service.url
-    version = "2024-10-21" if service.azure else ""
-    endpoint = Endpoint(url, MODEL, kind=kind, key=key, key_from="KEY", api_version=version)
-    return OpenAIBackend(lambda: endpoint, log)
-
-
-def run(
-    service: FineTuning, dataset: Path, out: Path, *options: object, key: str = KEY
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(service, dataset, out, *options), cwd=ROOT, env=environment(key), capture_output=True,
-                          text=True, timeout=120, stdin=subprocess.DEVNULL)  # fmt: skip
-
-
-def command(service: FineTuning, dataset: Path, out: Path, *options: object) -> list[str]:
-    arguments = ("--dataset", dataset, "--backend", "openai", "--model", MODEL, "--out", out,
-                 "--base-url", service.url, "--poll", 0.05, *options)  # fmt: skip
-    return [sys.executable, "-m", "tools", "finetune", *map(str, arguments)]
-
-
-def environment(key: str = KEY) -> dict[str, str]:
-    return {**os.environ, "COLUMNS": "200", "RAFT_API_KEY": key}
-
-
-def assert_no_key(*texts: str, folder: Path) -> None:
-    files = [path.read_text(encoding="utf-8") for path in folder.rglob("*.json*")]
-    assert not [text for text in (*texts, *files) if KEY in text or KEY[:12] in text]
 
 
 def test_a_byte_order_mark_is_neither_counted_nor_sent(
@@ -149,15 +105,6 @@ def test_sends_the_documented_request(service: FineTuning, dataset: Path) -> Non
         }
     ]
     assert service.uploads["file-1"] == (dataset / "train.chat.jsonl").read_bytes()
-
-
-def test_sends_azure_openai_the_fields_of_its_dated_api(spec: FineTuneSpec, tmp_path: Path) -> None:
-    with scripted_finetuning(azure=True) as service:
-        record = run_job(make_backend(service), spec, tmp_path, poll=0.01)
-        assert service.bodies[0]["hyperparameters"] == {"n_epochs": 3}
-        assert record["state"] == "succeeded"
-        assert make_backend(service).find(spec) == "ftjob-1", "without metadata, found by file and settings"
-        assert make_backend(service).find(FineTuneSpec(dataset=spec.dataset, model=MODEL, epochs=1)) is None
 
 
 def test_a_sweep_uploads_once_and_submits_one_job_per_rate(service: FineTuning, dataset: Path) -> None:
@@ -318,7 +265,7 @@ def test_the_verb_runs_a_sweep_and_plots_its_losses(
 
 @pytest.mark.parametrize(
     ("faults", "message"),
-    [({"quota": 1}, "has no paid quota left"), ({"expired": 9}, "check RAFT_API_KEY")],
+    [({"quota": 1}, "has no quota left"), ({"expired": 9}, "check RAFT_API_KEY")],
 )
 def test_the_verb_reports_a_refused_call_and_succeeds_when_run_again(
     service, dataset, tmp_path, faults, message
@@ -363,11 +310,3 @@ def test_ctrl_c_stops_waiting_and_cancel_stops_the_job(dataset: Path, tmp_path: 
         done = run(service, dataset, tmp_path / "out", "--cancel")
         assert done.returncode == 0 and "Job ftjob-1: cancelled" in done.stdout, done.stderr
         assert read_record(tmp_path / "out")["state"] == "cancelled" and len(service.jobs) == 1
-
-
-def wait_for(condition) -> None:
-    for _ in range(2400):
-        if condition():
-            return
-        time.sleep(0.05)
-    raise AssertionError("the condition was not met in time")

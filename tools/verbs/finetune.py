@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tools.raft.choices import ON_THIS_MACHINE, BackendName, Form, Quantization, Trainer
+from tools.raft.choices import (
+    ON_THIS_MACHINE,
+    BackendName,
+    DeploymentType,
+    Form,
+    Quantization,
+    Trainer,
+    TrainingType,
+)
 from tools.raft.errors import UserError
 from tools.raft.files import json_line
 from tools.verbs.options import MlflowOption
@@ -69,8 +77,25 @@ def finetune(
         bool, typer.Option("--skip-long", help="Leave out rows longer than the model takes.")
     ] = False,
     suffix: Annotated[str, typer.Option(help="Suffix of the tuned model's name.")] = "raft",
+    training_type: Annotated[
+        TrainingType | None,
+        typer.Option(help="openai at Azure: tier of the training, by default global; developer: half price."),
+    ] = None,
     deploy: Annotated[
-        bool, typer.Option("--deploy", help="azure-ml: deploy to an endpoint, billed hourly.")
+        bool, typer.Option("--deploy", help="azure-ml, openai at Azure: deploy the model, billed hourly.")
+    ] = False,
+    deployment_type: Annotated[
+        DeploymentType,
+        typer.Option(
+            help="openai at Azure: tier of --deploy; developer: no hourly price, ends after 24 hours."
+        ),
+    ] = "global",
+    capacity: Annotated[
+        int | None,
+        typer.Option(min=1, help="openai at Azure: of --deploy, in thousands of tokens a minute; 100."),
+    ] = None,
+    undeploy: Annotated[
+        bool, typer.Option("--undeploy", help="openai at Azure: delete the deployment; the model stays.")
     ] = False,
     yes: Annotated[
         bool, typer.Option("--yes", help="Do not ask before spending money or much time.")
@@ -100,6 +125,10 @@ def finetune(
       python -m tools finetune --dataset out --out elsewhere --export axolotl --model Qwen/Qwen3-8B
       python -m tools finetune --dataset out --out sweep --backend openai --connection azure_openai
       --model gpt-4.1-mini-2025-04-14 --learning-rate 0.5 --learning-rate 2 --yes
+      python -m tools finetune --dataset out --out tuned --backend openai --connection azure_openai
+      --model Ministral-3B --training-type global --deploy
+      python -m tools finetune --dataset out --out tuned --backend openai --connection azure_openai
+      --model Ministral-3B --undeploy
 
     If interrupted, a submitted job goes on: the same command follows it again and submits nothing twice.
     A model that is no longer trained there is refused; RAFT_IGNORE_RETIREMENT=1 goes on all the same.
@@ -112,6 +141,7 @@ def finetune(
     from tools.raft.finetune.job import check_spec, open_backend, run_job, sweep_folders
     from tools.raft.share.tracking import open_tracker
     from tools.verbs import show_lengths
+    from tools.verbs.deploy import deploy_models, undeploy_models
     from tools.verbs.progress import bar, training
 
     console = Console(highlight=False, soft_wrap=True)
@@ -124,7 +154,7 @@ def finetune(
         folder: FineTuneSpec(
             dataset=dataset, model=model, api=format, epochs=epochs, learning_rate=rate,
             batch_size=batch_size, rank=rank, seed=seed, suffix=suffix, quantize=quantize,
-            overrides=tuple(overrides or ()), minutes=minutes, patience=patience,
+            overrides=tuple(overrides or ()), minutes=minutes, patience=patience, training_type=training_type,
         )
         for rate, folder in folders.items()
     }  # fmt: skip
@@ -147,6 +177,8 @@ def finetune(
             connection=connection,
             base_url=base_url,
             deploy=deploy,
+            training_type=training_type,
+            deployment_type=deployment_type,
             lookup=lookup_without_file,
         )
         jobs[folder] = service, spec
@@ -154,8 +186,13 @@ def finetune(
         raise UserError("--no-wait: a local training ends with this command; leave the option out")
     if backend != "local" and minutes is not None:
         raise UserError("--minutes is for --backend local: use --epochs")
+    if backend != "openai" and (training_type or undeploy):
+        raise UserError("--training-type and --undeploy are for --backend openai at Azure")
     if cancel:
         _cancel(jobs, console, skip_long=skip_long)
+        return
+    if undeploy:
+        undeploy_models(jobs, console)
         return
     tracker = open_tracker() if mlflow else None
     skipped: dict[Path, Lengths] = {}
@@ -203,6 +240,8 @@ def finetune(
             console.print(tracker.log_training(folder, out / "losses.png"), markup=False)
     for folder, lengths in skipped.items():
         show_lengths.skipped(lengths, folder)
+    if deploy and backend == "openai":
+        deploy_models(jobs, records, console, capacity=capacity)
     _finish(jobs, records, console)
 
 
@@ -240,7 +279,7 @@ def _confirm(
         with bar("estimating tokens and time", 0):
             estimate = service.estimate(spec)
         record = read_record(folder)
-        submitted = record is not None and record["state"] not in ("failed", "cancelled")
+        submitted = record is not None and record["state"] not in ("failed", "cancelled", "refused")
         new += not submitted
         if not submitted:
             service.check_life(spec)
@@ -343,9 +382,7 @@ def _describe_model(service: Any, record: JobRecord) -> str:
     if service.name != "openai":
         return f"Model: {model}" + (f", connection {connection}" if connection else "")
     if service.azure:
-        return (
-            f"Model: {model}; deploy it in Azure OpenAI (billed hourly), then use "
-            f"{service.endpoint.name or 'azure_openai'}:DEPLOYMENT"
-        )
+        how = "" if service.deployment else "; the same command with --deploy deploys it, billed hourly"
+        return f"Model: {model}{how}"
     endpoint = service.endpoint
     return f"Model: {model}; use it with --connection {endpoint.name or endpoint.base_url}:{model}"

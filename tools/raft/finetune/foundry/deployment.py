@@ -106,20 +106,30 @@ def deploy_tuned(
 
 
 def delete_deployment(
-    backend: OpenAIBackend, spec: FineTuneSpec, out: Path, *, env: Mapping[str, str] | None = None
+    backend: OpenAIBackend, name: str, out: Path, *, env: Mapping[str, str] | None = None
 ) -> bool:
-    """Delete the deployment of a spec and wait until it is gone; False if there was none."""
-    name = endpoint_name(spec)
+    """Delete a deployment and wait until it is gone; False if there was none. The tuned model stays."""
     with _plain_errors():
         resource = open_resource(backend.endpoint, env)
         existed = resource.delete(f"/deployments/{name}")
         while existed and resource.get(f"/deployments/{name}"):
             time.sleep(_POLL)
-    if (out / RECORD).is_file():
-        write_json(
-            out / RECORD, {**json.loads((out / RECORD).read_text(encoding="utf-8")), "state": "deleted"}
-        )
+    if (record := read_deployment(out)) and record["name"] == name:
+        write_json(out / RECORD, {**record, "state": "deleted"})
     return existed
+
+
+def read_deployment(out: Path) -> Deployment | None:
+    """Read `out`/deployment.json; None if it does not exist. Raises UserError if it is damaged."""
+    try:
+        record: Deployment = json.loads((out / RECORD).read_text(encoding="utf-8"))
+        if not Deployment.__required_keys__ <= record.keys():
+            raise ValueError
+    except FileNotFoundError:
+        return None
+    except (ValueError, AttributeError):
+        raise UserError(f"{out / RECORD} is damaged: remove it, and run again with --deploy") from None
+    return record
 
 
 def _body(model: str, model_format: str, tier: DeploymentType, capacity: int) -> dict[str, Any]:
@@ -175,7 +185,9 @@ def _state(found: Mapping[str, Any]) -> str:
 
 def _end(created: str | None) -> str:
     """Return when Azure deletes a deployment of the tier developer."""
-    begin = datetime.fromisoformat(created.replace("Z", "+00:00")) if created else datetime.now(timezone.utc)
+    # Azure writes seven decimals of a second, which Python 3.10 does not read.
+    begin = datetime.fromisoformat(created[:19]) if created else datetime.now(timezone.utc)
+    begin = begin.replace(tzinfo=timezone.utc)
     return (begin + timedelta(hours=DEVELOPER_HOURS)).isoformat(timespec="minutes")
 
 
