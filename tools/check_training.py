@@ -10,9 +10,16 @@ from tools.raft.finetune.job import open_backend, spec_fields
 
 @tool
 def check_training(
-    dataset: str, backend: str, model: str, api: str, epochs: float, learning_rate: float, batch_size: int
+    dataset: str,
+    backend: str,
+    model: str,
+    api: str,
+    epochs: float,
+    learning_rate: float,
+    batch_size: int,
+    training_type: str = "",
 ) -> dict:
-    """Check that the backend can train on the dataset; a rate or batch size of 0 is the backend's default."""
+    """Check that the backend can train on the dataset; a 0 or an empty text is the backend's default."""
     spec = FineTuneSpec(
         dataset=Path(__file__).parent.parent / dataset,  # relative to the flow's folder, unless absolute
         model=model,
@@ -20,6 +27,7 @@ def check_training(
         epochs=epochs,
         learning_rate=learning_rate or None,
         batch_size=batch_size or None,
+        training_type=training_type or None,
     )
     open_backend(backend, model, spec.dataset).check(spec)
     return spec_fields(spec)

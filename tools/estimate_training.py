@@ -12,4 +12,5 @@ from tools.raft.finetune.job import open_backend
 def estimate_training(spec: dict, backend: str) -> dict:
     """Estimate the tokens and the cost of the training; dollars is null if no price is known."""
     parsed = FineTuneSpec(**{**spec, "dataset": Path(spec["dataset"])})
-    return open_backend(backend, parsed.model, parsed.dataset).estimate(parsed)._asdict()
+    service = open_backend(backend, parsed.model, parsed.dataset, training_type=parsed.training_type)
+    return service.estimate(parsed)._asdict()

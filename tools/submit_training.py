@@ -35,7 +35,9 @@ def submit_training(
     parsed = FineTuneSpec(**{**spec, "dataset": Path(spec["dataset"])})
     folder = Path(out)
     endpoint = promptflow_endpoint(connection, parsed.model)
-    service = open_backend(backend, parsed.model, folder, connection=endpoint)
+    service = open_backend(
+        backend, parsed.model, folder, connection=endpoint, training_type=parsed.training_type
+    )
     if backend in ON_THIS_MACHINE:
         return {**run_job(service, parsed, folder, poll=1.0)}
     return {**run_job(service, parsed, folder, wait=wait)}

@@ -79,7 +79,9 @@ def finetune(
     suffix: Annotated[str, typer.Option(help="Suffix of the tuned model's name.")] = "raft",
     training_type: Annotated[
         TrainingType | None,
-        typer.Option(help="openai at Azure: tier of the training, by default global; developer: half price."),
+        typer.Option(
+            help="openai at Azure: tier of the training; developer: half price; in v1 global by default."
+        ),
     ] = None,
     deploy: Annotated[
         bool, typer.Option("--deploy", help="azure-ml, openai at Azure: deploy the model, billed hourly.")

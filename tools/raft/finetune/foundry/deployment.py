@@ -67,8 +67,7 @@ def deploy_tuned(
     recorded in `out`/deployment.json. It costs money until `delete_deployment`, or for 24 hours in the tier
     developer. Raises UserError if Azure does not deploy it.
     """
-    tier = backend.deployment
-    assert tier is not None
+    tier: DeploymentType = backend.deployment or "global"
     name = endpoint_name(spec)
     with _plain_errors():
         resource = open_resource(backend.endpoint, env)
