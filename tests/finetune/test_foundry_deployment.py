@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -36,6 +37,7 @@ from tools.raft.finetune.foundry.deployment import (
     read_deployment,
 )
 from tools.raft.finetune.openai import OpenAIBackend
+from tools.raft.models.endpoint import Endpoint
 
 MODEL = "gpt-4.1-mini-2025-04-14"
 TUNED = f"{MODEL}.ft-0123abcd-raft"
@@ -212,8 +214,6 @@ def test_a_refusal_is_one_line_without_secrets(
         setattr(foundry, name, value)
     with pytest.raises(UserError) as error:
         deploy(foundry, spec, tmp_path)
-    import re
-
     assert re.search(message if "`" in message or ".*" in message else re.escape(message), str(error.value))
     assert "\n" not in str(error.value) and not [secret for secret in SECRETS if secret in str(error.value)]
     assert not foundry.deployments and not (tmp_path / RECORD).exists()
@@ -222,9 +222,9 @@ def test_a_refusal_is_one_line_without_secrets(
 def test_names_a_subscription_without_the_resource(
     foundry: Foundry, spec: FineTuneSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(foundry.data_plane, "url", "https://nobody.openai.azure.com/v1")
+    elsewhere = Endpoint("https://nobody.openai.azure.com/openai/v1", MODEL, "azure_openai", key=KEY)
     with pytest.raises(UserError, match="has no resource with the address https://nobody.openai.azure.com"):
-        deploy(foundry, spec, tmp_path)
+        deploy_tuned(OpenAIBackend(lambda: elsewhere, deployment="global"), spec, TUNED, tmp_path)
     monkeypatch.delenv("AZURE_SUBSCRIPTION_ID")
     with pytest.raises(UserError, match="set AZURE_SUBSCRIPTION_ID"):
         deploy(foundry, spec, tmp_path)

@@ -167,7 +167,7 @@ def test_waits_for_a_file_that_is_still_processed(
     monkeypatch.setattr(openai, "_PROCESSING", 0.01)
     service.pending = 3
     make_backend(service).submit(spec, print)
-    assert service.requests["GET /files/*"] == 3
+    assert service.requests["GET /files/*"] == 4, "until it was processed"
 
 
 def test_reports_a_file_that_azure_cannot_use(
@@ -286,20 +286,21 @@ def test_an_expired_sign_in_says_to_sign_in_again(
     spec: FineTuneSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a key, Entra ID is used: here a managed identity, whose token the service does not accept any more."""
-    from tests.scripted_azureml import TOKEN
     from tools.raft.models import openai_sdk
 
+    signed_in = "eyJzY3JpcHRlZA.eyJhdWQi.c2lnbmF0dXJl"
+
     async def token() -> str:
-        return TOKEN
+        return signed_in
 
     monkeypatch.setattr(openai_sdk, "_entra_token_provider", lambda: token)
-    with scripted_finetuning(azure="v1", key=TOKEN) as service:
+    with scripted_finetuning(azure="v1", key=signed_in) as service:
         backend = make_backend(service, key="")
         assert backend.find(spec) is None
         service.faults["expired"] = 9
         with pytest.raises(UserError, match=r"sign in again \(`az login`\)") as error:
             backend.find(spec)
-        assert TOKEN not in str(error.value)
+        assert signed_in not in str(error.value)
 
 
 def test_a_failed_and_a_cancelled_job(spec: FineTuneSpec, tmp_path: Path) -> None:

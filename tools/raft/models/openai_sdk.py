@@ -14,6 +14,8 @@ from ..prompts import Message
 from .endpoint import Endpoint
 from .failures import UnexpectedBody, describe_body, describe_connection, error_message, page_text
 
+_TOKEN = re.compile(r"eyJ[\w-]{8,}\.[\w.-]+")  # of Entra ID, a JWT
+
 
 def open_sdk(endpoint: Endpoint, timeout: float, *, only_json: bool = False) -> Any:
     """Return the SDK's asynchronous client for an endpoint.
@@ -111,7 +113,8 @@ def classify_error(error: Exception) -> ApiError:
 
 
 def clean(text: str, key: str) -> str:
-    """Return a server's message as one short line, without the key or parts of it."""
+    """Return a server's message as one short line, without the key or parts of it, and without tokens."""
+    text = _TOKEN.sub("[token]", text)
     if len(key) >= 6:
         text = text.replace(key, "[key]")
         text = re.sub(re.escape(key[:5]) + r"[^\s\"',]*|[^\s\"',]*\*{3,}[^\s\"',]*", "[key]", text)

@@ -82,9 +82,7 @@ def plain_errors(service: str = "Azure ML", role: str = "AzureML Data Scientist"
     try:
         yield
     except exceptions.ClientAuthenticationError as error:
-        raise UserError(
-            f"Azure rejected the sign-in: {redact_line(error)}; sign in (`az login`) and run again"
-        ) from None
+        raise UserError(_rejected(redact_line(error))) from None
     except exceptions.HttpResponseError as error:
         raise _to_exception(error, service, role) from None
     except (exceptions.ServiceRequestError, exceptions.ServiceResponseError) as error:
@@ -95,11 +93,17 @@ def plain_errors(service: str = "Azure ML", role: str = "AzureML Data Scientist"
         raise UserError(f"{service}: {redact_line(error)}") from None
 
 
+def _rejected(message: str) -> str:
+    return f"Azure rejected the sign-in: {message}; sign in (`az login`) and run again"
+
+
 def _to_exception(error: Any, service: str, role: str) -> UserError:
     """Return a refused request as an exception that says what to do about it."""
     code = str(getattr(error.error, "code", "") or "") if getattr(error, "error", None) else ""
     message = redact_line(getattr(error.error, "message", "") if code else error)
     message = f"{code}: {message}" if code else message
+    if error.status_code == 401:
+        return UserError(_rejected(message))
     if "quota" in message.lower():
         return UserError(
             f"{service} refused the request, not enough quota: {message}; request more or use another region"

@@ -20,34 +20,55 @@ MANAGER = "https://management.azure.com"  # of the public cloud; AZURE_RESOURCE_
 
 
 @dataclass(frozen=True)
-class Resource:
-    """A resource to which the user has signed in: its path in the resource manager, and the client."""
+class Manager:
+    """The resource manager to which the user has signed in."""
 
     client: Any
+    address: str
+
+    def send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """Send a request and return the reply, whatever its status."""
+        from azure.core.rest import HttpRequest
+
+        params = {} if "api-version=" in path else {"api-version": API_VERSION}
+        return self.client.send_request(HttpRequest(method, self.address + path, params=params, json=body))
+
+    def pages(self, path: str) -> Iterator[dict[str, Any]]:
+        """Yield the entries of a collection, page by page."""
+        while path:
+            page = _content(self.send("GET", path))
+            yield from page.get("value", [])
+            link = urlsplit(page.get("nextLink") or "")  # the token goes to the resource manager only
+            path = f"{link.path}?{link.query}" if link.path else ""
+
+
+@dataclass(frozen=True)
+class Resource:
+    """One resource, by its path in the resource manager."""
+
+    manager: Manager
     id: str
 
     def get(self, path: str) -> dict[str, Any] | None:
         """Return what is at a path below the resource, None if there is nothing."""
-        reply = self._send("GET", path)
+        reply = self.manager.send("GET", self.id + path)
         return None if reply.status_code == 404 else _content(reply)
 
     def list(self, path: str) -> Iterator[dict[str, Any]]:
-        """Yield the entries of a collection below the resource, page by page."""
-        yield from _pages(self.client, self.id + path)
+        """Yield the entries of a collection below the resource."""
+        yield from self.manager.pages(self.id + path)
 
     def put(self, path: str, body: Mapping[str, Any]) -> None:
         """Create or change what is at a path; the request may be repeated."""
-        _content(self._send("PUT", path, body))
+        _content(self.manager.send("PUT", self.id + path, body))
 
     def delete(self, path: str) -> bool:
         """Start the deletion of what is at a path; False if there is nothing."""
-        reply = self._send("DELETE", path)
-        if reply.status_code not in (204, 404):
+        reply = self.manager.send("DELETE", self.id + path)
+        existed = reply.status_code not in (204, 404)
+        if existed:
             reply.raise_for_status()
-        return reply.status_code not in (204, 404)
-
-    def _send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        return _send(self.client, method, self.id + path, body)
+        return existed
 
 
 def open_resource(endpoint: Endpoint, env: Mapping[str, str] | None = None) -> Resource:
@@ -63,18 +84,18 @@ def open_resource(endpoint: Endpoint, env: Mapping[str, str] | None = None) -> R
             "the subscription of the resource is not named: set AZURE_SUBSCRIPTION_ID (in the environment or "
             "in .env, see .env.example), and sign in with `az login`"
         )
-    client = _open_client(env.get("AZURE_RESOURCE_MANAGER", "").strip() or MANAGER)
+    manager = _sign_in(env.get("AZURE_RESOURCE_MANAGER", "").strip().rstrip("/") or MANAGER)
     accounts = f"/subscriptions/{subscription}/providers/Microsoft.CognitiveServices/accounts"
-    for account in _pages(client, accounts):
+    for account in manager.pages(accounts):
         if _has_address(account, endpoint.base_url):
-            return Resource(client, account["id"])
+            return Resource(manager, account["id"])
     raise UserError(
         f"subscription {subscription} has no resource with the address {endpoint.base_url} that this account "
         "may see: check AZURE_SUBSCRIPTION_ID, and the account of `az login`"
     )
 
 
-def _open_client(manager: str) -> Any:
+def _sign_in(address: str) -> Manager:
     try:
         from azure.core import PipelineClient
         from azure.core.pipeline.policies import BearerTokenCredentialPolicy, RetryPolicy
@@ -84,24 +105,9 @@ def _open_client(manager: str) -> Any:
     logging.getLogger("azure.identity").setLevel(logging.CRITICAL)  # failures are raised as exceptions
     policies = [
         RetryPolicy(retry_total=3),
-        BearerTokenCredentialPolicy(DefaultAzureCredential(), f"{manager}/.default"),
+        BearerTokenCredentialPolicy(DefaultAzureCredential(), f"{address}/.default"),
     ]
-    return PipelineClient(manager, policies=policies)
-
-
-def _send(client: Any, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-    from azure.core.rest import HttpRequest
-
-    params = {} if "api-version=" in path else {"api-version": API_VERSION}
-    return client.send_request(HttpRequest(method, path, params=params, json=body))
-
-
-def _pages(client: Any, path: str) -> Iterator[dict[str, Any]]:
-    while path:
-        page = _content(_send(client, "GET", path))
-        yield from page.get("value", [])
-        link = urlsplit(page.get("nextLink") or "")  # the token goes to the resource manager only
-        path = f"{link.path}?{link.query}" if link.path else ""
+    return Manager(PipelineClient(address, policies=policies), address)
 
 
 def _content(reply: Any) -> dict[str, Any]:

@@ -78,6 +78,7 @@ def deploy_tuned(
             body = _body(model, model_format, tier, capacity or CAPACITY)
             resource.put(f"/deployments/{name}", body)
         found = _wait(resource, name, on_step)
+    out.mkdir(parents=True, exist_ok=True)
     created = (found.get("systemData") or {}).get("createdAt")
     endpoint = backend.endpoint
     # The dated API calls models of OpenAI only.
