@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.finetune.jobs import (
     ROOT,
@@ -28,7 +29,6 @@ from tests.scripted_foundry import ACCOUNT, Foundry, environment as addresses, s
 from tools.raft.choices import DeploymentType
 from tools.raft.errors import UserError
 from tools.raft.finetune.backend import FineTuneSpec
-from tools.raft.finetune.foundry import deployment
 from tools.raft.finetune.foundry.deployment import (
     RECORD,
     Deployment,
@@ -53,7 +53,6 @@ def foundry(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Foun
     with scripted_foundry(certificate) as foundry:
         for name, value in addresses(foundry).items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr(deployment, "_POLL", 0.01)
         yield foundry
 
 
@@ -82,7 +81,7 @@ def deploy(
     model: str = TUNED,
     **options: Any,
 ) -> Deployment:
-    return deploy_tuned(backend_of(foundry, tier), spec, model, out, **options)
+    return deploy_tuned(backend_of(foundry, tier), spec, model, out, poll=0.01, **options)
 
 
 def command(dataset: Path, out: Path, *options: object) -> list[str]:
@@ -180,10 +179,10 @@ def test_deletes_a_deployment_and_waits_until_it_is_gone(
     foundry: Foundry, spec: FineTuneSpec, tmp_path: Path
 ) -> None:
     name = deploy(foundry, spec, tmp_path)["name"]
-    assert delete_deployment(backend_of(foundry), name, tmp_path)
+    assert delete_deployment(backend_of(foundry), name, tmp_path, poll=0.01)
     assert not foundry.deployments
     assert (read_deployment(tmp_path) or {})["state"] == "deleted"
-    assert not delete_deployment(backend_of(foundry), name, tmp_path)
+    assert not delete_deployment(backend_of(foundry), name, tmp_path, poll=0.01)
 
 
 def test_a_lost_connection_deploys_once(foundry: Foundry, spec: FineTuneSpec, tmp_path: Path) -> None:
@@ -255,35 +254,39 @@ def test_the_estimate_says_what_the_deployment_costs(
     assert words in backend_of(foundry, tier).estimate(spec).basis
 
 
-def test_the_verb_trains_deploys_compares_and_deletes(
-    foundry: Foundry, dataset: Path, tmp_path: Path
-) -> None:
+def test_the_verb_trains_deploys_and_deletes(foundry: Foundry, dataset: Path, tmp_path: Path) -> None:
     out = tmp_path / "tuned"
     developer = ("--yes", "--deploy", "--deployment-type", "developer")
     done = run(command(dataset, out, *developer))
     assert done.returncode == 0, done.stderr
     assert "Azure deletes it on 2026-11-28T10:00+00:00" in done.stdout
-    call = done.stdout.split("--raft ")[1].split()[0]
-    assert call.startswith("azure_openai:raft-")
+    name = (read_deployment(out) or {})["name"]
+    assert f"To compare it: --raft azure_openai:{name}\n" in done.stdout
 
     again = run(command(dataset, out, *developer))
     assert again.returncode == 0 and again.stdout.count("Deployment: ") == 1
     assert len(foundry.data_plane.jobs) == 1 and len(foundry.puts) == 1, "nothing is paid twice"
 
-    foundry.data_plane.deployed = lambda: {*foundry.callable_names(), "base"}
-    compared = run([sys.executable, "-m", "tools", "compare", "--questions", str(ROOT / "data" / "held_out.jsonl"),
-                    "--index", str(ROOT / "index"), "--mode", "lexical", "--baseline", "azure_openai:base",
-                    "--raft", call, "--no-similarity", "--distractor-questions", "0",
-                    "--out", str(tmp_path / "compared")])  # fmt: skip
-    assert compared.returncode == 0, compared.stderr
-    name = call.partition(":")[2]
-    assert foundry.data_plane.chats[name] > 0
-
     deleted = run(command(dataset, out, "--undeploy"))
     assert deleted.returncode == 0, deleted.stderr
     assert f"Deployment {name}: deleted; model {MODEL}.ft-ftjob1-raft stays" in deleted.stdout
-    assert not foundry.deployments and "was gone already" in run(command(dataset, out, "--undeploy")).stdout
-    assert_no_key(done.stdout, compared.stdout, deleted.stdout, folder=out)
+    assert not foundry.deployments
+    assert_no_key(done.stdout, deleted.stdout, folder=out)
+
+
+def test_what_was_deployed_can_be_compared(foundry: Foundry, spec: FineTuneSpec, tmp_path: Path) -> None:
+    made = deploy(foundry, spec, tmp_path)
+    foundry.data_plane.deployed = lambda: {*foundry.callable_names(), "base"}
+    compared = run([sys.executable, "-m", "tools", "compare", "--questions", str(ROOT / "data" / "held_out.jsonl"),
+                    "--index", str(ROOT / "index"), "--mode", "lexical", "--baseline", "azure_openai:base",
+                    "--raft", made["call"], "--no-similarity", "--distractor-questions", "0",
+                    "--out", str(tmp_path / "compared")])  # fmt: skip
+    assert compared.returncode == 0, compared.stderr
+    assert foundry.data_plane.chats == {"base": 30, made["name"]: 30}
+    assert yaml.safe_load(Path(made["connection"]).read_text(encoding="utf-8"))["configs"] == {
+        "base_url": made["call"].rpartition(":")[0],
+        "model": made["name"],
+    }
 
 
 def test_the_verb_killed_while_it_deploys_finds_the_deployment(

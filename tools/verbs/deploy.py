@@ -21,9 +21,10 @@ def deploy_models(
     console: Any,
     *,
     capacity: int | None,
+    poll: float,
 ) -> None:
     """Deploy the model of each job that succeeded, unless it is deployed; print how to call it."""
-    from tools.raft.finetune.foundry.deployment import RECORD, deploy_tuned
+    from tools.raft.finetune.foundry.deployment import POLL, RECORD, deploy_tuned
 
     for folder, record in records.items():
         if record["state"] != "succeeded":
@@ -37,6 +38,7 @@ def deploy_models(
                 record["result"]["model"],
                 folder,
                 capacity=capacity,
+                poll=min(poll, POLL),
                 on_step=partial(setattr, work, "description"),
             )
         ends = (
@@ -49,9 +51,9 @@ def deploy_models(
         console.print(f"To compare it: --raft {deployment['call']}", markup=False)
 
 
-def undeploy_models(jobs: Mapping[Path, tuple[Backend, FineTuneSpec]], console: Any) -> None:
+def undeploy_models(jobs: Mapping[Path, tuple[Backend, FineTuneSpec]], console: Any, *, poll: float) -> None:
     """Delete the deployment that is recorded in the folder of each job."""
-    from tools.raft.finetune.foundry.deployment import RECORD, delete_deployment, read_deployment
+    from tools.raft.finetune.foundry.deployment import POLL, RECORD, delete_deployment, read_deployment
 
     service: Any
     for folder, (service, _) in jobs.items():
@@ -59,6 +61,6 @@ def undeploy_models(jobs: Mapping[Path, tuple[Backend, FineTuneSpec]], console: 
         if record is None:
             raise UserError(f"{folder} has no {RECORD}: nothing was deployed from there")
         with showing(Work(f"deleting deployment {record['name']}")):
-            existed = delete_deployment(service, record["name"], folder)
+            existed = delete_deployment(service, record["name"], folder, poll=min(poll, POLL))
         done = "deleted" if existed else "was gone already"
         console.print(f"Deployment {record['name']}: {done}; model {record['model']} stays", markup=False)

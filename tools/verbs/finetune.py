@@ -194,7 +194,7 @@ def finetune(
         _cancel(jobs, console, skip_long=skip_long)
         return
     if undeploy:
-        undeploy_models(jobs, console)
+        undeploy_models(jobs, console, poll=poll)
         return
     tracker = open_tracker() if mlflow else None
     skipped: dict[Path, Lengths] = {}
@@ -243,7 +243,7 @@ def finetune(
     for folder, lengths in skipped.items():
         show_lengths.skipped(lengths, folder)
     if deploy and backend == "openai":
-        deploy_models(jobs, records, console, capacity=capacity)
+        deploy_models(jobs, records, console, capacity=capacity, poll=poll)
     _finish(jobs, records, console)
 
 

@@ -27,7 +27,7 @@ RECORD = "deployment.json"
 CAPACITY = (
     100  # thousands of tokens a minute, as in Microsoft's samples; at 1, an evaluation waits for most calls
 )
-_POLL = 5.0  # seconds
+POLL = 5.0  # seconds between looks at a deployment
 _ENDED = (
     "Succeeded",
     "Failed",
@@ -58,6 +58,7 @@ def deploy_tuned(
     out: Path,
     *,
     capacity: int | None = None,
+    poll: float = POLL,
     env: Mapping[str, str] | None = None,
     on_step: Callable[[str], None] = lambda step: None,
 ) -> Deployment:
@@ -77,7 +78,7 @@ def deploy_tuned(
             on_step(f"deploying {model} as {name} ({tier})")
             body = _body(model, model_format, tier, capacity or CAPACITY)
             resource.put(f"/deployments/{name}", body)
-        found = _wait(resource, name, on_step)
+        found = _wait(resource, name, poll, on_step)
     out.mkdir(parents=True, exist_ok=True)
     created = (found.get("systemData") or {}).get("createdAt")
     endpoint = backend.endpoint
@@ -106,14 +107,19 @@ def deploy_tuned(
 
 
 def delete_deployment(
-    backend: OpenAIBackend, name: str, out: Path, *, env: Mapping[str, str] | None = None
+    backend: OpenAIBackend,
+    name: str,
+    out: Path,
+    *,
+    poll: float = POLL,
+    env: Mapping[str, str] | None = None,
 ) -> bool:
     """Delete a deployment and wait until it is gone; False if there was none. The tuned model stays."""
     with _plain_errors():
         resource = open_resource(backend.endpoint, env)
         existed = resource.delete(f"/deployments/{name}")
         while existed and resource.get(f"/deployments/{name}"):
-            time.sleep(_POLL)
+            time.sleep(poll)
     if (record := read_deployment(out)) and record["name"] == name:
         write_json(out / RECORD, {**record, "state": "deleted"})
     return existed
@@ -164,7 +170,7 @@ def _is_that(found: Mapping[str, Any], model: str, tier: DeploymentType, capacit
     )
 
 
-def _wait(resource: Resource, name: str, on_step: Callable[[str], None]) -> dict[str, Any]:
+def _wait(resource: Resource, name: str, poll: float, on_step: Callable[[str], None]) -> dict[str, Any]:
     """Poll a deployment until its state is final; return it."""
     last = ""
     while True:
@@ -176,7 +182,7 @@ def _wait(resource: Resource, name: str, on_step: Callable[[str], None]) -> dict
         if _state(found) != last:
             last = _state(found)
             on_step(f"deployment {name}: {last}")
-        time.sleep(_POLL)
+        time.sleep(poll)
 
 
 def _state(found: Mapping[str, Any]) -> str:
