@@ -54,12 +54,30 @@ def test_with_submit_the_flow_submits_once_and_then_polls(merged: Path, tmp_path
     assert record is not None and record["result"]["model"] == "ft:gpt-4o-mini:acme:raft:9aB1"
 
 
+def test_a_tier_goes_through_the_flow_to_azures_v1_api(merged: Path, tmp_path: Path) -> None:
+    from promptflow.connections import AzureOpenAIConnection
+
+    with scripted_finetuning(azure="v1") as service:
+        flow = load(merged)
+        connection = AzureOpenAIConnection(
+            name="azure_openai",
+            api_key=KEY,
+            api_base=service.url.removesuffix("/v1"),
+            api_version="2024-10-21",
+        )
+        flow.func.context.connections = {"submit_training": {"connection": connection}}
+        result = flow(submit=True, out=str(tmp_path / "out"), training_type="developer")
+        assert "tier developer: half of global" in result["estimate"]["basis"]
+        assert [body["trainingType"] for body in service.bodies] == ["developerTier"]
+
+
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
         ({"submit": True, "out": "out"}, "an absolute path"),
         ({"api": "completion"}, "run generate with --format completion"),
         ({"backend": "nobody"}, "backend: 'nobody' is not one of local, trl, azure-ml, openai"),
+        ({"training_type": "cheap"}, "training_type: 'cheap' is not one of standard, global, developer"),
         ({"api": "chatt"}, "api: 'chatt' is not one of chat, completion, dsf"),
     ],
 )

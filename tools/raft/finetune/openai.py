@@ -124,7 +124,7 @@ class OpenAIBackend:
 
     def _describe_tiers(self, spec: FineTuneSpec) -> str:
         """Return what the tiers of a job at Azure mean for its price, or ""."""
-        if self._host() != "azure":
+        if self._host() != "azure" and not spec.training_type:
             return ""
         text = f"; {tiers.describe_training(self.training_type(spec))}"
         return text + (f"; {tiers.describe_deployment(self.deployment)}" if self.deployment else "")
