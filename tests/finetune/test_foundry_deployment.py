@@ -308,6 +308,15 @@ def test_the_verb_killed_while_it_deploys_finds_the_deployment(
     assert len(foundry.puts) == len(foundry.deployments) == len(foundry.data_plane.jobs) == 1
 
 
+def test_the_verb_looks_for_the_resource_before_it_trains(
+    foundry: Foundry, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AZURE_SUBSCRIPTION_ID", "")
+    done = run(command(dataset, tmp_path / "out", "--yes", "--deploy"))
+    assert done.returncode == 1 and "set AZURE_SUBSCRIPTION_ID" in done.stderr
+    assert done.stderr.count("\n") == 1 and not foundry.data_plane.requests
+
+
 def test_nothing_was_deployed_from_here(foundry: Foundry, dataset: Path, tmp_path: Path) -> None:
     done = run(command(dataset, tmp_path / "out", "--undeploy"))
     assert done.returncode == 1 and "has no deployment.json: nothing was deployed from there" in done.stderr

@@ -24,6 +24,7 @@ from ..models.pricing import PER, PRICES, find_price, load_prices
 from ..models.service import Refused, Service, Unreachable
 from .backend import Estimate, FineTuneSpec, Result, State, Status
 from .foundry import tiers
+from .foundry.control_plane import foundry_errors, open_resource
 from .lengths import Lengths
 from .openai_job import is_job_of, job_fields
 from .training_files import check_uploads, count_tokens, has_rows, without_bom
@@ -145,7 +146,10 @@ class OpenAIBackend:
             )
 
     def sign_in(self) -> None:
-        """Resolve the endpoint and its key."""
+        """Resolve the endpoint and its key; find the resource if the model will be deployed there."""
+        if self.deployment and self.azure:
+            with foundry_errors():
+                open_resource(self.endpoint)
         _ = self.endpoint
 
     def find(self, spec: FineTuneSpec) -> str | None:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 from ...errors import UserError
 from ...models.endpoint import Endpoint, environment
+from ..azure.workspace import plain_errors
 
 API_VERSION = "2025-09-01"
 MANAGER = "https://management.azure.com"  # of the public cloud; AZURE_RESOURCE_MANAGER names another one
@@ -93,6 +95,19 @@ def open_resource(endpoint: Endpoint, env: Mapping[str, str] | None = None) -> R
         f"subscription {subscription} has no resource with the address {endpoint.base_url} that this account "
         "may see: check AZURE_SUBSCRIPTION_ID, and the account of `az login`"
     )
+
+
+@contextmanager
+def foundry_errors() -> Iterator[None]:
+    """Turn exceptions of Azure's packages into one-line UserErrors, `Unreachable` if the problem may pass."""
+    role = "Foundry Owner, or one with Microsoft.CognitiveServices/accounts/deployments/write,"
+    try:
+        with plain_errors("Azure", role):
+            yield
+    except UserError as error:
+        if "quota" in str(error).lower():
+            raise UserError(f"{error}; --capacity N asks for less") from None
+        raise
 
 
 def _sign_in(address: str) -> Manager:

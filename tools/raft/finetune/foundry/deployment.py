@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -15,9 +14,8 @@ from ...errors import UserError
 from ...files import write_json
 from ...models.endpoint import without_version
 from ..azure.job_spec import endpoint_name
-from ..azure.workspace import plain_errors
 from ..backend import FineTuneSpec
-from .control_plane import Resource, open_resource
+from .control_plane import Resource, foundry_errors, open_resource
 from .tiers import DEPLOYMENT_NAMES, DEVELOPER_HOURS
 
 if TYPE_CHECKING:
@@ -70,7 +68,7 @@ def deploy_tuned(
     """
     tier: DeploymentType = backend.deployment or "global"
     name = endpoint_name(spec)
-    with _plain_errors():
+    with foundry_errors():
         resource = open_resource(backend.endpoint, env)
         found = resource.get(f"/deployments/{name}")
         model_format = _format_of(resource, model)
@@ -115,7 +113,7 @@ def delete_deployment(
     env: Mapping[str, str] | None = None,
 ) -> bool:
     """Delete a deployment and wait until it is gone; False if there was none. The tuned model stays."""
-    with _plain_errors():
+    with foundry_errors():
         resource = open_resource(backend.endpoint, env)
         existed = resource.delete(f"/deployments/{name}")
         while existed and resource.get(f"/deployments/{name}"):
@@ -195,15 +193,3 @@ def _end(created: str | None) -> str:
     begin = datetime.fromisoformat(created[:19]) if created else datetime.now(timezone.utc)
     begin = begin.replace(tzinfo=timezone.utc)
     return (begin + timedelta(hours=DEVELOPER_HOURS)).isoformat(timespec="minutes")
-
-
-@contextmanager
-def _plain_errors() -> Iterator[None]:
-    role = "Foundry Owner, or one with Microsoft.CognitiveServices/accounts/deployments/write,"
-    try:
-        with plain_errors("Azure", role):
-            yield
-    except UserError as error:
-        if "quota" in str(error).lower():
-            raise UserError(f"{error}; --capacity N asks for less") from None
-        raise
