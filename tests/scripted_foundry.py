@@ -58,6 +58,12 @@ class Foundry(Azure):
             return self._accounts(query)
         if path == f"{ACCOUNT}/models":
             return _page([_checked("AccountModel", model) for model in self._account_models()])
+        if path.startswith(f"{ACCOUNT}/operations/"):
+            failed = {
+                "status": "Failed",
+                "error": {"code": "ContentSafety", "message": "The model is not safe."},
+            }
+            return 200, failed, {}
         if path.startswith(f"{ACCOUNT}/deployments/"):
             name = path.rpartition("/")[2]
             return {"GET": self._get, "PUT": self._put, "DELETE": self._delete}[method](name, body)
@@ -112,7 +118,8 @@ class Foundry(Azure):
         self.puts.append(value)
         new = name not in self.deployments
         self.deployments[name] = {"value": value, "states": list(self.deployment_states)}
-        return 201 if new else 200, self._deployment(name), {}
+        operation = f"{self.host}{ACCOUNT}/operations/{name}?api-version=2025-09-01"
+        return 201 if new else 200, self._deployment(name), {"Azure-AsyncOperation": operation}
 
     def _delete(self, name: str, body: bytes) -> Reply:
         if name not in self.deployments:

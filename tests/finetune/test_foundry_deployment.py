@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -130,8 +131,14 @@ def test_a_developer_deployment_says_when_it_ends(
 def test_an_open_model_is_deployed_under_its_publishers_format(
     foundry: Foundry, dataset: Path, tmp_path: Path
 ) -> None:
-    deploy(foundry, FineTuneSpec(dataset, "Ministral-3B"), tmp_path, model="ministral-3b.ft-0123abcd-raft")
+    backend = backend_of(foundry)
+    backend.endpoint = replace(backend.endpoint, name="azure_openai")
+    spec = FineTuneSpec(dataset, "Ministral-3B", training_type="global")
+    made = deploy_tuned(backend, spec, "ministral-3b.ft-0123abcd-raft", tmp_path, poll=0.01)
     assert foundry.puts[0]["properties"]["model"]["format"] == "Mistral AI"
+    assert made["call"] == f"{backend.endpoint.base_url}:{made['name']}", (
+        "the connection may speak the dated API"
+    )
 
 
 def test_a_second_run_finds_the_deployment(foundry: Foundry, spec: FineTuneSpec, tmp_path: Path) -> None:
@@ -169,8 +176,9 @@ def test_a_failed_deployment_is_reported_and_tried_again(
     foundry: Foundry, spec: FineTuneSpec, tmp_path: Path
 ) -> None:
     foundry.deployment_states = ("Creating", "Failed")
-    with pytest.raises(UserError, match="is Failed: the activity log of .*raft-foundry has the reason"):
+    with pytest.raises(UserError, match="is Failed: The model is not safe.; run the same command"):
         deploy(foundry, spec, tmp_path)
+    assert (read_deployment(tmp_path) or {})["state"] == "Failed"
     foundry.deployment_states = ("Creating", "Succeeded")
     assert deploy(foundry, spec, tmp_path)["state"] == "Succeeded"
 

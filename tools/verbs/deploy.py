@@ -48,7 +48,8 @@ def deploy_models(
         )
         name, tier = deployment["name"], deployment["deployment_type"]
         console.print(f"Deployment: {name} ({tier}), {ends}; record: {folder / RECORD}", markup=False)
-        console.print(f"To compare it: --raft {deployment['call']}", markup=False)
+        key = ", its key in RAFT_API_KEY" if "://" in deployment["call"] and service.endpoint.key else ""
+        console.print(f"To compare it: --raft {deployment['call']}{key}", markup=False)
 
 
 def undeploy_models(jobs: Mapping[Path, tuple[Backend, FineTuneSpec]], console: Any, *, poll: float) -> None:

@@ -40,8 +40,7 @@ class Manager:
         while path:
             page = _content(self.send("GET", path))
             yield from page.get("value", [])
-            link = urlsplit(page.get("nextLink") or "")  # the token goes to the resource manager only
-            path = f"{link.path}?{link.query}" if link.path else ""
+            path = _path_of(page.get("nextLink"))
 
 
 @dataclass(frozen=True)
@@ -60,9 +59,17 @@ class Resource:
         """Yield the entries of a collection below the resource."""
         yield from self.manager.pages(self.id + path)
 
-    def put(self, path: str, body: Mapping[str, Any]) -> None:
-        """Create or change what is at a path; the request may be repeated."""
-        _content(self.manager.send("PUT", self.id + path, body))
+    def put(self, path: str, body: Mapping[str, Any]) -> str:
+        """Create or change what is at a path, also repeatedly; return the path of the operation, or ""."""
+        reply = self.manager.send("PUT", self.id + path, body)
+        reply.raise_for_status()
+        return _path_of(reply.headers.get("Azure-AsyncOperation"))
+
+    def failure_of(self, operation: str) -> str:
+        """Return why an operation has failed, "" if that is not known."""
+        reply = self.manager.send("GET", operation)
+        error = (_content(reply).get("error") or {}) if reply.status_code == 200 else {}
+        return str(error.get("message") or error.get("code") or "")
 
     def delete(self, path: str) -> bool:
         """Start the deletion of what is at a path; False if there is nothing."""
@@ -123,6 +130,12 @@ def _sign_in(address: str) -> Manager:
         BearerTokenCredentialPolicy(DefaultAzureCredential(), f"{address}/.default"),
     ]
     return Manager(PipelineClient(address, policies=policies), address)
+
+
+def _path_of(address: str | None) -> str:
+    """Return path and query of an address: the token goes to the resource manager, wherever that is."""
+    parts = urlsplit(address or "")
+    return f"{parts.path}?{parts.query}" if parts.path else ""
 
 
 def _content(reply: Any) -> dict[str, Any]:

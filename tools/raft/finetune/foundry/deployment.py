@@ -14,6 +14,7 @@ from ...errors import UserError
 from ...files import write_json
 from ...models.endpoint import without_version
 from ..azure.job_spec import endpoint_name
+from ..azure.workspace import redact_line
 from ..backend import FineTuneSpec
 from .control_plane import Resource, foundry_errors, open_resource
 from .tiers import DEPLOYMENT_NAMES, DEVELOPER_HOURS
@@ -70,19 +71,19 @@ def deploy_tuned(
     name = endpoint_name(spec)
     with foundry_errors():
         resource = open_resource(backend.endpoint, env)
-        found = resource.get(f"/deployments/{name}")
+        found, operation = resource.get(f"/deployments/{name}"), ""
         model_format = _format_of(resource, model)
         if found is None or not _is_that(found, model, tier, capacity):
             on_step(f"deploying {model} as {name} ({tier})")
             body = _body(model, model_format, tier, capacity or CAPACITY)
-            resource.put(f"/deployments/{name}", body)
+            operation = resource.put(f"/deployments/{name}", body)
         found = _wait(resource, name, poll, on_step)
+        reason = resource.failure_of(operation) if operation and _state(found) != "Succeeded" else ""
     out.mkdir(parents=True, exist_ok=True)
     created = (found.get("systemData") or {}).get("createdAt")
     endpoint = backend.endpoint
-    # The dated API calls models of OpenAI only.
-    v1_only = model_format != "OpenAI" and bool(endpoint.api_version)
-    named = endpoint.name and not v1_only
+    # The v1 API calls models of every publisher; the connection of this name may speak the dated one.
+    named = endpoint.name and model_format == "OpenAI"
     deployment = Deployment(
         name=name,
         model=model,
@@ -97,9 +98,9 @@ def deploy_tuned(
     )
     write_json(out / RECORD, deployment)
     if deployment["state"] != "Succeeded":
+        why = redact_line(reason) or f"the activity log of {resource.id} has the reason"
         raise UserError(
-            f"deployment {name} is {deployment['state']}: the activity log of {resource.id} has the reason; "
-            "run the same command again to try again"
+            f"deployment {name} is {deployment['state']}: {why}; run the same command to try again"
         )
     return deployment
 
