@@ -24,12 +24,12 @@ from typing import Any
 import yaml
 
 from tools.raft.errors import UserError, one_line
+from tools.raft.models.check import model_answers, wants_check
 from tools.raft.models.endpoint import Endpoint, environment
 
 FLOW = "flow.dag.yaml"
 NODE = "ask_model"
 LOAD_ERROR = 4  # the exit status of a worker after which gunicorn ends, too, instead of starting another
-PATIENCE = 60.0  # seconds for the check: a model that is merely busy keeps no endpoint from starting
 
 
 def main() -> None:
@@ -42,7 +42,8 @@ def main() -> None:
         if extension == "local":
             store_connections(folder, env)
         endpoint = find_endpoint(folder, extension)
-        if not checks(env) or not asyncio.run(answers(endpoint, chosen="RAFT_CONNECTION" in env)):
+        hint = "" if "RAFT_CONNECTION" in env else "RAFT_CONNECTION and RAFT_MODEL choose another"
+        if not wants_check(env) or not asyncio.run(model_answers(endpoint, hint)):
             os.environ["RAFT_CHECK"] = "off"
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -59,11 +60,6 @@ def main() -> None:
     app = f"deploy.serve:create_app({extension!r})"
     words = [word for option in options.items() for word in option]
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn", *words, app])
-
-
-def checks(env: Mapping[str, str]) -> bool:
-    """Return whether the model is to be called before the first request."""
-    return env.get("RAFT_CHECK", "").strip().lower() != "off"
 
 
 def choose_model(folder: Path, env: Mapping[str, str]) -> Path:
@@ -165,30 +161,6 @@ def find_endpoint(folder: Path, extension: str) -> Endpoint:
     return promptflow_endpoint(connection, node["inputs"].get(key, ""))
 
 
-async def answers(endpoint: Endpoint, *, chosen: bool) -> bool:
-    """Return whether a model answers; if it is only busy or out of order, say so and return False.
-
-    Raise UserError if it will answer no call: a wrong address, key or model.
-    """
-    from tools.raft.models.client import Client
-    from tools.raft.models.failed_calls import CallFailed, EndpointRefused
-
-    hello = [{"role": "user", "content": "Say hello."}]
-    async with Client(endpoint, cache_dir=None, attempts=2, timeout=PATIENCE / 2) as client:
-        try:
-            await asyncio.wait_for(client.ask(hello, max_tokens=16), PATIENCE)  # type: ignore[arg-type]
-            return True
-        except EndpointRefused as error:
-            hint = "" if chosen else "; RAFT_CONNECTION and RAFT_MODEL choose another"
-            raise UserError(f"{error}{hint}") from None
-        except (CallFailed, asyncio.TimeoutError) as error:
-            reason = one_line(error) or f"no answer in {PATIENCE:.0f} s"
-            if not client.usage.retries:
-                raise UserError(f"{endpoint} cannot be used: {reason}") from None
-        print(f"warning: {endpoint} does not answer now, but may later: {reason}", file=sys.stderr)
-        return False
-
-
 def create_app(extension: str) -> Any:
     """Return promptflow's app for a worker of gunicorn, which has answered one question.
 
@@ -218,7 +190,7 @@ def load_app(extension: str) -> Any:
         app.init_invoker_if_not_exist()  # which promptflow puts off if the workspace does not let it in
     except PromptflowException as error:
         raise UserError(f"the flow cannot be loaded: {one_line(error)}") from None
-    if checks(os.environ):
+    if wants_check(os.environ):
         # As a request, for the nodes that look at it, but past the collection of requests and answers.
         question = {"question": "What are these documents about?", "chat_history": []}
         # A failure is said once, below. `logging.disable` would silence promptflow's loggers for good, since

@@ -2,7 +2,7 @@
 
 from promptflow.core import tool
 
-from tools.raft.rag.answerability import explain_refusal
+from tools.raft.rag import answerability
 
 
 @tool
@@ -12,6 +12,4 @@ def check_evidence(documents: list, always_answer: bool = False) -> dict:
     The search rates the documents if `python -m tools calibrate` was run for the index; without that,
     `evidence` is None and every question is answerable.
     """
-    refusal = "" if always_answer else explain_refusal(documents)
-    evidence = documents[0].get("evidence") if documents else None
-    return {"answerable": not refusal, "evidence": evidence, "refusal": refusal}
+    return answerability.check_evidence(documents, always_answer=always_answer)

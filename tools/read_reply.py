@@ -13,12 +13,6 @@ def read_reply(text: object, documents: list, refusal: str = "") -> dict:
     the model was not asked, there is no reply to parse.
     If the reply is being streamed, only `reply` and `sources` are set: `reply` is a stream of pieces.
     """
-    sources = citations.list_sources(documents)
-    if refusal:
-        refused = citations.refuse(refusal)
-        return {**refused, "reply": citations.show_answer(refused, documents), "sources": sources}
-    if text is None or isinstance(text, str):
-        answer = citations.read_reply(text or "", documents)
-        return {**answer, "reply": citations.show_answer(answer, documents), "sources": sources}
-    streamed = citations.stream_answer(text, documents)
-    return {**citations.read_reply("", documents), "note": "streamed", "reply": streamed, "sources": sources}
+    if refusal or text is None or isinstance(text, str):
+        return citations.present_reply(str(text or ""), documents, refusal)
+    return {**citations.present_stream(documents), "reply": citations.stream_answer(text, documents)}

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from .endpoint import Endpoint
 from .failed_calls import CallFailed, EndpointRefused, Retryable
-from .openai_sdk import ApiError, classify_error, clean, open_sdk
+from .openai_sdk import ApiError, classify_error, clean, open_sdk, read_stream
 from .pace import Pace
 from .parameters import describe_replacement, find_unsupported, replace_unsupported
 from .rate_limit import RateLimiter, retry_after
@@ -132,11 +132,34 @@ class Lane:
 
     async def send(self, path: str, body: dict[str, Any]) -> bytes:
         """Send once; repeat at once without a parameter that this model turns out not to support."""
+        # `post` with bytes skips the SDK's response models: 0.6 ms of CPU a call instead of 1.3.
+        return await self._attempt(body, lambda sent: self._sdk.post(path, cast_to=bytes, body=sent))
+
+    async def stream(self, path: str, body: dict[str, Any], on_piece: Callable[[str], None]) -> bytes:
+        """Send as `send` does, and pass on the pieces of the reply as they arrive.
+
+        Raises CallFailed if it breaks off after the first piece: another try would show it twice.
+        """
+        begun = False
+
+        def pass_on(piece: str) -> None:
+            nonlocal begun
+            begun = True
+            on_piece(piece)
+
+        try:
+            return await self._attempt(body, lambda sent: read_stream(self._sdk, path, sent, pass_on))
+        except Retryable as error:
+            failure = error
+        raise CallFailed(failure.reason) if begun else failure
+
+    async def _attempt(
+        self, body: dict[str, Any], call: Callable[[dict[str, Any]], Awaitable[bytes]]
+    ) -> bytes:
         while True:
             sent = self.supported(body)
             try:
-                # `post` with bytes skips the SDK's response models: 0.6 ms of CPU a call instead of 1.3.
-                return await asyncio.wait_for(self._sdk.post(path, cast_to=bytes, body=sent), self._timeout)
+                return await asyncio.wait_for(call(sent), self._timeout)
             except Exception as error:
                 failure = classify_error(error)
                 if failure.status in (400, 422) and self.note_unsupported(sent, failure.message):

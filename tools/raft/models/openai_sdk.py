@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
@@ -47,6 +48,36 @@ def open_sdk(endpoint: Endpoint, timeout: float, *, only_json: bool = False) -> 
     # Never None: the SDK would then send OPENAI_API_KEY to this address, whatever it is.
     common.setdefault("api_key", endpoint.key or "none")
     return openai.AsyncOpenAI(base_url=endpoint.base_url, **common)
+
+
+async def read_stream(sdk: Any, path: str, body: Mapping[str, Any], on_piece: Callable[[str], None]) -> bytes:
+    """Have a reply streamed: pass on its pieces, and return the body of the same reply in one.
+
+    The thoughts that a server sends beside the text are no pieces. Raises what a call of the SDK raises.
+    """
+    import openai
+
+    text, thought, finish, usage = "", "", None, None
+    stream = await sdk.post(
+        path,
+        cast_to=object,
+        body={**body, "stream": True},
+        stream=True,
+        stream_cls=openai.AsyncStream[object],
+    )
+    async with stream:
+        async for event in stream:
+            usage = event.get("usage") or usage
+            for choice in event.get("choices") or ():
+                delta = choice.get("delta") or choice
+                finish = choice.get("finish_reason") or finish
+                thought += delta.get("reasoning_content") or delta.get("reasoning") or ""
+                if piece := delta.get("content") or delta.get("text") or "":
+                    text += piece
+                    on_piece(piece)
+    message = {"content": text, "reasoning_content": thought}
+    reply = {"choices": [{"message": message, "finish_reason": finish}], "usage": usage}
+    return json.dumps(reply, ensure_ascii=False).encode("utf-8", "replace")
 
 
 async def _check_json(response: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..choices import Mode
 from .evidence import FEATURES, Evidence
@@ -50,6 +50,17 @@ def explain_refusal(hits: Sequence[Hit]) -> str:
                 f"probability {evidence:.2f}, below {hit['needed']:.2f}"
             )
     return ""
+
+
+def check_evidence(hits: Sequence[Hit], *, always_answer: bool = False) -> dict[str, Any]:
+    """Return `answerable`, the probability `evidence` of an answer, and in `refusal` why it is not.
+
+    The search rates the documents if something was fitted for their index; without that, `evidence` is None
+    and every question is answerable.
+    """
+    reason = "" if always_answer else explain_refusal(hits)
+    evidence = hits[0].get("evidence") if hits else None
+    return {"answerable": not reason, "evidence": evidence, "refusal": reason}
 
 
 def open_answerability(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from ..raft_format import MARKER, QUOTE, TAG, Answer, FormatError, parse_answer, refusal
 from ..text.normalise import normalise
 from ..text.quotes import find_quote
-from ..text.thoughts import drop_thoughts, stream_answer_only
+from ..text.thoughts import AnswerOnly, drop_thoughts
 
 if TYPE_CHECKING:
     from .index import Hit
@@ -154,21 +154,56 @@ def show_sources(citations: Sequence[Citation], hits: Sequence[Hit]) -> str:
     return "\n".join([f"{title}:", *lines]) if lines else ""
 
 
+class ShownReply:
+    """A reply that is shown as it arrives: the reasoning before the answer, and its sources at the end."""
+
+    def __init__(self, hits: Sequence[Hit]) -> None:
+        self._hits = hits
+        self._reply = ""
+        self._answer = AnswerOnly()
+
+    def add(self, piece: str) -> Iterator[str]:
+        """Yield what is to be shown of a piece of the reply."""
+        if shown := self._answer.add(piece):
+            self._reply += shown
+            yield shown
+
+    def end(self, *, broken: bool = False) -> Iterator[str]:
+        """Yield what is shown after the last piece; `broken`: the endpoint failed before the reply's end."""
+        if broken:  # too late for an error status: it has been sent already
+            yield "\n\nThe reply broke off here: the model's endpoint failed."
+        elif left := self._answer.end():
+            self._reply += left
+            yield left
+        if not self._reply.strip():
+            yield _NO_ANSWER
+        if sources := show_sources(read_reply(self._reply, self._hits)["citations"], self._hits):
+            yield f"\n\n{sources}"
+
+
 def stream_answer(pieces: Iterable[str], hits: Sequence[Hit]) -> Iterator[str]:
     """Yield a reply as it arrives, the reasoning before the answer, and its sources at the end."""
-    reply = ""
+    shown, broken = ShownReply(hits), False
     try:
-        for piece in stream_answer_only(pieces):
-            reply += piece
-            if piece:
-                yield piece
-    except Exception:  # too late for an error status: it has been sent already
-        yield "\n\nThe reply broke off here: the model's endpoint failed."
-    if not reply.strip():
-        yield _NO_ANSWER
-    sources = show_sources(read_reply(reply, hits)["citations"], hits)
-    if sources:
-        yield f"\n\n{sources}"
+        for piece in pieces:
+            yield from shown.add(piece)
+    except Exception:
+        broken = True
+    yield from shown.end(broken=broken)
+
+
+def present_reply(text: str, hits: Sequence[Hit], refusal: str = "") -> dict[str, Any]:
+    """Return all that a chat flow says of a reply: its parts, `reply` for people, and the `sources`.
+
+    refusal: why the model was not asked, so that there is no reply.
+    """
+    answer = refuse(refusal) if refusal else read_reply(text, hits)
+    return {**answer, "reply": show_answer(answer, hits), "sources": list_sources(hits)}
+
+
+def present_stream(hits: Sequence[Hit]) -> dict[str, Any]:
+    """Return what a chat flow says of a reply that is being streamed: all but the `reply` itself."""
+    return {**read_reply("", hits), "note": "streamed", "sources": list_sources(hits)}
 
 
 def _place(passage: Citation | Hit) -> str:

@@ -59,27 +59,41 @@ def drop_thoughts(reply: str) -> tuple[str, bool]:
     return ("".join(kept).lstrip(), True) if thought else (reply, False)
 
 
-def stream_answer_only(pieces: Iterable[str]) -> Iterator[str]:
-    """Yield the pieces of a reply as they arrive, without a thought that it starts with.
+class AnswerOnly:
+    """Lets the pieces of a reply pass as they arrive, without a thought that it starts with.
 
     A thought whose opening tag stood in the prompt cannot be told from an answer before it ends.
     """
-    held, thinking, started = "", False, False
-    for piece in pieces:
-        if started:
-            yield piece
-            continue
-        held += piece
+
+    def __init__(self) -> None:
+        self._held, self._thinking, self._started = "", False, False
+
+    def add(self, piece: str) -> str:
+        """Return what may be shown now that this piece has arrived; empty while the model may be thinking."""
+        if self._started:
+            return piece
+        self._held += piece
         # Looking through all of a long thought for each of its pieces would take quadratic time.
-        if thinking and not _CLOSES.search(held[-len(piece) - _LONGEST_TAG :]):
-            continue
-        text, thinking = drop_thoughts(held)
-        start = held.lstrip()
-        if text.strip() and (thinking or start[0] not in "<[◁" or len(start) > _LONGEST_TAG):
-            yield text
-            started = True
-    if not started and (text := drop_thoughts(held)[0]):
-        yield text
+        if self._thinking and not _CLOSES.search(self._held[-len(piece) - _LONGEST_TAG :]):
+            return ""
+        text, self._thinking = drop_thoughts(self._held)
+        start = self._held.lstrip()
+        if text.strip() and (self._thinking or start[0] not in "<[◁" or len(start) > _LONGEST_TAG):
+            self._started = True
+            return text
+        return ""
+
+    def end(self) -> str:
+        """Return what is left to be shown when the reply is complete."""
+        return "" if self._started else drop_thoughts(self._held)[0]
+
+
+def stream_answer_only(pieces: Iterable[str]) -> Iterator[str]:
+    """Yield the pieces of a reply as they arrive, without a thought that it starts with."""
+    answer = AnswerOnly()
+    yield from filter(None, map(answer.add, pieces))
+    if left := answer.end():
+        yield left
 
 
 def _final_channel(reply: str) -> str:

@@ -1,0 +1,1 @@
+"""The flows as workflows of Microsoft Agent Framework: the same library, prompts and index, without promptflow."""
