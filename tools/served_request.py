@@ -12,6 +12,12 @@ def served_request() -> Any:
     return flask.request if flask is not None and flask.has_request_context() else None
 
 
+def stream_requested() -> bool:
+    """Return whether the request accepts `text/event-stream`; False outside serving, as in tests and batches."""
+    request = served_request()
+    return request is not None and "text/event-stream" in request.accept_mimetypes.values()
+
+
 def check_text(field: str) -> None:
     """Raise UserError if a field of the request is not a text, such as null, which would become "None"."""
     request = served_request()

@@ -2,7 +2,7 @@
 
 from promptflow.core import tool
 
-from tools.served_request import served_request
+from tools.served_request import stream_requested
 
 
 @tool
@@ -11,5 +11,4 @@ def wants_stream() -> bool:
 
     promptflow itself turns on streaming only for an llm node whose output no other node reads.
     """
-    request = served_request()
-    return request is not None and "text/event-stream" in request.accept_mimetypes.values()
+    return stream_requested()
