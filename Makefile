@@ -41,7 +41,7 @@ $(VENV)/.installed: install.py requirements.lock requirements-embedded.txt
 	@$(PYTHON) install.py
 	@touch $@
 
-$(VENV)/.installed-dev: install.py requirements.lock requirements-embedded.txt requirements-dev.txt
+$(VENV)/.installed-dev: install.py requirements.lock requirements-embedded.txt requirements-dev.txt requirements-agents-dev.txt
 	@$(PYTHON) install.py --dev
 	@touch $(VENV)/.installed $@
 

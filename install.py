@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 LOG = VENV / "install.log"
 UV = "uv==0.13.9"
+DEV = "requirements-dev.txt"
 OLDEST, NEWEST = (3, 10), (3, 13)
 # What the project imports, in two processes side by side.
 _USED = (
@@ -83,7 +84,7 @@ def main() -> int:
     try:
         check_python()
         python = create_environment()
-        install(python, "requirements-dev.txt" if options.dev else "requirements.lock", options.installer)
+        install(python, DEV if options.dev else "requirements.lock", options.installer)
     except InstallError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -121,7 +122,7 @@ def create_environment() -> Path:
 
 
 def install(python: Path, requirements: str, requested: str | None = None) -> None:
-    """Install a requirements file, then the embedded models without what their packages claim to need.
+    """Install a requirements file, then the embedded models and, for tests, Agent Framework.
 
     If uv fails (no access to PyTorch's own index, say), pip has a try. Raises InstallError if nothing worked.
     """
@@ -133,7 +134,10 @@ def install(python: Path, requirements: str, requested: str | None = None) -> No
         try:
             command = _command(name, python)
             _run([*command, "-r", requirements], total, python)
-            _run([*command, "--no-deps", "-r", "requirements-embedded.txt"], total, python)
+            # Without what these packages claim to need: see the comments in the files.
+            alone = ["requirements-embedded.txt"] + ["requirements-agents-dev.txt"] * (requirements == DEV)
+            for file in alone:
+                _run([*command, "--no-deps", "-r", file], total, python)
             break
         except InstallError as error:
             print(f"{name} failed:\n{error}", file=sys.stderr, flush=True)

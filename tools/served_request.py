@@ -13,7 +13,7 @@ def served_request() -> Any:
 
 
 def stream_requested() -> bool:
-    """Return whether the request accepts `text/event-stream`; False outside serving, as in tests and batches."""
+    """Return whether the request accepts `text/event-stream`; False outside serving, as in a batch."""
     request = served_request()
     return request is not None and "text/event-stream" in request.accept_mimetypes.values()
 

@@ -1,1 +1,1 @@
-"""The flows as workflows of Microsoft Agent Framework: the same library, prompts and index, without promptflow."""
+"""The flows as workflows of Microsoft Agent Framework: the same library, prompts and index."""

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 def batch(
     data: Annotated[
         Path,
-        typer.Option(help="JSON lines with the inputs of the flow: question, chat_history, …", metavar="F.jsonl"),
+        typer.Option(
+            help="JSON lines with the inputs of the flow: question, chat_history, …", metavar="F.jsonl"
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Output file.", metavar="F.jsonl")],
     connection: Connection = None,
@@ -38,7 +40,7 @@ def batch(
     [bold]Examples[/bold]
 
       python -m workflows.batch --data data/questions.jsonl --out out/answers.jsonl
-      python -m workflows.batch --data q.jsonl --out out/base.jsonl --connection openai:gpt-6-luna --prompt plain
+      python -m workflows.batch --data q.jsonl --out base.jsonl --connection openai:gpt-6-luna --prompt plain
 
     Run it again after an interruption to resume: no reply is paid for twice.
     Exit status: 0 success, 1 user error, 3 some lines failed (run again), 130 interrupted.

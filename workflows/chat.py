@@ -12,6 +12,7 @@ from typing import Any
 
 from agent_framework import (
     Case,
+    ChatOptions,
     CheckpointStorage,
     Default,
     Executor,
@@ -112,7 +113,7 @@ class AskModel(Executor):
         """Raises CallFailed or EndpointRefused if there is no reply."""
         prompt = render(PROMPTS[self._prompt], instruction=turn.instruction, question=turn.question)
         messages = [Message(message["role"], [message["content"]]) for message in prompt]
-        options: dict[str, Any] = {"max_tokens": REPLY_TOKENS, "temperature": 0.0}
+        options: ChatOptions[None] = {"max_tokens": REPLY_TOKENS, "temperature": 0.0}
         if ctx.is_streaming():
             text = await self._stream(turn, messages, options, ctx)
         else:

@@ -50,7 +50,7 @@ def generate(
     [bold]Examples[/bold]
 
       python -m workflows.generate --docs data/documents/caves.md --out out/dataset --questions-per-chunk 2
-      python -m workflows.generate --chunks build/chunks.jsonl --questions build/questions.jsonl --out build/dataset
+      python -m workflows.generate --chunks chunks.jsonl --questions questions.jsonl --out out/dataset
 
     Run it again after an interruption to resume: no reply is paid for twice.
     Exit status: 0 success, 1 user error, 3 some calls failed (run again), 130 interrupted.

@@ -4,8 +4,8 @@
                 ↘ …                                                   write_dataset
     read_questions ───────────────→ draft_answer-1 → …
 
-One executor for each node of flows/ask_questions and flows/raft_generate, in as many lanes as calls are made at
-a time: messages to one executor are handled one after another, those to several side by side.
+One executor for each node of flows/ask_questions and flows/raft_generate, in as many lanes as calls are made
+at a time: messages to one executor are handled one after another, those to several side by side.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Questions:
 
 @dataclass(frozen=True)
 class Line:
-    """A question on its way; without a draft, a chunk to be asked about. `number` is its place in the batch."""
+    """A question on its way; without a draft, a chunk to be asked about. `number` is its place."""
 
     number: tuple[int, int]
     chunk: Chunk

@@ -11,7 +11,7 @@ from workflows.chat import Turn
 
 
 def read_turn(given: Any) -> Turn:
-    """Return the question with its inputs; what else is given is ignored. Raises UserError for a wrong one."""
+    """Return a question with its inputs; anything else is ignored. Raises UserError for a wrong one."""
     if not isinstance(given, Mapping) or "question" not in given:
         raise UserError('question is missing: send a JSON object such as {"question": "…"}')
     if not isinstance(given["question"], str):

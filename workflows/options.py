@@ -46,7 +46,7 @@ def run_command(command: Callable[..., None]) -> None:
 def choose_endpoints(
     connection: Sequence[str] | None, model: str, base_url: str, *, embedded_model: str = ""
 ) -> list[Endpoint]:
-    """Return the endpoints that the options name, else RAFT_CONNECTION and RAFT_MODEL, else the embedded model.
+    """Return the endpoints of the options, else of RAFT_CONNECTION and RAFT_MODEL, else the embedded model.
 
     Raise UserError if one of them cannot be called.
     """

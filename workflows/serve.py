@@ -123,7 +123,8 @@ def _trace() -> None:
     if any(os.environ.get(name) for name in _TRACES):
         from agent_framework.observability import configure_otel_providers
 
-        os.environ.setdefault("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")  # for which the exporter is there
+        # The exporter of requirements-agents.txt; Agent Framework's default is the one for gRPC.
+        os.environ.setdefault("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
         configure_otel_providers(service_name=os.environ.get("OTEL_SERVICE_NAME", "raft-chat"))
 
 

@@ -47,7 +47,7 @@ def without(names: list[str], folder: Path, *command: object, **env: str) -> sub
 
 @needs_agents
 def test_without_promptflow_questions_are_answered(tmp_path: Path) -> None:
-    lines = [{"question": SPEED}, {"question": " "}, {"question": "How deep is Cathedral Cave?", "focus": True}]
+    lines = [{"question": SPEED}, {"question": " "}, {"question": "How deep is Cathedral Cave?"}]
     write_jsonl(tmp_path / "questions.jsonl", lines)
     with scripted_endpoint() as endpoint:
         batch = ("workflows.batch", "--data", tmp_path / "questions.jsonl", "--out", tmp_path / "answers.jsonl",
@@ -79,15 +79,25 @@ def test_without_promptflow_documents_become_a_dataset(tmp_path: Path) -> None:
 def test_without_agent_framework_all_else_works_and_the_workflows_say_what_is_missing(tmp_path: Path) -> None:
     done = without(["agent_framework"], tmp_path, "tools", "--help")
     assert done.returncode == 0 and "generate" in done.stdout
-    command = ("workflows.batch", "--data", PROJECT / "data" / "questions.jsonl", "--out", tmp_path / "a.jsonl")
-    done = without(["agent_framework"], tmp_path, *command, "--base-url", "http://127.0.0.1:9/v1", "--model", "m")
+    command = (
+        "workflows.batch",
+        "--data",
+        PROJECT / "data" / "questions.jsonl",
+        "--out",
+        tmp_path / "a.jsonl",
+    )
+    done = without(
+        ["agent_framework"], tmp_path, *command, "--base-url", "http://127.0.0.1:9/v1", "--model", "m"
+    )
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error")]
     assert done.returncode == 1 and line.endswith("agent_framework: pip install -r requirements-agents.txt")
 
 
 def test_the_workflows_import_the_library_and_nothing_imports_them() -> None:
     imported = re.compile(r"^\s*(?:from|import)\s+workflows\b", re.MULTILINE)
-    assert not [file for file in (PROJECT / "tools").rglob("*.py") if imported.search(file.read_text("utf-8"))]
+    assert not [
+        file for file in (PROJECT / "tools").rglob("*.py") if imported.search(file.read_text("utf-8"))
+    ]
     modules = set()
     for file in HERE.glob("*.py"):
         for node in ast.walk(ast.parse(file.read_text("utf-8"))):
@@ -96,7 +106,9 @@ def test_the_workflows_import_the_library_and_nothing_imports_them() -> None:
             elif isinstance(node, ast.Import):
                 modules |= {alias.name for alias in node.names}
     tools = {module for module in modules if module.startswith("tools")}
-    assert all(module.startswith(("tools.raft.", "tools.verbs.")) for module in tools), "no node of promptflow"
+    assert all(module.startswith(("tools.raft.", "tools.verbs.")) for module in tools), (
+        "no node of promptflow"
+    )
     assert not [module for module in modules if module.startswith("promptflow")]
 
 
@@ -119,7 +131,9 @@ def test_the_workflows_have_the_nodes_inputs_and_outputs_of_the_flows() -> None:
     graphs = [yaml.safe_load((PROJECT / "flows" / name / "flow.dag.yaml").read_text("utf-8"))
               for name in ("ask_questions", "raft_generate")]  # fmt: skip
     nodes = {node["name"] for graph in graphs for node in graph["nodes"] if node.get("type") == "python"}
-    executors = {name.partition("-")[0] for name in build_generation(None, DatasetSettings(), lanes=2).executors}  # type: ignore[arg-type]
+    executors = {
+        name.partition("-")[0] for name in build_generation(None, DatasetSettings(), lanes=2).executors
+    }  # type: ignore[arg-type]
     assert executors - {"read_chunks"} == nodes - {"make_chunk", "read_question", "write_questions"}
     inputs = next(node["inputs"] for node in graphs[1]["nodes"] if node["name"] == "write_dataset")
     settings = DatasetSettings()
@@ -132,7 +146,9 @@ def test_the_requirements_are_those_of_the_project() -> None:
         lines = (PROJECT / name).read_text("utf-8").splitlines()
         return {line.partition("#")[0].strip() for line in lines if "==" in line.partition("#")[0]}
 
-    own = {line for line in pins("requirements-agents.txt") if not line.startswith(("agent-", "opentelemetry-"))}
+    own = {
+        line for line in pins("requirements-agents.txt") if not line.startswith(("agent-", "opentelemetry-"))
+    }
     assert own <= pins("requirements.txt")
     assert pins("requirements-agents-dev.txt") >= {
         line for line in pins("requirements-agents.txt") if line.startswith("agent-framework")

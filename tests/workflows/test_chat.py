@@ -35,7 +35,9 @@ def turn(row: dict[str, Any], **inputs: Any) -> Turn:
     return Turn(row["question"], row.get("chat_history") or [], **inputs)
 
 
-def run(url: str, folder: Path, turns: list[Turn], *, model: str = "m", api: str = "chat", **options: Any) -> list[Any]:
+def run(
+    url: str, folder: Path, turns: list[Turn], *, model: str = "m", api: str = "chat", **options: Any
+) -> list[Any]:
     """Run the workflow for each turn; return its outputs."""
 
     async def main() -> list[Any]:
@@ -61,7 +63,9 @@ def stream(url: str, folder: Path, each: Turn, attempts: int = 2) -> tuple[list[
         async with StreamingClient(endpoint, cache_dir=None, attempts=attempts) as client:
             workflow = build_chat(retriever, EndpointChatClient(client), mode="lexical")
             events = [event async for event in workflow.run(each, stream=True)]
-        return tuple([event.data for event in events if event.type == kind] for kind in ("intermediate", "output"))  # type: ignore[return-value]
+        return tuple(
+            [event.data for event in events if event.type == kind] for kind in ("intermediate", "output")
+        )  # type: ignore[return-value]
 
     return asyncio.run(main())
 
@@ -75,7 +79,9 @@ def test_the_workflow_gives_the_outputs_of_the_flow_to_the_sample_questions(
     rows = [*QUESTIONS, *ROWS] if not fault else ROWS
     with scripted_endpoint(faults={fault: 1.0} if fault else {}) as endpoint:
         flow = load(PROJECT, endpoint, sample_folder)
-        expected = [flow(question=row["question"], chat_history=row.get("chat_history") or []) for row in rows]
+        expected = [
+            flow(question=row["question"], chat_history=row.get("chat_history") or []) for row in rows
+        ]
         requests = sent_requests(endpoint)
         endpoint.reset()
         outputs = run(endpoint.url, sample_folder, [turn(row) for row in rows])
@@ -153,7 +159,9 @@ def test_a_stream_that_breaks_off_says_so(sample_folder: Path) -> None:  # noqa:
             return self._build_response_stream(pieces())
 
     async def main() -> list[Any]:
-        client = Breaking(StreamingClient(Endpoint(base_url="http://127.0.0.1:9/v1", model="m"), cache_dir=None))
+        client = Breaking(
+            StreamingClient(Endpoint(base_url="http://127.0.0.1:9/v1", model="m"), cache_dir=None)
+        )
         workflow = build_chat(Retriever(sample_folder, embeddings=False), client, mode="lexical")
         events = [event async for event in workflow.run(Turn(SPEED), stream=True)]
         return [event.data for event in events if event.type == "intermediate"]
@@ -172,7 +180,12 @@ def test_a_stream_that_breaks_off_says_so(sample_folder: Path) -> None:  # noqa:
     ],
     ids=["empty", "history", "key", "filter"],
 )
-def test_a_failure_keeps_its_reason(given: Turn, options: Any, error: type[Exception], sample_folder: Path) -> None:  # noqa: F811
+def test_a_failure_keeps_its_reason(
+    given: Turn,
+    options: Any,
+    error: type[Exception],
+    sample_folder: Path,  # noqa: F811
+) -> None:
     with scripted_endpoint(**options) as endpoint:
         with pytest.raises(error):
             run(endpoint.url, sample_folder, [given])

@@ -51,7 +51,11 @@ def test_the_workflow_and_the_flows_write_the_same_dataset(
         endpoint.reset()
         lines = read_log(flows / "questions.jsonl")
         file = flows / "asked.jsonl"
-        made = run(endpoint.url, Chunks(chunks, file, out) if start == "chunks" else Questions(lines, file, out), lanes=3)
+        made = run(
+            endpoint.url,
+            Chunks(chunks, file, out) if start == "chunks" else Questions(lines, file, out),
+            lanes=3,
+        )
         assert endpoint.stats()["calls"] == asked - (0 if start == "chunks" else len(chunks))
     assert read_log(out / "rejected.jsonl"), "some rows are rejected"
     for name in DATASET:
@@ -59,7 +63,10 @@ def test_the_workflow_and_the_flows_write_the_same_dataset(
     assert (made.counts["rows"], made.failed) == (counts["rows"], [])
 
 
-def test_the_variant_of_the_answer_prompt_asks_as_in_the_flow(merged: dict[Path, Path], tmp_path: Path) -> None:  # noqa: F811
+def test_the_variant_of_the_answer_prompt_asks_as_in_the_flow(
+    merged: dict[Path, Path],  # noqa: F811
+    tmp_path: Path,
+) -> None:
     write_jsonl(tmp_path / "asked.jsonl", corpus(8))
     with scripted_endpoint() as endpoint:
         Batch(ASK, merged[ASK], endpoint).run(corpus(8), out=str(tmp_path))
@@ -82,7 +89,10 @@ def test_the_variant_of_the_answer_prompt_asks_as_in_the_flow(merged: dict[Path,
 
 
 def test_a_failed_call_fails_its_line_and_the_next_run_asks_only_for_that(tmp_path: Path) -> None:
-    chunks = [*corpus(6), make_chunk("The call about this chunk fails: refuse_this_call. It is about otters.")]
+    chunks = [
+        *corpus(6),
+        make_chunk("The call about this chunk fails: refuse_this_call. It is about otters."),
+    ]
     file = tmp_path / "chunks.jsonl"
     write_jsonl(file, chunks)
     with scripted_endpoint(block="refuse_this_call") as endpoint:

@@ -73,7 +73,9 @@ class Twin:
     def post(self, body: Any, *, accept: str = "", path: str = "/score", **headers: str) -> tuple[int, bytes]:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         headers |= {"Accept": accept} if accept else {}
-        request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json", **headers})
+        request = urllib.request.Request(
+            self.url + path, data, {"Content-Type": "application/json", **headers}
+        )
         try:
             with urllib.request.urlopen(request, timeout=60) as reply:
                 return reply.status, reply.read()
@@ -104,7 +106,12 @@ def test_the_same_question_gets_the_same_bytes(served: tuple[Any, Scripted]) -> 
             {"question": SPEED, "focus": "true", "always_answer": True, "unknown": 1},
         ]
         for body in bodies:
-            for accept in ("", "application/json", "text/event-stream", "text/event-stream, application/json"):
+            for accept in (
+                "",
+                "application/json",
+                "text/event-stream",
+                "text/event-stream, application/json",
+            ):
                 headers = {"Accept": accept} if accept else {}
                 expected = flow.post("/score", json=body, headers=headers)
                 assert twin.post(body, accept=accept) == (expected.status_code, expected.data), (body, accept)
@@ -281,17 +288,25 @@ def test_the_command_checks_the_model_serves_and_stops() -> None:
 def test_spans_reach_a_collector_without_prompts() -> None:
     export = importlib.import_module("opentelemetry.sdk._logs.export")
     if not hasattr(export, "LogRecordExporter"):
-        pytest.skip("Agent Framework exports with opentelemetry-sdk 1.39 or later, promptflow with an earlier one")
+        pytest.skip(
+            "Agent Framework exports with opentelemetry-sdk 1.39 or later, promptflow with an earlier one"
+        )
     trace = "0af7651916cd43dd8448eb211c80319c"
     header = {"traceparent": f"00-{trace}-b7ad6b7169203331-01"}
-    with scripted_endpoint() as endpoint, scripted_collector() as collector:
-        with running(RAFT_CONNECTION=f"{endpoint.url}:mine", **collector.otlp) as server:
+    with scripted_collector() as collector, scripted_endpoint() as endpoint:
+        settings = {"RAFT_CONNECTION": f"{endpoint.url}:mine", **collector.otlp}
+        with running(**settings) as server:
             assert server.post({"question": SPEED}, **header)[0] == 200
             assert server.post({"helpful": False}, path="/feedback?flatten=true", **header)[0] == 200
     spans = {span.name: span.attributes for span in collector.spans()}
     assert {"chat mine", "promptflow-feedback", "executor.process search_index"} <= spans.keys()
-    assert spans["chat mine"]["gen_ai.usage.input_tokens"] > 0 and spans["promptflow-feedback"]["helpful"] is False
-    assert any(bytes.fromhex(trace) in body for _, _, body in collector.received), "in the trace of its request"
+    assert (
+        spans["chat mine"]["gen_ai.usage.input_tokens"] > 0
+        and spans["promptflow-feedback"]["helpful"] is False
+    )
+    assert any(bytes.fromhex(trace) in body for _, _, body in collector.received), (
+        "in the trace of its request"
+    )
     assert SPEED not in collector.text(), "prompts stay here, unless ENABLE_SENSITIVE_DATA is set"
 
 
@@ -303,7 +318,9 @@ def test_spans_reach_a_collector_without_prompts() -> None:
         (["--index", "nowhere", "--base-url", "http://127.0.0.1:9/v1", "--model", "m"], "nowhere"),
     ],
 )
-def test_a_start_that_could_only_answer_with_errors_ends_in_one_line(arguments: list[str], message: str) -> None:
+def test_a_start_that_could_only_answer_with_errors_ends_in_one_line(
+    arguments: list[str], message: str
+) -> None:
     process = start(*arguments, env={})
     _, errors = process.communicate(timeout=60)
     assert process.returncode in (1, 3)
