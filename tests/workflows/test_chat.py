@@ -199,3 +199,24 @@ def test_a_stream_that_fails_before_its_first_piece_is_tried_again(sample_folder
             (head, *pieces), _ = stream(endpoint.url, sample_folder, Turn(f"{SPEED} ({number})"), attempts=8)
             assert head["note"] == "streamed" and "broke off" not in "".join(pieces)
         assert endpoint.stats()["faults"]["500"] > 0
+
+
+@pytest.mark.slow
+def test_the_embedded_model_answers_the_flow_and_the_workflow_alike(sample_folder: Path) -> None:  # noqa: F811
+    from tools.raft.models.embedded import serving
+    from tools.raft.models.endpoint import EMBEDDED_MODEL, resolve_endpoint
+
+    # A server each: what it has in its cache of an earlier request changes the last digits of a later one.
+    with serving(resolve_endpoint("embedded")) as endpoint:
+
+        class Served:
+            url = endpoint.base_url
+
+        flow = load(CHAT_RAG.parent.parent, Served(), sample_folder)  # type: ignore[arg-type]
+        flow.context.overrides["nodes.ask_model.inputs.model"] = EMBEDDED_MODEL
+        expected = [flow(**row) for row in ROWS[:2]]
+    with serving(resolve_endpoint("embedded")) as endpoint:
+        outputs = run(endpoint.base_url, sample_folder, [turn(row) for row in ROWS[:2]], model=EMBEDDED_MODEL)
+    for output, one in zip(outputs, expected, strict=True):
+        assert json.dumps(output) == json.dumps({name: one[name] for name in OUTPUTS})
+        assert output["answer"]
