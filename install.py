@@ -135,9 +135,9 @@ def install(python: Path, requirements: str, requested: str | None = None) -> No
             command = _command(name, python)
             _run([*command, "-r", requirements], total, python)
             # Without what these packages claim to need: see the comments in the files.
-            alone = ["requirements-embedded.txt"] + ["requirements-agents-dev.txt"] * (requirements == DEV)
-            for file in alone:
-                _run([*command, "--no-deps", "-r", file], total, python)
+            _run([*command, "--no-deps", "-r", "requirements-embedded.txt"], total, python)
+            if requirements == DEV:
+                _run([*command, "--no-deps", "-r", "requirements-agents-dev.txt"], total, python)
             break
         except InstallError as error:
             print(f"{name} failed:\n{error}", file=sys.stderr, flush=True)

@@ -36,31 +36,27 @@ def run(url: str, given: Chunks | Questions, *, cache: Path | None = None, **opt
     return asyncio.run(main())
 
 
-@pytest.mark.parametrize("start", ["chunks", "questions"])
 def test_the_workflow_and_the_flows_write_the_same_dataset(
-    start: str,
     merged: dict[Path, Path],  # noqa: F811
     tmp_path: Path,
 ) -> None:
     chunks = corpus(24)
     chunks.append(make_chunk("add_columns(table, names)\nAdds columns to a table of the survey.", kind="api"))
-    flows, out = tmp_path / "flows", tmp_path / "workflow"
+    flows = tmp_path / "flows"
     with scripted_endpoint(faults={"untagged": 0.2}) as endpoint:
         counts = generate(merged, endpoint, chunks, flows)
         asked = endpoint.stats()["calls"]
-        endpoint.reset()
-        lines = read_log(flows / "questions.jsonl")
-        file = flows / "asked.jsonl"
-        made = run(
-            endpoint.url,
-            Chunks(chunks, file, out) if start == "chunks" else Questions(lines, file, out),
-            lanes=3,
-        )
-        assert endpoint.stats()["calls"] == asked - (0 if start == "chunks" else len(chunks))
-    assert read_log(out / "rejected.jsonl"), "some rows are rejected"
-    for name in DATASET:
-        assert (out / name).read_bytes() == (flows / name).read_bytes(), name
-    assert (made.counts["rows"], made.failed) == (counts["rows"], [])
+        file, lines = flows / "asked.jsonl", read_log(flows / "questions.jsonl")
+        starts = [Chunks(chunks, file, tmp_path / "chunks"), Questions(lines, file, tmp_path / "questions")]
+        for given, calls in zip(starts, (asked, asked - len(chunks)), strict=True):
+            endpoint.reset()
+            made = run(endpoint.url, given, lanes=3)
+            assert endpoint.stats()["calls"] == calls
+            assert (made.counts["rows"], made.failed) == (counts["rows"], [])
+    for given in starts:
+        assert read_log(given.out / "rejected.jsonl"), "some rows are rejected"
+        for name in DATASET:
+            assert (given.out / name).read_bytes() == (flows / name).read_bytes(), name
 
 
 def test_the_variant_of_the_answer_prompt_asks_as_in_the_flow(
