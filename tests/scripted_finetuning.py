@@ -18,19 +18,47 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 from urllib.parse import parse_qs, urlsplit
 
+from annotated_types import Len
 from openai.types import FileObject
-from openai.types.chat import ChatCompletion
+from openai.types.chat import (
+    ChatCompletion,
+    ChatCompletionAssistantMessageParam,
+    ChatCompletionMessageParam,
+    ChatCompletionToolParam,
+)
 from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent, job_create_params as documented
+from openai.types.fine_tuning.dpo_hyperparameters_param import DpoHyperparametersParam
 from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
 from openai.types.fine_tuning.supervised_hyperparameters_param import SupervisedHyperparametersParam
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from typing_extensions import Required, TypedDict
 
 from tests.schemas import deviation, values
 from tests.scripted_service import Reply, error, page, read_upload, serving
 
 KEY = "sk-scripted-0123456789"
+_HYPERPARAMETERS = {"supervised": SupervisedHyperparametersParam, "dpo": DpoHyperparametersParam}
+
+
+class _PreferenceInput(TypedDict, total=False):
+    messages: Required[list[ChatCompletionMessageParam]]
+    tools: list[ChatCompletionToolParam]
+    parallel_tool_calls: bool
+
+
+class _Preference(TypedDict):
+    """FineTunePreferenceRequestInput of OpenAI's specification, of the SDK's own types."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
+    input: _PreferenceInput
+    preferred_output: Annotated[list[ChatCompletionAssistantMessageParam], Len(1, 1)]
+    non_preferred_output: Annotated[list[ChatCompletionAssistantMessageParam], Len(1, 1)]
+
+
+PREFERENCE = TypeAdapter(_Preference)
 STATES = ("validating_files", "running", "running", "running", "succeeded")
 
 
@@ -140,12 +168,15 @@ class FineTuning:
             if body.get(name, next(iter(self.files), "")) not in self.files:
                 return f"{name} {body.get(name)} does not exist"
         method = body.get("method", {})
-        if method and (method.keys() != {"type", "supervised"} or method["type"] != "supervised"):
-            return "method must be supervised"
+        kind = method.get("type", "supervised")
+        if method and (method.keys() != {"type", kind} or kind not in _HYPERPARAMETERS):
+            return "method must be supervised or dpo"
         settings = _settings(body)
-        if unknown := settings.keys() - get_type_hints(SupervisedHyperparametersParam).keys():
+        if unknown := settings.keys() - get_type_hints(_HYPERPARAMETERS[kind]).keys():
             return f"unknown hyperparameter {sorted(unknown)[0]}"
-        types = {"n_epochs": int, "batch_size": int, "learning_rate_multiplier": float}
+        if problem := self._file_problem(body["training_file"], kind):
+            return problem
+        types = {"n_epochs": int, "batch_size": int, "learning_rate_multiplier": float, "beta": float}
         if wrong := [
             n for n, value in settings.items() if value != "auto" and not isinstance(value, types[n])
         ]:
@@ -153,6 +184,17 @@ class FineTuning:
         if any(len(k) > 64 or len(v) > 512 for k, v in body.get("metadata", {}).items()):
             return "metadata is too long"
         return "" if body.get("model") and len(body.get("suffix", "")) <= 18 else "model or suffix"
+
+    def _file_problem(self, file: str, kind: str) -> str:
+        """Return how the first line of a training file is not what the method takes, or ""."""
+        row = json.loads(self.uploads[file].split(b"\n")[0].decode("utf-8-sig"))
+        if kind == "supervised":
+            return "" if "messages" in row or "prompt" in row else "the file has no chats"
+        try:
+            PREFERENCE.validate_python(row)
+        except ValidationError as error:
+            return f"the file has no preferences: {error.errors()[0]['loc']}"
+        return ""
 
     def _upload(self, headers: Any, body: bytes) -> Reply:
         purpose, name, content = read_upload(headers, body)
@@ -188,6 +230,7 @@ class FineTuning:
 
     def _job_object(self, job: dict[str, Any]) -> dict[str, Any]:
         body, state = job["body"], job["states"][0]
+        supervised = body.get("method", {}).get("type") != "dpo"
         error = {"code": "invalid_file", "message": self.error, "param": None} if state == "failed" else None
         name = f"ft:{body['model']}:acme:{body.get('suffix')}:9aB{job['id'][-1]}"
         if self.azure:
@@ -196,7 +239,8 @@ class FineTuning:
             id=job["id"], created_at=0, model=body["model"], object="fine_tuning.job", organization_id="acme",
             result_files=[], status=state, training_file=body["training_file"], seed=body.get("seed", 1),
             validation_file=body.get("validation_file"), error=error,
-            hyperparameters={"n_epochs": "auto", "batch_size": 1, **_settings(body)},
+            hyperparameters={"n_epochs": "auto", "batch_size": 1, **_settings(body)} if supervised else {},
+            method=body.get("method"),
             fine_tuned_model=name if state == "succeeded" else None,
             metadata=body.get("metadata") if self.azure != "dated" and self.keeps_metadata else None,
         ).to_dict(exclude_unset=False)  # type: ignore[arg-type]  # fmt: skip
@@ -207,6 +251,7 @@ class FineTuning:
         lacking = {"organization_id", "result_files"} | {name for name in reply if reply[name] is None}
         kept = {name: value for name, value in reply.items() if name not in lacking}
         tier = body.get("trainingType", "Standard")
+        kind = body.get("method", {}).get("type", "supervised")
         hyperparameters = {
             "batch_size": -1,
             "learning_rate_multiplier": 1.0,
@@ -217,7 +262,7 @@ class FineTuning:
             **kept,
             "status": "pending" if reply["status"] == "validating_files" else reply["status"],
             "hyperparameters": hyperparameters,
-            "method": {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}},
+            "method": {"type": kind, kind: {"hyperparameters": hyperparameters}},
             "suffix": body.get("suffix"),
             "trainingType": tier[0].lower() + tier[1:],
         }
@@ -229,9 +274,8 @@ class FineTuning:
 
 
 def _settings(body: dict[str, Any]) -> dict[str, Any]:
-    return body.get("hyperparameters") or body.get("method", {}).get("supervised", {}).get(
-        "hyperparameters", {}
-    )
+    method = body.get("method", {})
+    return body.get("hyperparameters") or method.get(method.get("type"), {}).get("hyperparameters", {})
 
 
 def _events(job: dict[str, Any]) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from tools.raft.errors import UserError
+from tools.raft.files import write_jsonl
 from tools.raft.finetune.backend import FineTuneSpec
 from tools.raft.finetune.export import export_training
 
@@ -87,6 +88,33 @@ def test_what_a_tool_cannot_do_is_refused(spec: FineTuneSpec, tmp_path: Path) ->
         export_training("unsloth", replace(spec, epochs=1.5), tmp_path)
     with pytest.raises(UserError, match=r"train\.completion\.jsonl is missing"):
         export_training("axolotl", replace(spec, api="completion"), tmp_path)
+
+
+def test_pairs_are_for_trl_s_own_script(spec: FineTuneSpec, tmp_path: Path) -> None:
+    chats = rows(DATASET / "train.chat.jsonl")
+    dataset = tmp_path / "dataset"
+    pairs = [
+        {
+            "input": {"messages": row["messages"][:-1]},
+            "preferred_output": row["messages"][-1:],
+            "non_preferred_output": [{"role": "assistant", "content": "I do not know."}],
+        }
+        for row in chats
+    ]
+    write_jsonl(dataset / "train.dpo.jsonl", pairs)
+    pairs_spec = replace(spec, dataset=dataset, method="dpo", overrides=("loss_type=[ipo]",))
+    assert export_training("trl", pairs_spec, tmp_path / "trl").endswith("&& trl dpo --config trl.yaml")
+    config = load(tmp_path / "trl", "trl")
+    assert (config["beta"], config["learning_rate"], config["loss_type"]) == (0.1, 5e-6, ["ipo"])
+    written = rows(tmp_path / "trl" / "data" / "train.jsonl")
+    assert written[0] == {
+        "prompt": chats[0]["messages"][:-1],
+        "chosen": chats[0]["messages"][-1:],
+        "rejected": pairs[0]["non_preferred_output"],
+    }
+    for tool in TOOLS[1:]:
+        with pytest.raises(UserError, match="for --method dpo use --export trl"):
+            export_training(tool, pairs_spec, tmp_path / tool)
 
 
 def test_no_row_is_longer_than_the_limit(spec: FineTuneSpec, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from codecs import BOM_UTF8
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,85 @@ def test_sends_the_documented_request(service: FineTuning, dataset: Path) -> Non
         }
     ]
     assert service.uploads["file-1"] == (dataset / "train.chat.jsonl").read_bytes()
+
+
+def preference_row(number: int) -> dict[str, object]:
+    messages = chat_row(number)["messages"]
+    other = {"role": "assistant", "content": "I know that.\n<ANSWER>: newts"}
+    return {
+        "input": {"messages": messages[:-1]},  # type: ignore[index]
+        "preferred_output": messages[-1:],  # type: ignore[index]
+        "non_preferred_output": [other],
+    }
+
+
+@pytest.fixture
+def pairs(dataset: Path) -> FineTuneSpec:
+    for split, numbers in (("train", range(12)), ("valid", range(20, 23))):
+        lines = "".join(json.dumps(preference_row(n)) + "\n" for n in numbers)
+        (dataset / f"{split}.dpo.jsonl").write_text(lines, encoding="utf-8")
+    return FineTuneSpec(dataset, "gpt-4.1-mini", method="dpo", beta=0.2, epochs=2)
+
+
+def test_a_job_on_pairs_has_the_documented_method(
+    service: FineTuning, pairs: FineTuneSpec, dataset: Path, tmp_path: Path
+) -> None:
+    """The scripted service checks the hyper-parameters and the file against the SDK's types."""
+    out = tmp_path / "out"
+    done = run(service, dataset, out, "--method", "dpo", "--beta", 0.2, "--epochs", 2, "--yes")
+    assert done.returncode == 0, done.stderr
+    (body,) = service.bodies
+    assert body["method"] == {"type": "dpo", "dpo": {"hyperparameters": {"n_epochs": 2, "beta": 0.2}}}
+    assert {name.rpartition("/")[2].partition(".")[2] for name in (f["filename"] for f in service.files.values())} == {
+        "train.dpo.jsonl", "valid.dpo.jsonl",
+    }  # fmt: skip
+    assert (
+        run(service, dataset, out, "--method", "dpo", "--beta", 0.2, "--epochs", 2, "--yes").returncode == 0
+    )
+    assert len(service.bodies) == 1, "nothing is submitted twice"
+
+
+def test_a_lost_job_on_pairs_is_found_by_a_service_without_metadata(
+    service: FineTuning, pairs: FineTuneSpec
+) -> None:
+    backend = make_backend(service)
+    service.faults["dropped"] = 1
+    job = backend.submit(pairs, print)
+    for each in service.jobs.values():
+        del each["body"]["metadata"]
+    assert backend.find(pairs) == job and len(service.jobs) == 1
+    assert backend.find(replace(pairs, beta=0.3)) is None
+
+
+def test_too_few_pairs_are_refused_and_do_not_hinder_a_training_on_chats(
+    service: FineTuning, spec: FineTuneSpec, pairs: FineTuneSpec
+) -> None:
+    train = pairs.file("train")
+    train.write_text("".join(train.read_text().splitlines(keepends=True)[:9]), encoding="utf-8")
+    with pytest.raises(UserError, match=r"train.dpo.jsonl: 9 pairs, and 10 are needed; .*--no-oracle refuse"):
+        make_backend(service).check(pairs)
+    make_backend(service).check(spec)
+    train.unlink()
+    with pytest.raises(UserError, match="train.dpo.jsonl is missing: run generate with --format dpo"):
+        make_backend(service).check(pairs)
+
+
+def test_pairs_are_not_sent_where_they_would_be_taken_for_chats(pairs: FineTuneSpec) -> None:
+    with scripted_finetuning(azure="dated") as azure:
+        with pytest.raises(UserError, match="needs Azure's v1 API: add --training-type"):
+            make_backend(azure).check_life(pairs)
+        assert not azure.requests
+
+
+def test_the_estimate_of_a_pair_is_that_of_two_rows(
+    service: FineTuning, pairs: FineTuneSpec, spec: FineTuneSpec
+) -> None:
+    one, two = (
+        make_backend(service).estimate(each)
+        for each in (replace(spec, epochs=2), replace(pairs, model=MODEL))
+    )
+    assert 1.5 * one.tokens < two.tokens < 2.1 * one.tokens
+    assert "a pair is counted as two rows" in two.basis
 
 
 def test_a_sweep_uploads_once_and_submits_one_job_per_rate(service: FineTuning, dataset: Path) -> None:

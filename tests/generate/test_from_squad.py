@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.rag.test_focus import Words
+from tools.raft.dataset.pairs import FALSE_REFUSAL, NOT_SHOWN, sum_pairs
 from tools.raft.errors import UserError
 from tools.raft.files import PROJECT
 from tools.raft.generate.from_squad import records_from_squad, write_squad_records
@@ -75,6 +76,21 @@ def test_drills_without_their_oracle_are_refusals_if_rows_are(tmp_path: Path) ->
     assert all(row["has_oracle"] for row in kept.records if row["origin"] == "drill")
     files = write_squad_records(result, tmp_path, formats=["chat"], p=0.5)
     assert files["drills.chat.jsonl"]["rows"] == len(drills)
+
+
+def test_people_s_answers_are_preferred_to_refusals_and_the_other_way_around(tmp_path: Path) -> None:
+    result = records_from_squad(paragraphs(), p=0.5, valid=0.2, drills=2, no_oracle="refuse")
+    files = write_squad_records(result, tmp_path, formats=["chat", "dpo"], p=0.5)
+    given = [row for row in result.records if row["origin"] == "given"]
+    pairs = sum_pairs(files)["pairs"]
+    assert pairs == {
+        FALSE_REFUSAL: sum(row["has_oracle"] for row in given),
+        NOT_SHOWN: sum(not row["has_oracle"] for row in given),
+    }
+    assert min(pairs.values()) > 10
+    kept = records_from_squad(paragraphs(), p=0.5, valid=0.2)
+    write_squad_records(kept, tmp_path, formats=["chat"], p=0.5)
+    assert not (tmp_path / "rejected_answers.jsonl").exists()
 
 
 def test_each_round_has_other_documents_shared_by_all_rows_of_a_paragraph() -> None:

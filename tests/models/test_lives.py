@@ -19,6 +19,7 @@ from tools.raft.models.lives import (
     Host,
     TuningApi,
     check_alive,
+    check_pairs,
     check_trainable,
     find_life,
     host_of,
@@ -53,6 +54,25 @@ def test_refuses_what_is_gone_in_one_line(model: str) -> None:
     ) as error:
         check_alive(OPENAI, model, today=date(2027, 1, 14))
     assert "\n" not in str(error.value)
+
+
+def test_only_some_models_are_trained_on_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    for host, model in (
+        ("openai", "gpt-4.1-mini-2025-04-14"),
+        ("openai", "ft:gpt-4.1-2025-04-14:acme:raft:9aB1"),
+        ("azure", "gpt-4.1"),
+        ("azure", "gpt-4o-2024-08-06.ft-0123"),
+        (None, "whatever"),
+    ):
+        check_pairs(host, model)
+    for host, model in (("openai", "gpt-4o"), ("azure", "gpt-4.1-nano"), ("azure", "Ministral-3B")):
+        with pytest.raises(
+            UserError, match=f"{model} at .* is not trained on pairs: use .*gpt-4.1, .*--backend trl"
+        ):
+            check_pairs(host, model)
+        monkeypatch.setenv(IGNORE, "1")
+        check_pairs(host, model)
+        monkeypatch.delenv(IGNORE)
 
 
 def test_a_deployment_may_have_been_upgraded_under_its_name(caplog: pytest.LogCaptureFixture) -> None:

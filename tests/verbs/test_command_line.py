@@ -77,6 +77,41 @@ def test_generate_reports_the_dataset_in_its_last_line(tmp_path: Path) -> None:
     assert (tmp_path / "test.eval.jsonl").is_file()
 
 
+def test_pairs_are_added_without_a_call_and_trained_on_where_that_goes(tmp_path: Path) -> None:
+    with scripted_endpoint() as endpoint:
+        command = (
+            "generate", "--docs", DATA / "caves.md", DATA / "warranty.txt", "--chunk-size", 100, "--p", 0.5,
+            "--no-oracle", "refuse", "--out", tmp_path, "--connection", f"{endpoint.url}:m",
+        )  # fmt: skip
+        assert run(*command).returncode == 0
+        done = run(*command, "--format", "chat", "--format", "dpo")
+        assert (
+            endpoint.stats()["calls"]
+            == json.loads((tmp_path / "manifest.json").read_text())["tokens"]["cached_calls"]
+        )
+    assert done.returncode == 0, done.stderr
+    files = [rows(tmp_path / f"{split}.dpo.jsonl") for split in ("train", "valid", "test")]
+    assert f"{sum(map(len, files))} preference pairs" in done.stdout
+    assert "refuses although its document is shown" in done.stdout
+    finetune = (
+        "finetune",
+        "--dataset",
+        tmp_path,
+        "--out",
+        tmp_path / "tuned",
+        "--method",
+        "dpo",
+        "--dry-run",
+    )
+    for name, model in (("local", "embedded"), ("azure-ml", "azureml-meta/Llama-3.3-70B-Instruct:9")):
+        refused = run(*finetune, "--backend", name, "--model", model)
+        assert refused.returncode == 1
+        assert refused.stderr.strip().splitlines() == [
+            f"error: --backend {name} does not train on pairs: use --method dpo with --backend trl, or with "
+            "--backend openai"
+        ]
+
+
 def test_a_dry_run_makes_no_call_and_shows_the_price(tmp_path: Path) -> None:
     with scripted_endpoint() as endpoint:
         done = run(

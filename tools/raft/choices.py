@@ -15,6 +15,7 @@ FOCUS_SHARE = 0.93  # of the sentences' scores that focus keeps, see rag/focus.p
 Order = Literal["shuffled", "ranked"]  # of a row's documents: at random, or best first as at inference
 Api = Literal["chat", "completion"]  # of an endpoint
 Form = Literal["chat", "completion", "dsf"]  # in which a dataset is trained on
+Method = Literal["sft", "dpo"]  # of a fine-tuning: on answers, or on pairs of a better and a worse one
 BackendName = Literal["local", "trl", "azure-ml", "openai"]  # of a fine-tuning
 ON_THIS_MACHINE = ("local", "trl")  # backends that train in a process of this machine
 Quantization = Literal["none", "4bit", "8bit"]  # of the base model in a training with TRL

@@ -38,11 +38,19 @@ class Chunk(TypedDict):
     kind: Kind
 
 
+class RejectedAnswer(TypedDict):
+    """An answer that did not pass verification, to a question that another answer did."""
+
+    cot_answer: str  # as the model wrote it
+    reason: str
+
+
 class _Hints(TypedDict, total=False):
     expected: list[str]  # the answers the user gave, or the one the model wrote with its question
     target: str  # the sentence the question was asked about
     count: int  # rows that a rejection stands for, if more than one
     other_chunk_ids: list[str]  # the further oracles of a question that needs several chunks
+    rejected_answers: list[RejectedAnswer]  # earlier ones to the same question
 
 
 class Draft(_Hints):

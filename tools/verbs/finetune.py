@@ -16,6 +16,7 @@ from tools.raft.choices import (
     BackendName,
     DeploymentType,
     Form,
+    Method,
     Quantization,
     Trainer,
     TrainingType,
@@ -72,6 +73,15 @@ def finetune(
     format: Annotated[
         Form, typer.Option(help="Which files of the dataset to use; dsf has no documents.")
     ] = "chat",
+    method: Annotated[
+        Method, typer.Option(help="sft: on answers; dpo: on the pairs of --format dpo (trl, openai).")
+    ] = "sft",
+    beta: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001, help="dpo: the higher, the closer to the model before; trl 0.1, else the host's."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the training.")] = 42,
     skip_long: Annotated[
         bool, typer.Option("--skip-long", help="Leave out rows longer than the model takes.")
@@ -124,6 +134,7 @@ def finetune(
       python -m tools finetune --dataset out --out tuned --backend local --model embedded --minutes 20
       python -m tools finetune --dataset more --out tuned-on --backend local --model tuned
       python -m tools finetune --dataset out --out tuned --backend trl --model Qwen/Qwen3-8B --quantize 4bit
+      python -m tools finetune --dataset out --out preferred --backend trl --model tuned --method dpo
       python -m tools finetune --dataset out --out elsewhere --export axolotl --model Qwen/Qwen3-8B
       python -m tools finetune --dataset out --out sweep --backend openai --connection azure_openai
       --model gpt-4.1-mini-2025-04-14 --learning-rate 0.5 --learning-rate 2 --yes
@@ -157,6 +168,7 @@ def finetune(
             dataset=dataset, model=model, api=format, epochs=epochs, learning_rate=rate,
             batch_size=batch_size, rank=rank, seed=seed, suffix=suffix, quantize=quantize,
             overrides=tuple(overrides or ()), minutes=minutes, patience=patience, training_type=training_type,
+            method=method, beta=beta,
         )
         for rate, folder in folders.items()
     }  # fmt: skip

@@ -105,7 +105,7 @@ def generate(
         typer.Option(min=0, max=100, help="Rule-based cloze drills per chunk, for a local training."),
     ] = 0,
     format: Annotated[
-        list[str], typer.Option(help="hf, chat, completion, dsf, eval or parquet; may be repeated.")
+        list[str], typer.Option(help="hf, chat, completion, dsf, dpo, eval or parquet; may be repeated.")
     ] = ["chat"],  # noqa: B006
     valid: Annotated[float, typer.Option(min=0, max=1, help="Share of chunks for validation.")] = 0.1,
     test: Annotated[float, typer.Option(min=0, max=1, help="Share of chunks for testing.")] = 0.1,

@@ -21,6 +21,7 @@ from tools.raft.models.endpoint import Endpoint
 from tools.raft.models.pricing import Price, show_dollars
 from tools.raft.rag.index_store import IndexManifest
 from tools.verbs.show_endpoints import show_endpoints
+from tools.verbs.show_pairs import show_pairs
 
 console = Console(highlight=False)
 _MOST_NAMED = 20  # files, of those that lost much of their text
@@ -167,6 +168,7 @@ def dataset(result: BuildResult, manifest: Mapping[str, Any], out: Path) -> None
         for reason, count in result.rejected.most_common():
             table.add_row(escape(reason), str(count))
         console.print(table)
+    show_pairs(result.files, console)
     for note in result.notes:
         console.print(f"[yellow]note[/yellow] {escape(note)}")
     usage = result.usage

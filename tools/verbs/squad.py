@@ -29,7 +29,7 @@ def squad(
     focus: FocusOption = False,
     focus_share: FocusShare = FOCUS_SHARE,
     format: Annotated[
-        list[str], typer.Option(help="hf, chat, completion, dsf or parquet; may be repeated.")
+        list[str], typer.Option(help="hf, chat, completion, dsf, dpo or parquet; may be repeated.")
     ] = ["chat", "dsf"],  # noqa: B006
     valid: Annotated[float, typer.Option(min=0, max=1, help="Share of paragraphs for validation.")] = 0.05,
     rounds: Annotated[
@@ -57,6 +57,7 @@ def squad(
     from tools.raft.rag.focus import Focus
     from tools.raft.rag.sentences import Sentences
     from tools.verbs.progress import bar
+    from tools.verbs.show_pairs import show_pairs
 
     paragraphs, left_out = read_paragraphs(qa)
     with bar("building rows", len(paragraphs)) as on_paragraph:
@@ -79,6 +80,7 @@ def squad(
     console = Console(highlight=False, soft_wrap=True)
     for reason, count in (left_out + result.left_out).most_common():
         console.print(f"{count} row{'s' * (count > 1)} left out: {reason}")
+    show_pairs(files, console)
     drilled = f"{files['drills.jsonl']['rows']} drills, " if "drills.jsonl" in files else ""
     console.print(
         f"Dataset: {len(result.records)} rows from {len(result.chunks)} paragraphs in {out}, "

@@ -13,6 +13,7 @@ from ..files import write_json, write_text
 from ..models.pricing import show_dollars
 from ..prompts import prompt_folder
 from ..records import SPLITS, fields_of
+from .pairs import sum_pairs
 
 CARD = "dataset_card.jinja2"
 MANIFEST_VERSION = 1
@@ -104,6 +105,7 @@ def write_card(
             total=total,
             size=next((name for bound, name in _SIZES if total < bound), "n>1M"),
             configs=_configs(manifest["files"]),
+            pairs=sum_pairs(manifest["files"])["pairs"],
             cost=show_dollars(manifest["cost_dollars"], manifest["models"].get("teacher", "")),
         )
     except OSError as error:

@@ -17,9 +17,10 @@ from ..on_disk import DiskMap
 from ..prompts import Message, render
 from ..raft_format import ANSWER_TAG, format_documents, parse_documents, refusal
 from ..records import DRILLS, SPLITS, fields_of, has_fields, oracle_ids, part_of, question_id
+from .pairs import Pairs
 from .validate import Finding, validate_files
 
-FORMATS = ("hf", "chat", "completion", "dsf", "eval", "parquet")
+FORMATS = ("hf", "chat", "completion", "dsf", "dpo", "eval", "parquet")
 PROMPT = "raft_answer.jinja2"  # the model is trained on what the RAFT chat flow sends
 DSF_PROMPT = "closed_book_answer.jinja2"  # for a model tuned without documents
 STAGING = ".staging"
@@ -29,6 +30,7 @@ _SUFFIXES = {
     "chat": ".chat.jsonl",
     "completion": ".completion.jsonl",
     "dsf": ".dsf.jsonl",
+    "dpo": ".dpo.jsonl",
     "eval": ".eval.jsonl",
     "parquet": ".parquet",
 }
@@ -92,12 +94,15 @@ def write_datasets(
     - dsf: a chat of only the question and its final answer, for the paper's other baseline, domain
       specific fine-tuning; each question of a chunk once, whatever the number of rounds, and no drills,
       which make no sense without their documents;
+    - dpo: pairs of an accepted and a rejected answer to the prompt of the chat, for preference tuning, of the
+      rows that have one (see pairs.py), and no drills;
     - eval: only test.eval.jsonl, the question with its gold answer and its documents;
     - parquet: the records with a fixed schema.
 
     An empty split yields empty files; without drills, no drill files are written. Each file is written
     whole or not at all, and the same rows yield the same bytes. Returns {file name: {rows, bytes,
-    sha256}}. Raises UserError for an unknown format or a row that is not a RAFT record.
+    sha256}}, for pairs also their counts by reason. Raises UserError for an unknown format or a row that is
+    not a RAFT record.
     """
     formats = check_formats(formats)
     converters: dict[str, Callable[[Row], Row]] = {
@@ -110,6 +115,7 @@ def write_datasets(
     # All files of a dataset have the same columns, so that they can be loaded together.
     tabular = not {"parquet", "eval"}.isdisjoint(formats)
     several = tabular and any("oracle_ids" in row for _, row in _read_rows(raft_jsonl))
+    pairs = Pairs(raft_jsonl, refusals=_has_refusals(raft_jsonl)) if "dpo" in formats else None
     files: dict[str, _Writer] = {}
     seen_questions = DiskMap()
     with ExitStack() as stack:
@@ -125,14 +131,21 @@ def write_datasets(
                 open_writers(_drill_names(formats))
             files[f"{part}.jsonl"].add(line)
             for name in formats:
-                file = files.get(part + _SUFFIXES[name])  # None: only test has eval, and drills have no dsf
+                file = files.get(part + _SUFFIXES[name])  # None: only test has eval, and drills have few
                 if file is None or (name == "dsf" and not seen_questions.add(_question(row))):
                     continue
                 if name == "parquet":
                     file.add(row)
+                elif pairs and name == "dpo":
+                    if pair := pairs.make(row, prompt):
+                        file.add(json_line(pair).encode("utf-8"))
                 elif name in converters:
                     file.add(json_line(converters[name](row)).encode("utf-8"))
-    return {name: {"rows": file.rows, **describe_file(out / name)} for name, file in files.items()}
+    written = {name: {"rows": file.rows, **describe_file(out / name)} for name, file in files.items()}
+    if pairs:
+        for split in SPLITS:
+            written[split + _SUFFIXES["dpo"]] |= pairs.counts(split)
+    return written
 
 
 def publish(staging: Path, out: Path) -> list[str]:
@@ -194,6 +207,11 @@ def to_eval(row: Mapping[str, Any], *, several: bool = False) -> Row:
     }
 
 
+def _has_refusals(raft_jsonl: Path) -> bool:
+    refused = refusal().final
+    return any(row["final_answer"] == refused for _, row in _read_rows(raft_jsonl))
+
+
 def _question(row: Mapping[str, Any]) -> str:
     return question_id(row["chunk_id"], row["question"])
 
@@ -211,9 +229,8 @@ def _file_names(formats: Sequence[str]) -> list[str]:
 
 
 def _drill_names(formats: Sequence[str]) -> list[str]:
-    return [
-        DRILLS + suffix for name, suffix in _SUFFIXES.items() if name in {"hf", *formats} - {"dsf", "eval"}
-    ]
+    drilled = {"hf", *formats} - {"dsf", "dpo", "eval"}
+    return [DRILLS + suffix for name, suffix in _SUFFIXES.items() if name in drilled]
 
 
 def _read_rows(path: Path) -> Iterator[tuple[bytes, Row]]:

@@ -14,7 +14,7 @@ from ..models.pricing import context_of, load_prices
 from ..raft_format import parse_answer
 from ..records import DRILLS, SPLITS, content_id
 from .count_tokens import PER_MESSAGE, count_by_document, load_counter
-from .validate_chats import validate_chat, validate_pair
+from .validate_chats import row_sequences, validate_chat, validate_pair, validate_preference
 from .validate_records import (
     Report,
     Row,
@@ -53,7 +53,7 @@ def validate_files(
     order: Order | None = None,
     hosted: bool = False,
 ) -> list[Finding]:
-    """Validate the files in a folder: {train,valid,test,drills}.jsonl, .chat, .completion and .dsf.jsonl.
+    """Validate the files in a folder: {train,valid,test,drills}.jsonl, .chat, .completion, .dsf, .dpo.jsonl.
 
     An error means that a file must not be used for training or evaluation, a warning is for a person
     to judge, and a note states the lengths. `context` is the length in tokens of the longest row that
@@ -94,6 +94,7 @@ def validate_files(
             ("chat", validate_chat),
             ("completion", validate_pair),
             ("dsf", validate_chat),
+            ("dpo", validate_preference),
         ):
             path = folder / f"{part}.{form}.jsonl"
             if path.exists():
@@ -101,7 +102,8 @@ def validate_files(
                     texts = validate_row(row, path.name, line, report, hosted=hosted)
                     if texts:
                         _validate_answer(texts, form, split, path.name, line, report)
-                        lengths.check(texts, path.name, line)
+                        longest = max(row_sequences(row), key=lambda texts: sum(map(len, texts)))
+                        lengths.check(longest, path.name, line)
                 lengths.summarise(path.name)
     _validate_counts(rows, expected, hosted, folder, report)
     if share is not None:
@@ -152,7 +154,11 @@ def _validate_counts(
             "error", folder.name, 0, "no train file; a dataset folder needs train.jsonl or train.chat.jsonl"
         )
     for name, count in training.items():
-        if not count:
+        if name == "train.dpo.jsonl" and count < FEWEST_ROWS:
+            # Whoever trains on the answers alone does not need them; a training on pairs counts them itself.
+            message = f"{count or 'no'} pairs; OpenAI and Azure OpenAI take {FEWEST_ROWS} or more"
+            report.add("warning", name, 0, message)
+        elif not count:
             report.add("error", name, 0, "no rows to train on")
         elif count < FEWEST_ROWS:
             message = f"{count} rows; OpenAI and Azure OpenAI take {FEWEST_ROWS} or more"

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypedDict
 
-from ..choices import Form, Quantization, TrainingType, check_choice
+from ..choices import Form, Method, Quantization, TrainingType, check_choice
+from ..errors import UserError
 from ..files import hash_file
 from ..models.weights import ADAPTER_CONFIG
 from ..records import DRILLS, content_id
@@ -40,15 +41,27 @@ class FineTuneSpec:
     minutes: float | None = None  # budget that the epochs are cut down to; local only
     patience: int | None = None  # validations without a lower loss before training stops; trl only
     training_type: TrainingType | None = None  # tier of the training; openai at Azure only
+    method: Method = "sft"  # dpo: on pairs of answers; trl and openai
+    beta: float | None = None  # of dpo: how strongly the model is held to what it was before
 
     def __post_init__(self) -> None:
         check_choice("api", self.api, Form)
+        check_choice("method", self.method, Method)
         if self.training_type is not None:
             check_choice("training_type", self.training_type, TrainingType)
+        if self.method == "dpo" and self.api != "chat":
+            raise UserError(f"--method dpo trains on chats: leave out --format {self.api}")
+        if self.method != "dpo" and self.beta is not None:
+            raise UserError("--beta is for --method dpo")
+
+    @property
+    def form(self) -> str:
+        """Return the form of the files to train on."""
+        return "dpo" if self.method == "dpo" else self.api
 
     def file(self, part: str) -> Path:
         """Return the path of a part of the dataset (a split or the drills) in the form trained on."""
-        return self.dataset / f"{part}.{self.api}.jsonl"
+        return self.dataset / f"{part}.{self.form}.jsonl"
 
     @property
     def key(self) -> str:
@@ -61,6 +74,8 @@ class FineTuneSpec:
             ("minutes", self.minutes is None),
             ("patience", self.patience is None),
             ("training_type", self.training_type in (None, "global")),
+            ("method", self.method == "sft"),
+            ("beta", self.beta is None),
         ):
             if unused:
                 del settings[name]
@@ -146,6 +161,15 @@ class Backend(Protocol):
 
     def result(self, spec: FineTuneSpec, job: str, out: Path) -> Result:
         """Return the result of a successful job; its files go into `out`."""
+
+
+def refuse_pairs(spec: FineTuneSpec, backend: str) -> None:
+    """Raise UserError if a backend that trains on single answers is given pairs of them."""
+    if spec.method == "dpo":
+        raise UserError(
+            f"--backend {backend} does not train on pairs: use --method dpo with --backend trl, or with "
+            "--backend openai"
+        )
 
 
 CONFIG, WEIGHTS = ADAPTER_CONFIG, "adapter_model.safetensors"  # the file names PEFT uses

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..choices import Trainer
+from ..dataset.validate_chats import row_sequences
 from ..errors import UserError
 from ..files import read_jsonl, write_json, write_jsonl
 from .backend import FineTuneSpec
@@ -20,7 +21,8 @@ from .trl.config import (
     RANK,
     VALIDATIONS,
     read_overrides,
-    sft_config,
+    script_of,
+    trl_config,
     write_config,
     write_training,
 )
@@ -42,10 +44,12 @@ def export_training(tool: Trainer, spec: FineTuneSpec, out: Path) -> str:
     length = _longest_row(spec)
     out.mkdir(parents=True, exist_ok=True)
     if tool == "trl":
-        config = sft_config(spec, model=model, data=DATA, out=ADAPTER, max_length=length, device="bf16")
-        command = "trl sft --config trl.yaml"
+        config = trl_config(spec, model=model, data=DATA, out=ADAPTER, max_length=length, device="bf16")
+        command = f"trl {script_of(config)} --config trl.yaml"
         write_training(spec, out, config)
     else:
+        if spec.method == "dpo":
+            raise UserError(f"--export {tool} writes single answers: for --method dpo use --export trl")
         if spec.api == "completion":
             raise UserError(
                 f"--export {tool} takes chats: leave out --format completion, or use --export trl"
@@ -247,6 +251,6 @@ def _longest_row(spec: FineTuneSpec) -> int:
     longest = 0
     for path in filter(has_rows, (spec.file("train"), spec.file("valid"))):
         for _, row in read_jsonl(path):
-            texts = [each["content"] for each in row["messages"]] if "messages" in row else row.values()
-            longest = max(longest, len("".join(texts).encode("utf-8")))
+            for texts in row_sequences(row):
+                longest = max(longest, len("".join(texts).encode("utf-8")))
     return 256 * math.ceil((longest / 2 + 64) / 256)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..dataset.count_tokens import PER_MESSAGE, count_by_document, load_counter
-from ..dataset.validate_chats import row_texts
+from ..dataset.validate_chats import row_sequences
 from ..errors import UserError
 from ..files import read_jsonl
 
@@ -91,6 +91,9 @@ def estimate_lengths(paths: Iterable[Path], *, model: str, context: int | None) 
     def rows() -> Iterator[Row]:
         for path in filter(Path.is_file, paths):
             for line, row in read_jsonl(path):
-                yield Row(path, line, sum(count(text) + PER_MESSAGE for text in row_texts(row)))
+                sequences = row_sequences(row)
+                yield Row(
+                    path, line, max(sum(count(text) + PER_MESSAGE for text in texts) for texts in sequences)
+                )
 
     return compare_lengths(rows(), model=model, context=context, exact=False)

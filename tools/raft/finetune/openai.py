@@ -19,7 +19,7 @@ from ..choices import DeploymentType, TrainingType
 from ..errors import UserError
 from ..files import hash_file, read_log, write_jsonl
 from ..models.endpoint import CONNECTIONS, Endpoint, environment, without_version
-from ..models.lives import Host, check_trainable, host_of
+from ..models.lives import Host, check_pairs, check_trainable, host_of
 from ..models.pricing import PER, PRICES, find_price, load_prices
 from ..models.service import Refused, Service, Unreachable
 from .backend import Estimate, FineTuneSpec, Result, State, Status
@@ -121,6 +121,8 @@ class OpenAIBackend:
             f"${price.training:g} per million tokens ({price.source}, {price.as_of}), tokens estimated; "
             "Azure OpenAI has its own price list, and charges for the deployment by the hour"
         )
+        if spec.method == "dpo":
+            basis += "; a pair is counted as two rows"
         return Estimate(tokens, tokens * price.training / PER, basis + self._describe_tiers(spec))
 
     def _describe_tiers(self, spec: FineTuneSpec) -> str:
@@ -134,6 +136,13 @@ class OpenAIBackend:
         """Raise UserError if the host does not train the model (any more), or not in the tiers asked for."""
         host, env = self._host(), environment()
         check_trainable(host, spec.model, "openai", env=env)
+        if spec.method == "dpo":
+            check_pairs(host, spec.model, env=env)
+            if self._dated():  # without a method, a job would take the pairs for chats
+                raise UserError(
+                    "--method dpo needs Azure's v1 API: add --training-type, or name an endpoint that ends "
+                    "in /openai/v1"
+                )
         if host == "azure":
             tiers.check_training(spec.model, self.training_type(spec), env)
             if self.deployment:

@@ -65,7 +65,8 @@ def is_job_of(spec: FineTuneSpec, job: Mapping[str, Any]) -> bool:
 
 def _method(spec: FineTuneSpec) -> dict[str, Any]:
     """Return how the model is trained, as the field `method` has it."""
-    return {"type": "supervised", "supervised": {"hyperparameters": _settings(spec)}}
+    kind = "dpo" if spec.method == "dpo" else "supervised"
+    return {"type": kind, kind: {"hyperparameters": _settings(spec)}}
 
 
 def _settings(spec: FineTuneSpec) -> dict[str, Any]:
@@ -74,6 +75,7 @@ def _settings(spec: FineTuneSpec) -> dict[str, Any]:
         "n_epochs": int(spec.epochs),
         "batch_size": spec.batch_size,
         "learning_rate_multiplier": spec.learning_rate,
+        "beta": spec.beta,
     }
     return {name: value for name, value in settings.items() if value is not None}
 

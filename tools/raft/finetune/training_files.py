@@ -9,8 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ..dataset.count_tokens import count_by_document, load_counter
-from ..dataset.validate import validate_files
-from ..dataset.validate_chats import row_texts
+from ..dataset.validate import FEWEST_ROWS, validate_files
+from ..dataset.validate_chats import row_sequences
 from ..errors import UserError
 from ..files import read_jsonl
 from ..models.pricing import context_of, load_prices
@@ -26,12 +26,25 @@ def has_rows(path: Path) -> bool:
 def check_files(spec: FineTuneSpec, *, hosted: bool) -> None:
     """Raise UserError if the dataset must not be trained on, naming its first error; lengths are apart."""
     if not spec.file("train").is_file():
-        raise UserError(f"{spec.file('train')} is missing: run generate with --format {spec.api}")
+        raise UserError(f"{spec.file('train')} is missing: run generate with --format {spec.form}")
     findings = validate_files(spec.dataset, hosted=hosted)
     errors = [finding for finding in findings if finding.severity == "error"]
     if errors:
         more = f", and {len(errors) - 1} more errors" if len(errors) > 1 else ""
         raise UserError(f"{spec.dataset} must not be trained on: {errors[0]}{more}; run generate again")
+    if spec.method == "dpo":
+        _count_pairs(spec, fewest=FEWEST_ROWS if hosted else 1)
+
+
+def _count_pairs(spec: FineTuneSpec, *, fewest: int) -> None:
+    """Raise UserError if there are not enough pairs to train on."""
+    path = spec.file("train")
+    pairs = sum(1 for _ in read_jsonl(path))
+    if pairs < fewest:
+        raise UserError(
+            f"{path}: {pairs or 'no'} pairs, and {fewest} are needed; manifest.json says why the other rows "
+            "make none: generate more questions, or with --no-oracle refuse"
+        )
 
 
 def check_uploads(spec: FineTuneSpec, *, model: str, hosted: bool, skip_long: bool) -> Lengths:
@@ -64,5 +77,5 @@ def count_tokens(spec: FineTuneSpec, *, parts: Sequence[str] = ("train",)) -> in
     total = 0
     for path in filter(has_rows, (spec.file(part) for part in parts)):
         for _, row in read_jsonl(path):
-            total += sum(map(count, row_texts(row)))
+            total += sum(count(text) for texts in row_sequences(row) for text in texts)
     return round(total * spec.epochs)

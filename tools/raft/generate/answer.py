@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ..models.client import RETRY_TEMPERATURE, Client
 from ..models.failed_calls import CallFailed
 from ..prompts import Message, render
-from ..records import Chunk, Draft, Kind
+from ..records import Chunk, Draft, Kind, RejectedAnswer
 from .ask import reject_failed
 
 PROMPTS: dict[Kind, str] = {"text": "answer_question.jinja2", "api": "answer_task.jinja2"}
@@ -39,3 +39,17 @@ async def answer_question(
     else:
         draft["cot_answer"], draft["finish_reason"] = reply.text, reply.finish_reason
         draft["model"] = reply.model
+
+
+def set_aside(draft: Draft) -> None:
+    """Set the rejected answer of a draft aside, so that its question can be answered anew."""
+    draft["rejected_answers"] = rejected_answers(draft)
+    draft["reason"] = ""
+
+
+def rejected_answers(draft: Draft) -> list[RejectedAnswer]:
+    """Return all answers to the question of a rejected draft, its last one first."""
+    earlier = draft.get("rejected_answers", [])
+    if draft["failed"] or not draft["cot_answer"]:  # the last call brought none
+        return earlier
+    return [{"cot_answer": draft["cot_answer"], "reason": draft["reason"]}, *earlier]

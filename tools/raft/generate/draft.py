@@ -10,7 +10,7 @@ from ..errors import CallsFailed, UserError
 from ..models.client import Client
 from ..models.endpoint import TEACHER_MODEL, Endpoint
 from ..prompts import Message, prompt_hash
-from ..records import Chunk, Draft, Kind, content_id, new_draft
+from ..records import Chunk, Draft, Kind, RejectedAnswer, content_id, new_draft
 from . import answer, ask, verify
 from .given_questions import GivenQuestion
 
@@ -118,7 +118,7 @@ class PromptedTeacher:
         """Ask for another answer, once; a rejected question stays rejected."""
         # A failed call is not repeated: the client has retried it already if that could help.
         if draft["reason"] and draft["cot_answer"] and not draft["failed"]:
-            draft["reason"] = ""
+            answer.set_aside(draft)
             messages = messages or answer.answer_messages(draft, chunk)
             await answer.answer_question(draft, messages, client, seed=seed, attempt=1)
             await self.verify_answer(draft, chunk, client)
@@ -144,13 +144,17 @@ async def draft_given(row: GivenQuestion, candidates: Sequence[Chunk], client: C
         return draft
     teacher = choose_teacher(client.endpoint)
     first: Draft | None = None
+    rejected: list[RejectedAnswer] = []  # from the earlier candidates
     for chunk in candidates:
         draft = new_draft(row["question"], chunk["id"], origin="given")
         if row["answers"]:
             draft["expected"] = row["answers"]
         await _complete(teacher, draft, chunk, client, seed=seed)
         if not draft["reason"]:
+            if rejected:
+                draft["rejected_answers"] = [*draft.get("rejected_answers", []), *rejected]
             return draft
+        rejected += answer.rejected_answers(draft)
         first = first or draft
     if first is None:
         first = new_draft(row["question"], row["chunk_id"], origin="given")

@@ -82,7 +82,8 @@ async def _complete(draft: Draft, chunks: Sequence[Chunk], client: Client, *, se
     draft["prompt_hash"] = prompt_hash(*prompts(draft["origin"] == "generated"))
     messages = answer_messages(draft["question"], chunks)
     for attempt in range(2):
-        draft["reason"] = ""
+        if attempt:
+            answer.set_aside(draft)
         await answer.answer_question(draft, messages, client, seed=seed, attempt=attempt)
         verify.verify_draft(draft, chunks[0], chunks[1:])
         # A failed call is not repeated: the client has retried it already if that could help.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..choices import Negatives, NoOracle, Order
 from ..dataset.export import make_datasets
+from ..dataset.pairs import REJECTED_ANSWERS
 from ..dataset.splits import assign_splits
 from ..files import write_jsonl
 from ..ingest.chunks import make_chunk
@@ -18,6 +19,7 @@ from ..records import Chunk, Record, content_id, new_draft, question_id
 from ..text.sentences import sentence_spans
 from .assemble import RowOptions, assemble_records
 from .distractors import Distractors
+from .rows import rejected_answers
 from .small_model.drills import make_drills
 from .small_model.grammar import answer_reply
 
@@ -33,6 +35,7 @@ class SquadRecords:
     records: list[Record]  # train and valid
     held_out: list[dict[str, Any]]  # question, answer, chunk_id and source of each, for a comparison
     left_out: Counter[str]  # questions and rows, by reason
+    rejected_answers: list[dict[str, Any]] = field(default_factory=list)  # of the records that are refusals
 
 
 def records_from_squad(
@@ -104,12 +107,15 @@ def records_from_squad(
         for i in range(rounds if split == "train" else 1):
             drafts = question_drafts + drill_drafts[i::rounds]
             drawn = pool.draw(drafts, chunk, k=distractors, seed=seed, round=i, shared=shared)
-            for record in assemble_records(drafts, chunk, drawn, options, split=split, round=i):
+            records = assemble_records(drafts, chunk, drawn, options, split=split, round=i)
+            for draft, record in zip(drafts, records, strict=True):
                 if record["instruction"] in prompts:  # cut to the same sentences as in an earlier round
                     result.left_out["its documents are cut to the same as in an earlier round"] += 1
                 else:
                     prompts.add(record["instruction"])
                     result.records.append(record)
+                    if row := rejected_answers(draft, record):
+                        result.rejected_answers.append(row)
         on_paragraph()
     return result
 
@@ -126,6 +132,8 @@ def write_squad_records(
 ) -> dict[str, dict[str, Any]]:
     """Write chunks.jsonl, raft.jsonl, questions.jsonl and the split files; return the validated split files.
 
+    With refusals, rejected_answers.jsonl has the answers in whose place they stand.
+
     Raises UserError if the dataset does not pass validation.
     """
     out.mkdir(parents=True, exist_ok=True)
@@ -135,5 +143,8 @@ def write_squad_records(
         ("questions", result.held_out),
     ):
         write_jsonl(out / f"{name}.jsonl", rows)
+    (out / REJECTED_ANSWERS).unlink(missing_ok=True)
+    if result.rejected_answers:
+        write_jsonl(out / REJECTED_ANSWERS, result.rejected_answers)
     files, _ = make_datasets(out / "raft.jsonl", out, formats=formats, share=p, order=order)
     return files

@@ -17,6 +17,7 @@ from typing import Any
 from ..choices import FOCUS_SHARE, Chunking, Negatives, NoOracle, Order, check_choice
 from ..dataset.card import write_card, write_manifest
 from ..dataset.export import PROMPT as RAFT_PROMPT, make_datasets
+from ..dataset.pairs import REJECTED_ANSWERS, sum_pairs
 from ..dataset.splits import assign_splits, join_chunks
 from ..dataset.student import Student
 from ..errors import UserError
@@ -115,11 +116,11 @@ def build_dataset(
 ) -> BuildResult:
     """Build a dataset from the chunks of a corpus in the folder `out`.
 
-    Writes chunks.jsonl, raft.jsonl, rejected.jsonl and the split files in every format. All files except
-    the response cache are written anew: replies that are paid for come from the cache, and nothing else
-    is reused from an earlier run. `on_rows` is called with the accepted and the rejected rows of each task,
-    in order. Raises UserError if the corpus is too small or no row passes verification, CallsFailed if not
-    one call brought a usable reply.
+    Writes chunks.jsonl, raft.jsonl, rejected.jsonl and the split files in every format, and
+    rejected_answers.jsonl if there are any. All files except the response cache are written anew: replies
+    that are paid for come from the cache, and nothing else is reused from an earlier run. `on_rows` is called
+    with the accepted and the rejected rows of each task, in order. Raises UserError if the corpus is too
+    small or no row passes verification, CallsFailed if not one call brought a usable reply.
     """
     pool = [endpoints] if isinstance(endpoints, Endpoint) else list(endpoints)
     if settings.hops > 1:
@@ -219,7 +220,7 @@ def _write_dataset(
         splits, moved = join_chunks(splits, joined, ids, smallest=smallest)
         notes += moved
     # Rows of an earlier run must not be left beside the chunks of this one.
-    raft, rejected = out / "raft.jsonl", out / "rejected.jsonl"
+    raft, rejected, answers = out / "raft.jsonl", out / "rejected.jsonl", out / REJECTED_ANSWERS
     raft.unlink(missing_ok=True)
     write_jsonl(out / "chunks.jsonl", corpus.chunks)
     write_jsonl(rejected, corpus.rejected)
@@ -242,6 +243,7 @@ def _write_dataset(
                 chain(tasks, drills()),
                 staging,
                 rejected,
+                answers,
                 chunks=by_id,
                 distractors=Distractors(chunks, splits, settings.negatives, same_source=settings.same_source),
                 options=_row_options(settings),
@@ -253,6 +255,8 @@ def _write_dataset(
 
     with replacing(raft) as staging:
         counts, usage, endpoints = asyncio.run(run(staging))
+    if not answers.stat().st_size:
+        answers.unlink()
     if counts.rows == counts.accepted[DRILLS]:
         check_replies(counts)
         raise UserError(f"no row passed verification{_main_reason(counts)}: see each reason in {rejected}")
@@ -406,7 +410,9 @@ def summarise(
             f"the longest row has {longest['tokens']:,} tokens, {student.name} takes {student.context:,}: "
             "`finetune --skip-long` leaves such rows out"
         )
-    others = ("chunks.jsonl", "raft.jsonl", "rejected.jsonl")
+    pairs = sum_pairs(result.files)["pairs"].total()
+    others = ["chunks.jsonl", "raft.jsonl", "rejected.jsonl"]
+    others += [REJECTED_ANSWERS] * (out / REJECTED_ANSWERS).exists()
     manifest = write_manifest(
         out / "manifest.json",
         settings={name: value for name, value in asdict(settings).items() if name not in unknown},
@@ -425,6 +431,7 @@ def summarise(
             "rows_by_origin": dict(result.counts.origins),
             "rows_with_oracle": result.counts.with_oracle,
             **({"rows_with_several_oracles": result.counts.several} if result.counts.several else {}),
+            **({"preference_pairs": pairs} if "dpo" in settings.formats else {}),
             "rejected": result.rejected.total(),
             "missing": result.counts.missing,
         },

@@ -7,7 +7,9 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from ..dataset.pairs import NOT_SHOWN
 from ..errors import AGAIN, CallsFailed
 from ..files import json_line
 from ..on_disk import DiskMap, RowsById
@@ -45,6 +47,7 @@ async def generate_records(
     tasks: Iterable[Task],
     raft_path: Path,
     rejected_path: Path,
+    answers_path: Path,
     *,
     chunks: RowsById,
     distractors: Distractors,
@@ -55,13 +58,18 @@ async def generate_records(
 ) -> Counts:
     """Run the tasks, assemble the verified drafts, and write records and rejections in task order.
 
+    Answers that were rejected before another one to their question was accepted go to `answers_path`.
     At most `window` tasks are running or waiting to be written, so memory does not grow with the corpus.
     The files depend on the replies and the seed, never on the order in which the replies arrive.
     Raises CallsFailed if the endpoint answers nothing at all.
     """
     counts = Counts()
     seen = DiskMap()
-    with raft_path.open("w", encoding="utf-8") as raft, rejected_path.open("a", encoding="utf-8") as rejected:
+    with (
+        raft_path.open("w", encoding="utf-8") as raft,
+        rejected_path.open("a", encoding="utf-8") as rejected,
+        answers_path.open("w", encoding="utf-8") as answers,
+    ):
         async for drafts in _in_order(tasks, window):
             accepted, refused = [], []
             for draft in drafts:
@@ -78,8 +86,10 @@ async def generate_records(
                 else:
                     accepted.append(draft)
             records = _assemble(accepted, chunks, distractors, options)
-            for record in records:
+            for draft, record in zip(accepted, records, strict=True):
                 raft.write(json_line(record))
+                if row := rejected_answers(draft, record):
+                    answers.write(json_line(row))
                 counts.accepted[part_of(record)] += 1
                 counts.origins[record["origin"]] += 1
                 counts.with_oracle += record["has_oracle"]
@@ -138,6 +148,26 @@ def _assemble(
     drawn = distractors.draw(drafts, oracle, k=options.k, seed=options.seed, shared=shared, others=others)
     split = distractors.split_of(oracle)
     return assemble_records(drafts, oracle, drawn, options, split=split, others=others)
+
+
+def rejected_answers(draft: Draft, record: Record) -> dict[str, Any] | None:
+    """Return the row of the rejected answers to the question of a record, None if there are none.
+
+    The draft's own answer is one of them if the record is labelled with a refusal in its place.
+    """
+    answers = list(draft.get("rejected_answers", ()))
+    if record["cot_answer"] != draft["cot_answer"] and draft["origin"] != "drill":
+        answers.insert(0, {"cot_answer": draft["cot_answer"], "reason": NOT_SHOWN})
+    if not answers:
+        return None
+    return {
+        "id": record["id"],
+        "question": record["question"],
+        "chunk_id": record["chunk_id"],
+        "source": record["source"],
+        "page": record["page"],
+        "answers": answers,
+    }
 
 
 def reject(draft: Draft, chunk: Chunk | None) -> dict[str, object]:

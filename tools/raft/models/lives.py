@@ -130,13 +130,32 @@ def offered_types(
     return getattr(found.life, what) if found else None
 
 
+def check_pairs(host: Host | None, model: str, *, env: Mapping[str, str] | None = None) -> None:
+    """Raise UserError if a host does not train a model on pairs of answers (DPO).
+
+    A host whose list is not known passes.
+    """
+    if host is None or _ignored(env):
+        return
+    listed = _read()[host].get("pairs")
+    if listed and not match_name(_base_name(model), listed["models"]):
+        raise UserError(
+            f"{model} at {host_name(host)} is not trained on pairs: use {', '.join(listed['models'])}, or "
+            f"--backend trl with a model of your own {how_to_ignore()}"
+        )
+
+
 def find_life(host: Host, model: str) -> Found | None:
     """Return what is known of a model at a host, or None; names match as in `pricing.find_price`."""
     lives = {name.casefold(): life for name, life in load_lives()[host].items()}
+    name = match_name(_base_name(model), lives)
+    return Found(lives[name], bool(_TUNED.fullmatch(model.strip()))) if name else None
+
+
+def _base_name(model: str) -> str:
+    """Return the name of the base model of a tuned one, or of a base model itself, folded."""
     match = _TUNED.fullmatch(model.strip())
-    base = (match[1] or match[2]) if match else model
-    name = match_name(base.strip().casefold(), lives)
-    return Found(lives[name], bool(match)) if name else None
+    return ((match[1] or match[2]) if match else model).strip().casefold()
 
 
 def host_of(base_url: str) -> Host | None:

@@ -16,7 +16,7 @@ from ...files import hash_file
 from ...models.endpoint import CONNECTIONS, environment
 from ...models.lives import check_trainable
 from ...models.pricing import PRICES, Price, find_price, load_prices
-from ..backend import ENDED, Estimate, FineTuneSpec, Result, State, Status
+from ..backend import ENDED, Estimate, FineTuneSpec, Result, State, Status, refuse_pairs
 from ..lengths import Lengths
 from ..training_files import check_uploads, count_tokens, has_rows, without_bom
 from .deploy import deploy_serverless, subscribe, write_connection
@@ -64,6 +64,7 @@ class AzureMLBackend:
 
     def check(self, spec: FineTuneSpec, *, skip_long: bool = False) -> Lengths:
         """Raise UserError if the spec cannot be trained here; nothing is uploaded."""
+        refuse_pairs(spec, self.name)
         model = read_model(spec.model)
         if spec.rank is not None:
             raise UserError("--rank is for the backend local: Azure ML chooses the rank of its adapters")

@@ -21,7 +21,7 @@ from ...child import exit_with_parent, start_child
 from ...dataset.student import open_student
 from ...errors import UserError, one_line
 from ...files import read_object, write_json
-from ..backend import CONFIG, WEIGHTS, Estimate, FineTuneSpec, Result, State, Status
+from ..backend import CONFIG, WEIGHTS, Estimate, FineTuneSpec, Result, State, Status, refuse_pairs
 from ..lengths import Lengths, refuse_long
 from ..training_files import check_files
 from .estimate import TrainingTime, measure_training, to_estimate
@@ -50,6 +50,7 @@ class LocalBackend:
 
     def check(self, spec: FineTuneSpec, *, skip_long: bool = False) -> Lengths:
         """Raise UserError if the model is missing or the dataset must not be trained on."""
+        refuse_pairs(spec, self.name)
         resolve_base(spec)
         check_files(spec, hosted=False)
         lengths = measure_rows(spec, open_student(spec.model))

@@ -22,7 +22,11 @@ def read_status(log: Path) -> Status:
         return Status(state="running", message="", step=None, steps=None, metrics={})
     last = steps[-1]
     validated = [step["valid_loss"] for step in steps if step["valid_loss"] is not None]
-    losses = {"train_loss": last["train_loss"], "valid_loss": validated[-1] if validated else None}
+    losses = {
+        "train_loss": last["train_loss"],
+        "valid_loss": validated[-1] if validated else None,
+        "margin": last.get("margin"),  # of a training on pairs
+    }
     metrics = {name: loss for name, loss in losses.items() if loss is not None}
     status = Status(state="running", message="", step=last["step"], steps=last["steps"], metrics=metrics)
     window = max(WINDOW, last["steps"] // 4)

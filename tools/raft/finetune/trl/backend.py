@@ -1,7 +1,7 @@
 """Fine-tune any Hugging Face causal model with TRL on this machine's GPUs (or, slowly, on its CPU).
 
-TRL's own `sft` script trains, started by `accelerate launch` with the configuration in the job's folder;
-`trl sft --config FILE` takes the same file.
+TRL's own script trains, `sft` or `dpo`, started by `accelerate launch` with the configuration in the job's
+folder; `trl sft --config FILE` or `trl dpo --config FILE` takes the same file.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from ..lengths import Lengths, Row, compare_lengths, refuse_long
 from ..local.backend import LocalBackend
 from ..local.load import load_model
 from ..training_files import check_files, count_tokens, has_rows
-from .config import DATA, read_overrides, sft_config, to_trl, write_training
+from .config import DATA, read_overrides, to_trl, trl_config, write_training
+from .start import base_of, copy_start, find_start
 
 PACKAGES = ("trl", "accelerate", "datasets", "peft")
 BITSANDBYTES = "bitsandbytes==0.50.2"
@@ -94,11 +95,11 @@ class TrlBackend(LocalBackend):
 
 def prepare(spec: FineTuneSpec, folder: Path, *, out: Path, processes: int = 1) -> None:
     """Write the rows and the configuration of a training to `folder`; its results go to `out`."""
-    base = find_base(spec.model)
+    base = _base(spec)
     longest = measure_rows(spec).longest
     if base.endswith(".gguf"):
         base = convert_gguf(Path(base), folder / BASE)
-    config = sft_config(
+    config = trl_config(
         spec,
         model=base,
         data=str(folder / DATA),
@@ -108,6 +109,7 @@ def prepare(spec: FineTuneSpec, folder: Path, *, out: Path, processes: int = 1) 
         processes=processes,
     )
     write_training(spec, folder, config)
+    copy_start(find_start(spec), folder)
 
 
 def check_packages(spec: FineTuneSpec) -> None:
@@ -128,7 +130,9 @@ def find_base(model: str) -> str:
         return str(default_model())
     path = Path(model)
     if (path / CONFIG).is_file():
-        raise UserError(f"{model} holds an adapter: --backend trl starts from a base model only")
+        raise UserError(
+            f"{model} holds an adapter: --backend trl starts from a base model only, except with --method dpo"
+        )
     if path.exists():
         return str(path.resolve())
     if model.count("/") != 1 or model.endswith(".gguf") or model.startswith((".", "~", "/")):
@@ -137,6 +141,12 @@ def find_base(model: str) -> str:
             "Hugging Face Hub (OWNER/NAME)"
         )
     return model
+
+
+def _base(spec: FineTuneSpec) -> str:
+    """Return what TRL loads, of an adapter to start from its base model."""
+    start = find_start(spec)
+    return find_base(base_of(start) if start else spec.model)
 
 
 @lru_cache(maxsize=1)  # the check and the submission both need it, and from GGUF it takes seconds
@@ -157,7 +167,7 @@ def load_tokenizer(base: str) -> tuple[Any, int | None]:
 
 def measure_rows(spec: FineTuneSpec) -> Lengths:
     """Measure the rows that TRL is given, in the model's tokens. Raises UserError without a chat template."""
-    tokenizer, context = load_tokenizer(find_base(spec.model))
+    tokenizer, context = load_tokenizer(_base(spec))
     if spec.api != "completion" and not tokenizer.chat_template:
         raise UserError(
             f"{spec.model} has no chat template: use generate and finetune with --format completion"
@@ -171,7 +181,10 @@ def measure_rows(spec: FineTuneSpec) -> Lengths:
 
 
 def _count(row: dict[str, Any], tokenizer: Any) -> int:
-    """Return the tokens of a row as TRL makes them of it."""
+    """Return the tokens of a row as TRL makes them of it; of a pair, those with the longer answer."""
+    if "chosen" in row:
+        both = [{"prompt": row["prompt"], "completion": row[name]} for name in ("chosen", "rejected")]
+        return max(_count(each, tokenizer) for each in both)
     if isinstance(row["prompt"], str):
         return len(tokenizer(row["prompt"] + row["completion"] + tokenizer.eos_token).input_ids)
     text = tokenizer.apply_chat_template(row["prompt"] + row["completion"], tokenize=False)

@@ -1,4 +1,4 @@
-"""Write what `trl sft --config FILE` needs: the rows in TRL's form, and its configuration as YAML."""
+"""Write what `trl sft` and `trl dpo --config FILE` need: rows in TRL's form, and configuration as YAML."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ CONFIG_FILE = "trl.yaml"
 OUTCOME = "trained.json"  # how a training ended, as LocalBackend reads it
 DATA = "data"  # folder of train.jsonl and validation.jsonl, the names that `datasets` makes splits of
 LEARNING_RATE, RANK, BATCH = 2e-4, 16, 4
+# For pairs: the rate is that of TRL's example with LoRA (trl/scripts/dpo.py, 1.16), beta its default.
+PAIRS_RATE, BETA = 5e-6, 0.1
 VALIDATIONS = 4  # per epoch
 
 
@@ -30,16 +32,48 @@ def write_training(spec: FineTuneSpec, folder: Path, config: dict[str, Any]) -> 
 
 
 def to_trl(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a chat or completion row as prompt and completion: TRL learns the completion only.
+    """Return a row in TRL's form; the messages have role and content only.
+
+    A chat or a completion becomes prompt and completion, of which TRL learns the completion. A pair becomes
+    prompt, chosen and rejected (https://huggingface.co/docs/trl/dataset_formats, "Preference").
 
     Of a chat, the last message is the completion. The other way, `assistant_only_loss`, needs a chat template
     with {% generation %} markers, which most models lack (https://huggingface.co/docs/trl/sft_trainer, "Train
     on completion only" and "Train on assistant messages only").
     """
+    if "preferred_output" in row:
+        return {
+            "prompt": _plain(row["input"]["messages"]),
+            "chosen": _plain(row["preferred_output"]),
+            "rejected": _plain(row["non_preferred_output"]),
+        }
     if "messages" not in row:
         return {"prompt": row["prompt"], "completion": row["completion"]}
-    messages = [{"role": each["role"], "content": each["content"]} for each in row["messages"]]
+    messages = _plain(row["messages"])
     return {"prompt": messages[:-1], "completion": messages[-1:]}
+
+
+def _plain(messages: list[dict[str, Any]]) -> list[dict[str, str]]:
+    return [{"role": each["role"], "content": each["content"]} for each in messages]
+
+
+def trl_config(spec: FineTuneSpec, **where: Any) -> dict[str, Any]:
+    """Return the settings of a LoRA training under TRL's names; `where` is as in `sft_config`.
+
+    On pairs it is Direct Preference Optimization (Rafailov et al. 2023, arXiv 2305.18290); the reference is
+    the model without the adapter.
+    """
+    config = sft_config(spec, **where)
+    if spec.method == "sft":
+        return config
+    rate = spec.learning_rate or PAIRS_RATE
+    beta = BETA if spec.beta is None else spec.beta
+    return config | {"learning_rate": rate, "beta": beta} | read_overrides(spec)
+
+
+def script_of(config: dict[str, Any]) -> str:
+    """Return which script of TRL takes these settings."""
+    return "dpo" if "beta" in config else "sft"
 
 
 def sft_config(
@@ -135,3 +169,10 @@ def write_config(config: dict[str, Any], path: Path, *comments: str) -> None:
 
     head = "".join(f"# {comment}\n" for comment in comments)
     write_text(path, head + yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read settings that `write_config` wrote."""
+    import yaml
+
+    return dict(yaml.safe_load(path.read_text(encoding="utf-8")))

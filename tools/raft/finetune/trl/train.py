@@ -1,10 +1,11 @@
-"""Run TRL's own `sft` script, log its steps and record how it ended.
+"""Run TRL's own script, `sft` or `dpo`, log its steps and record how it ended.
 
 `accelerate launch` starts this module, `cluster` calls `train` in each process of a job.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import signal
@@ -19,32 +20,36 @@ from ...files import json_line, read_log, read_object, write_json, write_text
 from ..local.backend import ORDER
 from ..local.export_gguf import can_export, export_adapter
 from ..local.train import LOG
-from .config import CONFIG_FILE, OUTCOME
+from .config import CONFIG_FILE, OUTCOME, read_config, script_of
+from .start import REFERENCE, START, start_from
 
 
 def train(folder: Path, arguments: list[str], *, patience: int | None = None) -> None:
     """Train as folder/trl.yaml says, and write log, outcome and GGUF adapter to `folder`.
 
-    `arguments` go to `trl sft` as well. After `patience` validations without a lower loss, training stops.
+    `arguments` go to TRL's script as well. After `patience` validations without a lower loss, training stops.
     Raises UserError for settings that TRL does not have.
     """
-    import trl.scripts.sft as sft
     from transformers import EarlyStoppingCallback, trainer
 
+    script = importlib.import_module(f"trl.scripts.{script_of(read_config(folder / CONFIG_FILE))}")
+    if (folder / START).is_dir():
+        start_from(folder / START)
     log = _step_log(folder)
     # The script creates the trainer itself; these callbacks are in every trainer.
     callbacks: list[Any] = trainer.DEFAULT_CALLBACKS
     callbacks.append(log)
     if patience:
         callbacks.append(EarlyStoppingCallback(patience))
-    parser = sft.make_parser()
+    parser = script.make_parser()
     try:
         config = parser.parse_args_and_config(["--config", str(folder / CONFIG_FILE), *arguments])
     except ValueError as error:
         raise UserError(f"TRL refuses the settings: {one_line(error)}") from None
-    sft.main(*config)
+    script.main(*config)
     if not _is_first_process():
         return
+    shutil.rmtree(folder / REFERENCE, ignore_errors=True)
     last = read_log(folder / LOG)[-1:] or [{}]
     outcome = {name: last[0].get(name) for name in ("tokens", "seconds")}
     base = _model_folder(config[2].model_name_or_path)
@@ -97,6 +102,10 @@ def _step_log(folder: Path) -> Any:
             if "loss" in logs:
                 self.line |= {"train_loss": round(logs["loss"], 5), "learning_rate": logs["learning_rate"]}
                 self.line["tokens"] = self.tokens + int(logs.get("num_tokens", 0))
+            # Of pairs: by how much more the model prefers the right answer than it did before.
+            for name, field in (("rewards/margins", "margin"), ("eval_rewards/margins", "valid_margin")):
+                if name in logs:
+                    self.line[field] = round(logs[name], 5)
             loss = logs.get("eval_loss")
             line = {
                 "step": state.global_step,
