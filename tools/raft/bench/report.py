@@ -146,6 +146,7 @@ def list_differences(settings: Mapping[str, Any]) -> list[str]:
         if settings["retrieved"]
         else f"the oracle and {settings['distractors']} hard negatives"
     )
+    epochs = "1 epoch" if settings["epochs"] == 1 else f"{settings['epochs']:g} epochs"
     points = [
         f"Model. The paper tunes LLaMA2-7B; here {settings['trained']} was tuned ({settings['backend']}), "
         f"and {settings['base']} is the untuned model.",
@@ -154,7 +155,7 @@ def list_differences(settings: Mapping[str, Any]) -> list[str]:
         "another; its table does not say which.",
         f"p is {settings['p']:g}; the paper's prose says 0.8, and its own sweep has the best at 0.4, 0.6 or "
         "1, by data set.",
-        f"Training: {settings['epochs']:g} epochs of at most {settings['train'] or 'all'} questions a fold. "
+        f"Training: {epochs} of at most {settings['train'] or 'all'} questions a fold. "
         "The paper gives neither epochs, learning rate nor a validation split. All settings were fixed "
         "beforehand, the same for both tuned arms; nothing was chosen by a test score.",
         "Reasoning. The paper has GPT-4 write the chain of thought of a training answer. Here it is made "
