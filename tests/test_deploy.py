@@ -255,10 +255,19 @@ def test_a_refused_key_or_model_ends_the_start_without_showing_the_key(
     assert line.startswith("error: compatible (m at http") and expected in line
 
 
-def test_parameters_that_the_model_refuses_end_the_start(
+def test_an_endpoint_starts_on_a_reasoning_model(
     deployment: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with scripted_endpoint(key=KEY, refuse=["temperature"]) as server:
+    with scripted_endpoint(key=KEY, refuse=["max_tokens", "temperature", "top_p"]) as server:
+        deployment(PROMPTFLOW_ENCODED_CONNECTIONS=encoded({"embedded": server.url}))
+        assert start("azureml", monkeypatch).get("/health").status_code == 200
+    assert "error" not in capsys.readouterr().err
+
+
+def test_a_parameter_that_the_model_refuses_and_the_flow_needs_ends_the_start(
+    deployment: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with scripted_endpoint(key=KEY, refuse=["stream"]) as server:
         deployment(PROMPTFLOW_ENCODED_CONNECTIONS=encoded({"embedded": server.url}))
         with pytest.raises(SystemExit) as exit_:
             start("azureml", monkeypatch)
@@ -266,7 +275,7 @@ def test_parameters_that_the_model_refuses_end_the_start(
     errors = capsys.readouterr()
     last = errors.err.splitlines()[-1]
     assert "Traceback" not in errors.out + errors.err and "Exception" not in errors.err
-    assert last.startswith("error: the flow has no answer: ") and "'temperature' is not supported" in last
+    assert last.startswith("error: the flow has no answer: ") and "'stream' is not supported" in last
 
 
 def test_a_busy_model_does_not_keep_an_endpoint_from_starting(

@@ -161,8 +161,8 @@ def test_rows_of_the_training_are_the_same_for_both_arms_and_hold_no_asked_quest
         first = run(data, tmp_path, *options, "--yes", "--poll", 0.05, RAFT_API_KEY=KEY)
         again = run(data, tmp_path, *options, "--yes", "--poll", 0.05, RAFT_API_KEY=KEY)
         assert len(service.jobs) == len(service.uploads) == 4
-        # It trains, but answers nothing: its models are asked, and that is all that is missing.
-        assert "no such thing as /chat/completions" in first.stderr and first.stderr == again.stderr
+        # It trains, but deploys nothing: its models are asked, and that is all that is missing.
+        assert "does not exist (HTTP 404" in first.stderr and first.stderr == again.stderr
     assert KEY not in first.stdout + first.stderr
     asked = [json.loads(line) for line in (tmp_path / "huggingface" / "questions.jsonl").open("rb")]
     for fold in (1, 2):

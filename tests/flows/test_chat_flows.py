@@ -517,6 +517,8 @@ def test_an_upload_contains_no_key_and_no_document() -> None:
         "index",
         "connections",
         "deploy",
+        "requirements.txt",
+        "requirements-trl.txt",
         "requirements-agents.txt",
         "workflows",
     }
