@@ -255,15 +255,6 @@ def test_a_refused_key_or_model_ends_the_start_without_showing_the_key(
     assert line.startswith("error: compatible (m at http") and expected in line
 
 
-def test_an_endpoint_starts_on_a_reasoning_model(
-    deployment: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with scripted_endpoint(key=KEY, refuse=["max_tokens", "temperature", "top_p"]) as server:
-        deployment(PROMPTFLOW_ENCODED_CONNECTIONS=encoded({"embedded": server.url}))
-        assert start("azureml", monkeypatch).get("/health").status_code == 200
-    assert "error" not in capsys.readouterr().err
-
-
 def test_a_parameter_that_the_model_refuses_and_the_flow_needs_ends_the_start(
     deployment: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -455,3 +446,12 @@ def test_a_mounted_model_is_served_instead_of_the_flow_of_the_image(tmp_path: Pa
     encoded_ = encoded({"embedded": "http://127.0.0.1:9/v1"})
     line = fail(image, tmp_path / "home", PROMPTFLOW_ENCODED_CONNECTIONS=encoded_, **variables)
     assert "connection of_the_model of the flow cannot be read" in line, "from the workspace, as of the model"
+
+
+def test_an_endpoint_starts_on_a_reasoning_model(
+    deployment: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with scripted_endpoint(key=KEY, refuse=["max_tokens", "temperature", "top_p"]) as server:
+        deployment(PROMPTFLOW_ENCODED_CONNECTIONS=encoded({"embedded": server.url}))
+        assert start("azureml", monkeypatch).get("/health").status_code == 200
+    assert "error" not in capsys.readouterr().err
