@@ -23,16 +23,11 @@ if TYPE_CHECKING:
     from ..openai import OpenAIBackend
 
 RECORD = "deployment.json"
-CAPACITY = (
-    100  # thousands of tokens a minute, as in Microsoft's samples; at 1, an evaluation waits for most calls
-)
+# Thousands of tokens a minute, as in Microsoft's samples; at 1, an evaluation waits for most of its calls.
+CAPACITY = 100
 POLL = 5.0  # seconds between looks at a deployment
-_ENDED = (
-    "Succeeded",
-    "Failed",
-    "Canceled",
-    "Disabled",
-)  # provisioning states; the others change by themselves
+# Provisioning states; the others change by themselves.
+_ENDED = ("Succeeded", "Failed", "Canceled", "Disabled")
 
 
 class Deployment(TypedDict):
