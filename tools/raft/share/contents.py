@@ -60,7 +60,7 @@ class Contents:
 def read_contents(folder: Path) -> Contents:
     """Read the manifest of a dataset and hash its files.
 
-    Raises UserError if the folder is not a dataset that `generate` or `squad` finished.
+    Raises UserError if the folder is not a dataset that `generate` finished; `squad` writes no manifest.
     """
     manifest = read_object(folder / MANIFEST)
     listed = manifest.get("files")
