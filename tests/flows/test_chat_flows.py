@@ -448,6 +448,7 @@ def test_a_client_that_accepts_a_stream_gets_pieces_as_they_are_generated(
     assert text.endswith(whole["answer"])
     assert whole["reply"].endswith(f"Sources:\n{sources}")
     assert events[0]["note"] == "streamed", "what is known only at the end is marked as missing"
+    assert events[0]["refusal"] == "", "it is not refused"
 
 
 def test_a_stream_shows_no_thoughts() -> None:

@@ -203,7 +203,8 @@ def present_reply(text: str, hits: Sequence[Hit], refusal: str = "") -> dict[str
 
 def present_stream(hits: Sequence[Hit]) -> dict[str, Any]:
     """Return what a chat flow says of a reply that is being streamed: all but the `reply` itself."""
-    return {**read_reply("", hits), "note": "streamed", "sources": list_sources(hits)}
+    unknown = {"refusal": "", "note": "streamed"}
+    return {**read_reply("", hits), **unknown, "sources": list_sources(hits)}
 
 
 def _place(passage: Citation | Hit) -> str:
