@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tools.raft.choices import Mode
-from tools.raft.errors import UserError
+from tools.verbs.run_app import run_app
 
 if TYPE_CHECKING:
     from tools.raft.models.endpoint import Endpoint
@@ -23,24 +22,10 @@ ModeOption = Annotated[Mode, typer.Option(help="Retrieval mode.")]
 
 
 def run_command(command: Callable[..., None]) -> None:
-    """Run a command; a UserError, or a missing package, is one line and a non-zero exit status."""
+    """Run a command as the verbs are run."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
     app.command()(command)
-    try:
-        app()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.status)
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package in ("", "tools", "workflows"):
-            raise
-        needed = f"this needs the package {package}: pip install -r requirements-agents.txt"
-        print(f"error: {needed}", file=sys.stderr)
-        sys.exit(UserError.status)
-    except KeyboardInterrupt:
-        print("interrupted: paid replies are kept; run the same command again to resume", file=sys.stderr)
-        sys.exit(130)
+    run_app(app, "requirements-agents.txt")
 
 
 def choose_endpoints(

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-
 import typer
 
-from tools.raft.errors import UserError
 from tools.verbs.answer import answer
 from tools.verbs.bench import bench
 from tools.verbs.calibrate import calibrate
@@ -18,6 +15,7 @@ from tools.verbs.generate import generate
 from tools.verbs.index import index
 from tools.verbs.judge_check import judge_check
 from tools.verbs.publish import publish
+from tools.verbs.run_app import run_app
 from tools.verbs.serve import serve
 from tools.verbs.squad import squad
 from tools.verbs.teach import teach
@@ -38,18 +36,5 @@ app.add_typer(bench, name="bench")
 
 
 def main() -> None:
-    """Run the command line; a UserError, or a missing package, is one line and a non-zero exit status."""
-    try:
-        app()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.status)
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package in ("", "tools"):
-            raise
-        print(f"error: this needs the package {package}: pip install -r requirements.txt", file=sys.stderr)
-        sys.exit(UserError.status)
-    except KeyboardInterrupt:
-        print("interrupted: paid replies are kept; run the same command again to resume", file=sys.stderr)
-        sys.exit(130)
+    """Run the command line."""
+    run_app(app)
