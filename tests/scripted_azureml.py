@@ -23,6 +23,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from tests.scripted_service import take_fault
+
 TOKEN = "scripted-token-6f1c"  # secrets that must never appear in a file or a message
 SAS_SIGNATURE = "scripted-signature-93ab"
 ENDPOINT_KEY = "scripted-endpoint-key-5d20"
@@ -297,12 +299,12 @@ def scripted_azureml(folder: Path, azure: Azure | None = None) -> Iterator[Azure
             path = unquote(url.path)
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             azure.requests.append((self.command, path))
-            if _take(azure.drop, self.command, path):
+            if take_fault(azure.drop, self.command, path):
                 return self._hang_up()
             status, value, headers = azure.answer(self.command, path, parse_qs(url.query), body, self.headers)
-            if _take(azure.hold_after, self.command, path):
+            if take_fault(azure.hold_after, self.command, path):
                 azure.held.wait(60)
-            if _take(azure.drop_after, self.command, path):
+            if take_fault(azure.drop_after, self.command, path):
                 return self._hang_up()
             sent = value if isinstance(value, bytes) else json.dumps(value).encode()
             self.send_response(status)
@@ -360,14 +362,6 @@ def environment(azure: Azure) -> dict[str, str]:
         "AZURE_TOKEN_CREDENTIALS": "ManagedIdentityCredential",
         "NO_PROXY": "127.0.0.1",
     }
-
-
-def _take(faults: Counter[tuple[str, str]], method: str, path: str) -> bool:
-    for (verb, part), remaining in faults.items():
-        if remaining and verb == method and part in path:
-            faults[verb, part] -= 1
-            return True
-    return False
 
 
 def _certificate(folder: Path) -> Path:

@@ -22,6 +22,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import yaml
 
+from tests.scripted_service import take_fault
+
 TOKEN = "hf_scriptedTokenThatNobodyMaySee"
 OWNER = "bats"
 
@@ -246,7 +248,7 @@ def scripted_hub() -> Iterator[Hub]:
             url = urlsplit(self.path)
             hub.requests.append((self.command, url.path))
             body = self._body()
-            if _take(hub.drop, self.command, url.path):
+            if take_fault(hub.drop, self.command, url.path):
                 self.close_connection = True
                 return
             try:
@@ -255,7 +257,7 @@ def scripted_hub() -> Iterator[Hub]:
                 )
             except (AssertionError, KeyError, ValueError) as problem:
                 status, value, headers = _error(400, "", f"not as the Hub wants it: {problem!r}")
-            if _take(hub.drop_after, self.command, url.path):
+            if take_fault(hub.drop_after, self.command, url.path):
                 self.close_connection = True
                 return
             sent = json.dumps(value).encode()
@@ -290,11 +292,3 @@ def scripted_hub() -> Iterator[Hub]:
     finally:
         server.shutdown()
         server.server_close()
-
-
-def _take(faults: Counter[tuple[str, str]], method: str, path: str) -> bool:
-    for (verb, part), remaining in faults.items():
-        if remaining and verb == method and part in path:
-            faults[verb, part] -= 1
-            return True
-    return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email.parser import BytesParser
@@ -73,3 +74,12 @@ def page(rows: list[dict[str, Any]], query: dict[str, list[str]] | None = None) 
 def error(status: int, code: str, message: str) -> Reply:
     """Return an error as OpenAI's API writes it."""
     return status, {"error": {"message": message, "type": code, "code": code, "param": None}}
+
+
+def take_fault(faults: Counter[tuple[str, str]], method: str, path: str) -> bool:
+    """Return whether a request gets a fault, by its method and a part of its path, and count it off."""
+    for (verb, part), remaining in faults.items():
+        if remaining and verb == method and part in path:
+            faults[verb, part] -= 1
+            return True
+    return False

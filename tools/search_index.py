@@ -7,7 +7,7 @@ from promptflow.core import ToolProvider, tool
 from tools.connections import lookup
 from tools.index_folder import index_folder
 from tools.raft.choices import FOCUS_SHARE
-from tools.raft.rag.retriever import Retriever
+from tools.raft.rag.chat_retriever import ChatRetriever
 from tools.warm_up import serving
 
 
@@ -27,7 +27,7 @@ class SearchIndex(ToolProvider):
 
     def __init__(self, index: str, preload_embeddings: bool = True, focus_share: float = FOCUS_SHARE) -> None:
         super().__init__()
-        self._retriever = Retriever(
+        self._retriever = ChatRetriever(
             index_folder(index),
             embeddings=preload_embeddings,
             focus_share=focus_share,

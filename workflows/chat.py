@@ -29,10 +29,10 @@ from tools.raft.choices import Mode, Prompt, check_choice
 from tools.raft.prompts import render
 from tools.raft.rag.answer import DOCUMENTS, PROMPTS, REPLY_TOKENS, build_instruction
 from tools.raft.rag.answerability import check_evidence
+from tools.raft.rag.chat_retriever import ChatRetriever
 from tools.raft.rag.citations import ShownReply, present_reply, present_stream
 from tools.raft.rag.follow_up import resolve_question
 from tools.raft.rag.index import Hit
-from tools.raft.rag.retriever import Retriever
 
 NAME = "raft-chat"
 OUTPUTS = (
@@ -69,7 +69,7 @@ class ResolveQuestion(Executor):
 class SearchIndex(Executor):
     """Finds the documents; in a thread, as a search computes for some milliseconds."""
 
-    def __init__(self, id: str, retriever: Retriever, k: int, mode: Mode) -> None:
+    def __init__(self, id: str, retriever: ChatRetriever, k: int, mode: Mode) -> None:
         super().__init__(id=id)
         self._retriever, self._k, self._mode = retriever, k, mode
 
@@ -152,7 +152,7 @@ class ReadReply(Executor):
 
 
 def build_chat(
-    retriever: Retriever,
+    retriever: ChatRetriever,
     client: SupportsChatGetResponse,
     *,
     prompt: Prompt = "chain_of_thought",

@@ -11,7 +11,7 @@ at a time: messages to one executor are handled one after another, those to seve
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -80,35 +80,40 @@ class Dataset:
     failed: list[str]
 
 
-class ReadChunks(Executor):
-    """Sanitizes chunks and deals them to the lanes."""
+class _Dealing(Executor):
+    """What the two nodes that a run starts with have in common."""
 
     def __init__(self, id: str, lanes: Sequence[str]) -> None:
         super().__init__(id=id)
         self._lanes = lanes
+
+    async def deal(
+        self, given: Chunks | Questions, lines: Sequence[Line], ctx: WorkflowContext[Share]
+    ) -> None:
+        """Send every lane its share, also an empty one: `write_dataset` waits for all of them."""
+        ctx.set_state("files", (str(given.file), str(given.out)))
+        for number, lane in enumerate(self._lanes):
+            await ctx.send_message(Share([*lines[number :: len(self._lanes)]]), target_id=lane)
+
+
+class ReadChunks(_Dealing):
+    """Sanitizes chunks and deals them to the lanes."""
 
     @handler
     async def read(self, given: Chunks, ctx: WorkflowContext[Share]) -> None:
         """Keep their order in their numbers."""
-        ctx.set_state("files", (str(given.file), str(given.out)))
         chunks = map(sanitize_chunk, given.chunks)
-        await _deal([Line((number, 0), chunk) for number, chunk in enumerate(chunks)], self._lanes, ctx)
+        await self.deal(given, [Line((number, 0), chunk) for number, chunk in enumerate(chunks)], ctx)
 
 
-class ReadQuestions(Executor):
+class ReadQuestions(_Dealing):
     """Checks and sanitizes questions with their chunks, and deals them to the lanes."""
-
-    def __init__(self, id: str, lanes: Sequence[str]) -> None:
-        super().__init__(id=id)
-        self._lanes = lanes
 
     @handler
     async def read(self, given: Questions, ctx: WorkflowContext[Share]) -> None:
         """Raises UserError for a line that `ask_questions` does not write."""
-        ctx.set_state("files", (str(given.file), str(given.out)))
         pairs = [read_question(line.get("chunk") or {}, line.get("draft") or {}) for line in given.lines]
-        lines = [Line((number, 0), *pair) for number, pair in enumerate(pairs)]
-        await _deal(lines, self._lanes, ctx)
+        await self.deal(given, [Line((number, 0), *pair) for number, pair in enumerate(pairs)], ctx)
 
 
 class AskQuestions(Executor):
@@ -236,13 +241,6 @@ def build_generation(
             builder.add_edge(asks, answers)
         builder.add_edge(answers, verifies)
     return builder.add_fan_in_edges(verifying, write).build()
-
-
-async def _deal(lines: Iterable[Line], lanes: Sequence[str], ctx: WorkflowContext[Share]) -> None:
-    """Send every lane its share, also an empty one: `write_dataset` waits for all of them."""
-    dealt = list(lines)
-    for number, lane in enumerate(lanes):
-        await ctx.send_message(Share(dealt[number :: len(lanes)]), target_id=lane)
 
 
 def _without_failed(share: Share) -> Share:

@@ -15,7 +15,7 @@ from workflows.options import IndexOption, K, ModeOption, choose_endpoints, choo
 
 if TYPE_CHECKING:
     from tools.raft.models.endpoint import Endpoint
-    from tools.raft.rag.retriever import Retriever
+    from tools.raft.rag.chat_retriever import ChatRetriever
     from workflows.session import ChatSettings
 
 WARM_UP = "What are these documents about?"
@@ -64,7 +64,7 @@ def serve(
 
 
 async def _serve(
-    retriever: Retriever,
+    retriever: ChatRetriever,
     endpoints: list[Endpoint],
     settings: ChatSettings,
     workers: int,

@@ -15,7 +15,7 @@ from tools.raft.models.endpoint import Endpoint
 from tools.raft.models.streaming import StreamingClient
 from tools.raft.models.usage import Usage
 from tools.raft.rag.answer import DOCUMENTS
-from tools.raft.rag.retriever import Retriever
+from tools.raft.rag.chat_retriever import ChatRetriever
 from workflows.chat import Turn, build_chat
 from workflows.chat_client import EndpointChatClient
 
@@ -32,7 +32,7 @@ class ChatSettings:
 class ChatSession:
     """An open index and client. Questions may be answered side by side, each by a workflow of its own."""
 
-    def __init__(self, retriever: Retriever, client: StreamingClient, settings: ChatSettings) -> None:
+    def __init__(self, retriever: ChatRetriever, client: StreamingClient, settings: ChatSettings) -> None:
         self._retriever, self._client, self._settings = retriever, client, settings
         self._chat_client = EndpointChatClient(client)
 
@@ -54,14 +54,14 @@ class ChatSession:
         return dict(output)
 
 
-def open_retriever(index: Path, mode: Mode) -> Retriever:
+def open_retriever(index: Path, mode: Mode) -> ChatRetriever:
     """Open an index, and search once, so that the first question need not wait."""
-    return Retriever(index, embeddings=mode != "lexical", warm=True)
+    return ChatRetriever(index, embeddings=mode != "lexical", warm=True)
 
 
 @asynccontextmanager
 async def open_session(
-    retriever: Retriever,
+    retriever: ChatRetriever,
     endpoints: Sequence[Endpoint],
     settings: ChatSettings,
     *,

@@ -19,9 +19,9 @@ from tools.raft.models.endpoint import Endpoint
 from tools.raft.models.failed_calls import CallFailed, EndpointRefused
 from tools.raft.models.streaming import StreamingClient
 from tools.raft.rag.answer import PROMPTS
+from tools.raft.rag.chat_retriever import ChatRetriever
 from tools.raft.rag.citations import stream_answer
 from tools.raft.rag.index_store import update_manifest
-from tools.raft.rag.retriever import Retriever
 
 pytest.importorskip("agent_framework", reason="pip install --no-deps -r requirements-agents-dev.txt")
 
@@ -41,7 +41,7 @@ def run(
     """Run the workflow for each turn; return its outputs."""
 
     async def main() -> list[Any]:
-        retriever = Retriever(folder, embeddings=False)
+        retriever = ChatRetriever(folder, embeddings=False)
         endpoint = Endpoint(base_url=url, model=model, api=api)  # type: ignore[arg-type]
         async with StreamingClient(endpoint, cache_dir=None, attempts=2) as client:
             outputs = []
@@ -58,7 +58,7 @@ def stream(url: str, folder: Path, each: Turn, attempts: int = 2) -> tuple[list[
     """Run the workflow streamed; return its intermediate outputs and its outputs."""
 
     async def main() -> tuple[list[Any], list[Any]]:
-        retriever = Retriever(folder, embeddings=False)
+        retriever = ChatRetriever(folder, embeddings=False)
         endpoint = Endpoint(base_url=url, model="m")
         async with StreamingClient(endpoint, cache_dir=None, attempts=attempts) as client:
             workflow = build_chat(retriever, EndpointChatClient(client), mode="lexical")
@@ -143,7 +143,7 @@ def test_a_stream_has_the_pieces_of_the_flow_and_ends_with_the_whole_answer(
     assert len(pieces) > 5 and (head["note"], head["sources"]) == ("streamed", whole["sources"])
     assert "think" not in "".join(pieces)
     text = whole["reasoning"] + "\n<ANSWER>: " + whole["answer"]
-    hits = Retriever(sample_folder, embeddings=False).find(SPEED, 4, "lexical")
+    hits = ChatRetriever(sample_folder, embeddings=False).find(SPEED, 4, "lexical")
     assert "".join(pieces) == "".join(stream_answer([text], hits)), "as the flow's read_reply shows it"
 
 
@@ -162,7 +162,7 @@ def test_a_stream_that_breaks_off_says_so(sample_folder: Path) -> None:  # noqa:
         client = Breaking(
             StreamingClient(Endpoint(base_url="http://127.0.0.1:9/v1", model="m"), cache_dir=None)
         )
-        workflow = build_chat(Retriever(sample_folder, embeddings=False), client, mode="lexical")
+        workflow = build_chat(ChatRetriever(sample_folder, embeddings=False), client, mode="lexical")
         events = [event async for event in workflow.run(Turn(SPEED), stream=True)]
         return [event.data for event in events if event.type == "intermediate"]
 

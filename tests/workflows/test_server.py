@@ -28,8 +28,8 @@ from tests.scripted_collector import scripted_collector
 from tests.scripted_endpoint import Scripted, scripted_endpoint
 from tools.raft.files import PROJECT, read_log
 from tools.raft.models.endpoint import Endpoint
+from tools.raft.rag.chat_retriever import ChatRetriever
 from tools.raft.rag.index_store import update_manifest
-from tools.raft.rag.retriever import Retriever
 
 pytest.importorskip("agent_framework", reason="pip install --no-deps -r requirements-agents-dev.txt")
 
@@ -56,7 +56,7 @@ class Twin:
         url, index, options = self._arguments
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         endpoint = Endpoint(base_url=url, model="smollm2-135m-instruct", **options)
-        retriever = Retriever(index, embeddings=False)
+        retriever = ChatRetriever(index, embeddings=False)
         async with open_session(retriever, [endpoint], ChatSettings(mode="lexical")) as session:
             runner = web.AppRunner(create_app(session), handler_cancellation=True)
             await runner.setup()

@@ -24,6 +24,11 @@ class Message(TypedDict):
     content: str
 
 
+def assistant_message(text: str) -> Message:
+    """Return a text as what the assistant said."""
+    return {"role": "assistant", "content": text}
+
+
 def prompt_folder() -> Path:
     """Return the folder of the prompts: `RAFT_PROMPTS` if it is set, else the project's own."""
     return Path(os.environ.get("RAFT_PROMPTS") or PROMPTS)

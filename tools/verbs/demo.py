@@ -71,7 +71,7 @@ def whole_story(out: Path) -> None:
 
 def train_on(out: Path) -> Path:
     """Fine-tune the embedded model on the dataset, on this machine; return the path of the adapter."""
-    from tools.raft.finetune.backend import FineTuneSpec
+    from tools.raft.finetune.backend import GGUF, FineTuneSpec
     from tools.raft.finetune.job import run_job
     from tools.raft.finetune.local.backend import LocalBackend
     from tools.verbs import progress, show
@@ -81,7 +81,7 @@ def train_on(out: Path) -> Path:
     with progress.training() as on_status:
         record = run_job(LocalBackend(folder), spec, folder, poll=1.0, on_status=on_status)
     show.tuned(record, folder)
-    return folder / "adapter.gguf"
+    return folder / GGUF
 
 
 def answer_from(out: Path, adapter: Path) -> None:

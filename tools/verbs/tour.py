@@ -109,7 +109,7 @@ def generate(out: Path, transcript: Transcript) -> None:
 
 def train_and_index(out: Path, transcript: Transcript) -> Path:
     """Tune the shipped student on the rows and index the passages; return the path of the adapter."""
-    from tools.raft.finetune.backend import FineTuneSpec
+    from tools.raft.finetune.backend import GGUF, FineTuneSpec
     from tools.raft.finetune.job import run_job
     from tools.raft.finetune.local.backend import LocalBackend
     from tools.raft.models.weights import student_adapter
@@ -144,7 +144,7 @@ def train_and_index(out: Path, transcript: Transcript) -> Path:
         record = run_job(LocalBackend(folder), spec, folder, poll=1.0, on_status=on_status)
         indexing.result()
     show.tuned(record, folder)
-    return folder / "adapter.gguf"
+    return folder / GGUF
 
 
 def index(out: Path, transcript: Transcript) -> None:

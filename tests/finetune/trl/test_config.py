@@ -10,7 +10,7 @@ import yaml
 
 from tools.raft.errors import UserError
 from tools.raft.finetune.backend import FineTuneSpec
-from tools.raft.finetune.trl.config import sft_config, to_trl, write_training
+from tools.raft.finetune.trl.config import to_trl, trl_config, write_training
 
 CHAT = [
     {"role": "system", "content": "Answer from the documents."},
@@ -28,7 +28,7 @@ def spec(tmp_path: Path) -> FineTuneSpec:
 
 
 def config_of(spec: FineTuneSpec, device: str = "bf16") -> dict:
-    return sft_config(spec, model=spec.model, data="data", out="adapter", max_length=8192, device=device)
+    return trl_config(spec, model=spec.model, data="data", out="adapter", max_length=8192, device=device)
 
 
 def test_the_last_message_of_a_chat_is_the_completion() -> None:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from ..choices import ON_THIS_MACHINE, BackendName, Form
 from ..errors import UserError
-from ..finetune.backend import Backend, FineTuneSpec, Status
+from ..finetune.backend import GGUF, Backend, FineTuneSpec, Status
 from ..finetune.job import JobRecord, check_spec, open_backend, read_record, run_job
 from ..models.endpoint import Endpoint, Lookup, resolve_endpoint
 
@@ -107,7 +107,7 @@ def train(job: Job, training: Training, on_status: Callable[[Status], None]) -> 
 
 def _find_model(job: Job, record: JobRecord, training: Training) -> Endpoint:
     model = str(record["result"]["model"])
-    if training.backend == "local" and (adapter := job.folder / "adapter.gguf").is_file():
+    if training.backend == "local" and (adapter := job.folder / GGUF).is_file():
         return resolve_endpoint(str(adapter))
     if training.backend == "openai":
         base = resolve_endpoint(training.connection or "openai", model=model, lookup=training.lookup)

@@ -14,7 +14,7 @@ from ..errors import UserError
 from ..files import describe_file, json_line, replacing
 from ..models.openai_sdk import format_completion_prompt
 from ..on_disk import DiskMap
-from ..prompts import Message, render
+from ..prompts import assistant_message, render
 from ..raft_format import ANSWER_TAG, format_documents, parse_documents, refusal
 from ..records import DRILLS, SPLITS, fields_of, has_fields, oracle_ids, part_of, question_id
 from .pairs import Pairs
@@ -167,7 +167,8 @@ def publish(staging: Path, out: Path) -> list[str]:
 
 def to_chat(row: Mapping[str, Any], prompt: str = PROMPT) -> Row:
     """Convert a record to a chat for fine-tuning: the messages the model will be sent, then its answer."""
-    return {"messages": [*render(prompt, instruction=row["instruction"]), _assistant(row)]}
+    answer = assistant_message(row["cot_answer"])
+    return {"messages": [*render(prompt, instruction=row["instruction"]), answer]}
 
 
 def to_completion(row: Mapping[str, Any], prompt: str = PROMPT) -> Row:
@@ -178,7 +179,7 @@ def to_completion(row: Mapping[str, Any], prompt: str = PROMPT) -> Row:
 
 def to_dsf(row: Mapping[str, Any]) -> Row:
     """Convert a record to a chat without documents: the question, and only its final answer."""
-    answer = {"role": "assistant", "content": f"{ANSWER_TAG} {row['final_answer']}"}
+    answer = assistant_message(f"{ANSWER_TAG} {row['final_answer']}")
     return {"messages": [*render(DSF_PROMPT, question=row["question"]), answer]}
 
 
@@ -214,10 +215,6 @@ def _has_refusals(raft_jsonl: Path) -> bool:
 
 def _question(row: Mapping[str, Any]) -> str:
     return question_id(row["chunk_id"], row["question"])
-
-
-def _assistant(row: Mapping[str, Any]) -> Message:
-    return {"role": "assistant", "content": row["cot_answer"]}
 
 
 def _file_names(formats: Sequence[str]) -> list[str]:

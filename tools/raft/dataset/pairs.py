@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..on_disk import RowFile, RowsById
-from ..prompts import Message, render
+from ..prompts import assistant_message, render
 from ..raft_format import Answer, FormatError, parse_answer, refusal
 from ..text.answers import answers_agree
 from ..text.quotes import anchor_quotes
@@ -63,8 +63,8 @@ class Pairs:
             return None
         return {
             "input": {"messages": [*render(prompt, instruction=record["instruction"])]},
-            "preferred_output": [_assistant(record["cot_answer"])],
-            "non_preferred_output": [_assistant(rejected)],
+            "preferred_output": [assistant_message(record["cot_answer"])],
+            "non_preferred_output": [assistant_message(rejected)],
         }
 
     def counts(self, split: str) -> dict[str, dict[str, int]]:
@@ -107,10 +107,6 @@ def sum_pairs(files: Mapping[str, Mapping[str, Any]]) -> dict[str, Counter[str]]
         name: sum((Counter(file.get(name, {})) for file in files.values()), Counter[str]())
         for name in ("pairs", "without")
     }
-
-
-def _assistant(text: str) -> Message:
-    return {"role": "assistant", "content": text}
 
 
 def _canonical(text: str) -> str:

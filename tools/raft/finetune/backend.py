@@ -173,3 +173,4 @@ def refuse_pairs(spec: FineTuneSpec, backend: str) -> None:
 
 
 CONFIG, WEIGHTS = ADAPTER_CONFIG, "adapter_model.safetensors"  # the file names PEFT uses
+GGUF = "adapter.gguf"  # the adapter for llama.cpp

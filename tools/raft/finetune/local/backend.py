@@ -21,7 +21,8 @@ from ...child import exit_with_parent, start_child
 from ...dataset.student import open_student
 from ...errors import UserError, one_line
 from ...files import read_object, write_json
-from ..backend import CONFIG, WEIGHTS, Estimate, FineTuneSpec, Result, State, Status, refuse_pairs
+from ...models.weights import ORDER
+from ..backend import CONFIG, GGUF, WEIGHTS, Estimate, FineTuneSpec, Result, State, Status, refuse_pairs
 from ..lengths import Lengths, refuse_long
 from ..training_files import check_files
 from .estimate import TrainingTime, measure_training, to_estimate
@@ -30,7 +31,6 @@ from .log import read_status
 from .rows import measure_rows
 from .train import LOG, Step, TrainingResult, train_adapter
 
-ORDER = "order.json"  # the spec that is trained in a folder, and the estimate of its time
 MEASURE = "--measure"  # argument of the child process that only measures
 CANCELLED = "cancelled"  # the error in the trained.json of a cancelled job
 # Threads that spin while they wait slow each other down as soon as anything else runs.
@@ -131,7 +131,7 @@ class LocalBackend:
             encoding="utf-8",
         )
         metrics = {key: trained[key] for key in ("valid_loss", "tokens", "seconds") if trained.get(key)}
-        names = ("adapter.gguf", CONFIG, WEIGHTS, LOG)
+        names = (GGUF, CONFIG, WEIGHTS, LOG)
         files = [name for name in names if (self._folder / name).exists()]
         return Result(model=str(trained["model"]), connection=connection, files=files, metrics=metrics)
 
@@ -163,7 +163,7 @@ def train_from_spec(
     pairs = read_adapter(start, base) if start else None
     result = train_adapter(model, train, valid, folder, config, start=pairs, on_step=on_step)
     if can_export(base):
-        export_adapter(folder, folder / "adapter.gguf", base=base)
+        export_adapter(folder, folder / GGUF, base=base)
     return result
 
 

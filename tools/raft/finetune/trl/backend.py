@@ -19,7 +19,7 @@ from ...child import start_child
 from ...errors import UserError, one_line
 from ...files import read_jsonl, read_object
 from ...models.weights import default_model, pretrained_source
-from ..backend import CONFIG, Estimate, FineTuneSpec, Result
+from ..backend import CONFIG, GGUF, Estimate, FineTuneSpec, Result
 from ..lengths import Lengths, Row, compare_lengths, refuse_long
 from ..local.backend import LocalBackend
 from ..local.load import load_model
@@ -71,7 +71,7 @@ class TrlBackend(LocalBackend):
         """Return the adapter and, if it was exported as GGUF, a connection for the served model."""
         shutil.rmtree(self._folder / CACHE, ignore_errors=True)
         result = super().result(spec, job, out)
-        if "adapter.gguf" not in result["files"]:
+        if GGUF not in result["files"]:
             (out / "connection.yaml").unlink()
             result["connection"] = None
         return result

@@ -15,17 +15,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...errors import UserError
-from ...files import hash_file, read_object, write_json
+from ...files import hash_file, json_line, read_object, write_json
+from ...models.weights import ORDER
 from ...records import content_id
-from ..backend import CONFIG, FineTuneSpec
+from ..backend import CONFIG, GGUF, FineTuneSpec
 from ..job import check_spec
 from ..leave_out import SKIPPED
-from ..local.backend import ORDER
 from ..local.train import LOG
 from .backend import CACHE, TrlBackend, last_checkpoint, prepare
 from .config import CONFIG_FILE, OUTCOME
-
-GGUF = "adapter.gguf"
 
 
 class Process(NamedTuple):
@@ -125,8 +123,8 @@ def _merge_once(spec: FineTuneSpec, out: Path, merged: Path, key: str) -> None:
         raise UserError(f"{out} has lost its adapter, {CONFIG}: train again in an empty folder")
     merge_adapter(spec.model, out, merged)
     _copy(out, merged, GGUF)
-    with (merged / OUTCOME).open("w", encoding="utf-8") as file:  # last, as the sign that all is there
-        file.write(f'{{"key": "{key}"}}\n')
+    # Last, as the sign that all is there; written in place, as mounted storage may not rename.
+    (merged / OUTCOME).write_text(json_line({"key": key}), encoding="utf-8")
 
 
 def _copy(source: Path, target: Path, *names: str) -> None:

@@ -57,29 +57,18 @@ def _plain(messages: list[dict[str, Any]]) -> list[dict[str, str]]:
     return [{"role": each["role"], "content": each["content"]} for each in messages]
 
 
-def trl_config(spec: FineTuneSpec, **where: Any) -> dict[str, Any]:
-    """Return the settings of a LoRA training under TRL's names; `where` is as in `sft_config`.
-
-    On pairs it is Direct Preference Optimization (Rafailov et al. 2023, arXiv 2305.18290); the reference is
-    the model without the adapter.
-    """
-    config = sft_config(spec, **where)
-    if spec.method == "sft":
-        return config
-    rate = spec.learning_rate or PAIRS_RATE
-    beta = BETA if spec.beta is None else spec.beta
-    return config | {"learning_rate": rate, "beta": beta} | read_overrides(spec)
-
-
 def script_of(config: dict[str, Any]) -> str:
     """Return which script of TRL takes these settings."""
     return "dpo" if "beta" in config else "sft"
 
 
-def sft_config(
+def trl_config(
     spec: FineTuneSpec, *, model: str, data: str, out: str, max_length: int, device: str, processes: int = 1
 ) -> dict[str, Any]:
     """Return the settings of a LoRA training on all linear layers, under TRL's names.
+
+    On pairs it is Direct Preference Optimization (Rafailov et al. 2023, arXiv 2305.18290); the reference is
+    the model without the adapter.
 
     device: "bf16" or "fp16" (a GPU that computes in this type) or "cpu". max_length: of a row, or of a pack,
     in tokens. processes: that share the rows of a step. The spec's overrides come last. Raises UserError for
@@ -91,6 +80,7 @@ def sft_config(
         "cpu": {"dtype": "float32", "bf16": False, "use_cpu": True},
     }
     validates = has_rows(spec.file("valid"))
+    on_pairs = spec.method == "dpo"
     share = min(0.5, round(1 / (VALIDATIONS * spec.epochs), 4)) if spec.epochs else 0.5  # of all steps
     config: dict[str, Any] = {
         "model_name_or_path": model,
@@ -105,7 +95,7 @@ def sft_config(
         "lora_dropout": 0.0,
         "lora_target_modules": ["all-linear"],
         "num_train_epochs": spec.epochs,
-        "learning_rate": spec.learning_rate or LEARNING_RATE,
+        "learning_rate": spec.learning_rate or (PAIRS_RATE if on_pairs else LEARNING_RATE),
         "lr_scheduler_type": "cosine",
         "warmup_steps": 0.05,  # a share of all steps
         "per_device_train_batch_size": 1,
@@ -123,6 +113,7 @@ def sft_config(
         "logging_steps": 1,
         "report_to": "none",
         "seed": spec.seed,
+        "beta": (BETA if spec.beta is None else spec.beta) if on_pairs else None,
     }
     if spec.quantize == "4bit":  # QLoRA (Dettmers et al. 2023, arXiv 2305.14314)
         config |= {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "use_bnb_nested_quant": True}

@@ -17,7 +17,8 @@ from typing import Any
 from ...child import exit_with_parent
 from ...errors import UserError, one_line
 from ...files import json_line, read_log, read_object, write_json, write_text
-from ..local.backend import ORDER
+from ...models.weights import ORDER
+from ..backend import GGUF
 from ..local.export_gguf import can_export, export_adapter
 from ..local.train import LOG
 from .config import CONFIG_FILE, OUTCOME, read_config, script_of
@@ -54,7 +55,7 @@ def train(folder: Path, arguments: list[str], *, patience: int | None = None) ->
     outcome = {name: last[0].get(name) for name in ("tokens", "seconds")}
     base = _model_folder(config[2].model_name_or_path)
     if can_export(base):
-        export_adapter(Path(config[1].output_dir), folder / "adapter.gguf", base=base)
+        export_adapter(Path(config[1].output_dir), folder / GGUF, base=base)
     write_json(folder / OUTCOME, {**outcome, "valid_loss": log.best, "model": base.name})
 
 

@@ -12,7 +12,7 @@ from .focus import Focus
 from .index import Hit, open_index
 
 
-class Retriever:
+class ChatRetriever:
     """An index, opened once, with what was fitted for it."""
 
     def __init__(
