@@ -108,10 +108,10 @@ def test_the_check_finds_what_it_should(line: str, fails: bool) -> None:
     assert any(problem(name, hosts_named(line)) for name in _names().findall(line)) == fails
 
 
-def test_the_readme_shows_the_dates_of_the_table() -> None:
+def test_the_documentation_shows_the_dates_of_the_table() -> None:
     rows = [
         [cell.strip() for cell in line.split("|")[1:-1]]
-        for line in section(ROOT / "README.md", "Models that go").splitlines()
+        for line in section(ROOT / "docs" / "finetune.md", "Models that go").splitlines()
         if re.match(r"\| (OpenAI|Azure) ", line)
     ]
     assert len(rows) > 5

@@ -1,4 +1,4 @@
-"""Retrieval over the API lists of APIBench, by call and by record: the figures in the README."""
+"""Retrieval over the API lists of APIBench, by call and by record: the figures in docs/retrieve.md."""
 
 from __future__ import annotations
 

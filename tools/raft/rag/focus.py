@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # Kept are the sentences that hold FOCUS_SHARE of the scores' mass, but at least so many. That is more where
 # many sentences score alike, as for questions that need several facts. A question about one fact needs less:
-# with 0.6 a small model finds it more often (README, Focus).
+# with 0.6 a small model finds it more often (docs/retrieve.md, Focus).
 LEAST = 1
 
 
