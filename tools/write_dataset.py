@@ -5,7 +5,7 @@ from enum import Enum
 from promptflow.core import log_metric, tool
 
 from tools.raft.generate.batches import assemble_batch
-from tools.raft.generate.pipeline import DatasetSettings
+from tools.raft.generate.settings import DatasetSettings
 from tools.run_folder import run_folder
 
 

@@ -12,7 +12,7 @@ from tools.verbs.options import INCOMPLETE, BaseUrl, ChunkSize, Connection, Mode
 from workflows.options import choose_endpoints, run_command
 
 if TYPE_CHECKING:
-    from tools.raft.generate.pipeline import DatasetSettings
+    from tools.raft.generate.settings import DatasetSettings
     from tools.raft.models.endpoint import Endpoint
     from workflows.generation import Chunks, Dataset, Questions
 
@@ -58,7 +58,7 @@ def generate(
     from tools.raft.errors import AGAIN, UserError
     from tools.raft.files import read_jsonl
     from tools.raft.generate.batches import CHUNKS
-    from tools.raft.generate.pipeline import DatasetSettings
+    from tools.raft.generate.settings import DatasetSettings
     from tools.raft.ingest.chunks import read_chunks
     from tools.raft.models.embedded import serving_each
     from tools.raft.models.endpoint import TEACHER_MODEL

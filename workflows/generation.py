@@ -23,7 +23,7 @@ from tools.raft.choices import check_choice
 from tools.raft.errors import UserError
 from tools.raft.generate import answer, ask, draft as drafting
 from tools.raft.generate.batches import assemble_batch, read_question
-from tools.raft.generate.pipeline import DatasetSettings
+from tools.raft.generate.settings import DatasetSettings
 from tools.raft.ingest.chunks import sanitize_chunk
 from tools.raft.models.client import Client
 from tools.raft.prompts import Message, render

@@ -20,7 +20,7 @@ from deploy.parallel.pool import pool_from_environment
 from tools.raft.errors import UserError
 from tools.raft.files import write_json
 from tools.raft.generate.batches import CHUNKS, assemble_batch, write_corpus
-from tools.raft.generate.pipeline import DatasetSettings
+from tools.raft.generate.settings import DatasetSettings
 from tools.raft.generate.shards import Shard, plan_shards
 from tools.raft.ingest.corpus import collect_chunks
 

@@ -23,7 +23,8 @@ from tests.readme import commands, section
 from tests.scripted_endpoint import scripted_endpoint
 from tests.tiny import save_tiny_model
 from tools.raft.files import PROJECT, read_log, write_jsonl
-from tools.raft.generate.pipeline import DatasetSettings, build_dataset
+from tools.raft.generate.pipeline import build_dataset
+from tools.raft.generate.settings import DatasetSettings
 from tools.raft.ingest.corpus import collect_chunks
 from tools.raft.models.endpoint import Endpoint
 

@@ -20,7 +20,8 @@ from tests.conftest import corpus, make_chunk, merge_flow, promptflow_environmen
 from tests.scripted_endpoint import Scripted, scripted_endpoint
 from tools.raft.errors import UserError
 from tools.raft.files import PROJECT, read_log, write_jsonl
-from tools.raft.generate.pipeline import DatasetSettings, build_dataset
+from tools.raft.generate.pipeline import build_dataset
+from tools.raft.generate.settings import DatasetSettings
 from tools.raft.ingest.corpus import Corpus
 from tools.raft.models.endpoint import Endpoint
 from tools.raft.records import Chunk

@@ -12,7 +12,8 @@ import pytest
 
 from tests.scripted_endpoint import scripted_endpoint
 from tools.raft.errors import UserError
-from tools.raft.generate.pipeline import BuildResult, DatasetSettings, build_dataset
+from tools.raft.generate.pipeline import BuildResult, build_dataset
+from tools.raft.generate.settings import DatasetSettings
 from tools.raft.ingest.corpus import Corpus, collect_chunks
 from tools.raft.models.endpoint import Endpoint
 from tools.raft.text.api_calls import call_field, documents_api, judge_call, read_apis

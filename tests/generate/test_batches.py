@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.conftest import verified
 from tools.raft.files import read_log
 from tools.raft.generate.batches import assemble_batch, write_chunks
-from tools.raft.generate.pipeline import DatasetSettings
+from tools.raft.generate.settings import DatasetSettings
 from tools.raft.ingest.corpus import collect_chunks
 
 

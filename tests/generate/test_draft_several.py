@@ -14,13 +14,9 @@ from tests.scripted_endpoint import Scripted, scripted_endpoint
 from tools.raft.dataset.validate import validate_files
 from tools.raft.errors import UserError
 from tools.raft.generate.draft_several import ONE_IS_ENOUGH, is_enough
-from tools.raft.generate.pipeline import (
-    BuildResult,
-    DatasetSettings,
-    assemble_dataset,
-    build_dataset,
-    summarise,
-)
+from tools.raft.generate.pipeline import BuildResult, assemble_dataset, build_dataset
+from tools.raft.generate.settings import DatasetSettings
+from tools.raft.generate.summarise import summarise
 from tools.raft.ingest.corpus import Corpus
 from tools.raft.models.endpoint import TEACHER_MODEL, Endpoint
 from tools.raft.raft_format import QUOTE

@@ -14,7 +14,9 @@ from tools.raft.dataset.validate import validate_files
 from tools.raft.errors import UserError
 from tools.raft.files import write_jsonl
 from tools.raft.generate.given_questions import Locator, read_given_questions
-from tools.raft.generate.pipeline import BuildResult, DatasetSettings, build_dataset, summarise
+from tools.raft.generate.pipeline import BuildResult, build_dataset
+from tools.raft.generate.settings import DatasetSettings
+from tools.raft.generate.summarise import summarise
 from tools.raft.ingest.corpus import collect_chunks
 from tools.raft.models.endpoint import Endpoint
 

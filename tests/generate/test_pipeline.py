@@ -20,7 +20,8 @@ from tests.scripted_endpoint import scripted_endpoint
 from tools.raft.errors import CallsFailed, UserError
 from tools.raft.files import PROJECT, json_line, write_jsonl
 from tools.raft.generate.given_questions import read_given_questions
-from tools.raft.generate.pipeline import BuildResult, DatasetSettings, build_dataset
+from tools.raft.generate.pipeline import BuildResult, build_dataset
+from tools.raft.generate.settings import DatasetSettings
 from tools.raft.ingest.corpus import Corpus
 from tools.raft.models import sender as sender_module
 from tools.raft.models.endpoint import Endpoint

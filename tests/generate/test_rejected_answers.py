@@ -13,7 +13,9 @@ from tests.conftest import corpus
 from tests.scripted_endpoint import scripted_endpoint
 from tools.raft.dataset.pairs import NOT_SHOWN, sum_pairs
 from tools.raft.generate.given_questions import GivenQuestion
-from tools.raft.generate.pipeline import BuildResult, DatasetSettings, build_dataset, summarise
+from tools.raft.generate.pipeline import BuildResult, build_dataset
+from tools.raft.generate.settings import DatasetSettings
+from tools.raft.generate.summarise import summarise
 from tools.raft.ingest.corpus import Corpus
 from tools.raft.models.endpoint import Endpoint
 

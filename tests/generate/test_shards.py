@@ -20,7 +20,8 @@ from tests.scripted_endpoint import Scripted, scripted_endpoint
 from tools.raft.errors import UserError
 from tools.raft.files import PROJECT
 from tools.raft.generate import shards as shards_module
-from tools.raft.generate.pipeline import BuildResult, DatasetSettings, build_dataset
+from tools.raft.generate.pipeline import BuildResult, build_dataset
+from tools.raft.generate.settings import DatasetSettings
 from tools.raft.generate.shards import Drafting, Engine, Shard
 from tools.raft.ingest.corpus import Corpus
 
@@ -119,7 +120,8 @@ from functools import partial
 from tests.generate.test_pipeline import CHUNKS
 from tests.models.test_pool import at
 from tools.raft.files import PROJECT
-from tools.raft.generate.pipeline import DatasetSettings, build_dataset
+from tools.raft.generate.pipeline import build_dataset
+from tools.raft.generate.settings import DatasetSettings
 from tools.raft.generate.ray_engine import draft_on_ray
 from tools.raft.generate import shards
 from tools.raft.ingest.corpus import Corpus

@@ -14,7 +14,8 @@ from tests.models.test_client import prompt
 from tests.scripted_batches import KEY, Batches, scripted_batches
 from tests.scripted_endpoint import scripted_endpoint, write_reply
 from tools.raft.errors import UserError
-from tools.raft.generate.pipeline import BuildResult, DatasetSettings, build_dataset
+from tools.raft.generate.pipeline import BuildResult, build_dataset
+from tools.raft.generate.settings import DatasetSettings
 from tools.raft.ingest.corpus import Corpus
 from tools.raft.models import batcher as batcher_module
 from tools.raft.models.batch_service import BatchFiles, HostedBatches

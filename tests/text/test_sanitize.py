@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from tests.scripted_endpoint import scripted_endpoint
-from tools.raft.generate.pipeline import DatasetSettings, build_dataset
+from tools.raft.generate.pipeline import build_dataset
+from tools.raft.generate.settings import DatasetSettings
 from tools.raft.ingest.corpus import collect_chunks
 from tools.raft.models.endpoint import Endpoint
 from tools.raft.prompts import render

@@ -15,7 +15,8 @@ from tools.raft.finetune.backend import Estimate, FineTuneSpec
 from tools.raft.finetune.local import backend
 from tools.raft.finetune.local.backend import LocalBackend
 from tools.raft.finetune.local.estimate import TrainingTime
-from tools.verbs.finetune import _confirm, finetune
+from tools.verbs.confirm_training import confirm_training
+from tools.verbs.finetune import finetune
 
 HOUR = TrainingTime(30.0, 10.0, [60.0] * 18, tokens=[4000] * 18, rows=[4] * 18, validations=4)
 
@@ -35,7 +36,7 @@ def confirm(folder: Path, output: io.StringIO, *, minutes: float | None = None, 
     dataset = folder / "dataset"
     jobs = {folder: (LocalBackend(folder), FineTuneSpec(dataset, "embedded", minutes=minutes))}
     console = Console(file=output, width=200)
-    _confirm(jobs, console, **{"yes": False, "dry_run": False, "paid": False, **options})
+    confirm_training(jobs, console, **{"yes": False, "dry_run": False, "paid": False, **options})
 
 
 def test_the_time_is_told_before_a_long_training_is_confirmed(
@@ -88,9 +89,9 @@ def test_a_job_that_may_cost_more_than_the_ceiling_is_not_submitted(
     jobs = {tmp_path: (service, FineTuneSpec(tmp_path / "dataset", "m"))}
     console, options = Console(file=io.StringIO(), width=200), {"yes": True, "dry_run": False, "paid": True}
     with pytest.raises(UserError, match=rf"1 job would cost {amount}: more than --max-cost \$5.00"):
-        _confirm(jobs, console, max_cost=5.0, **options)
+        confirm_training(jobs, console, max_cost=5.0, **options)
     if dollars:
-        _confirm(jobs, console, max_cost=20.0, **options)
+        confirm_training(jobs, console, max_cost=20.0, **options)
 
 
 @pytest.mark.parametrize("place", [{"backend": "local"}, {"backend": "openai"}, {"export": "trl"}])

@@ -126,7 +126,7 @@ def test_the_workflows_have_the_nodes_inputs_and_outputs_of_the_flows() -> None:
     assert tuple(flow["outputs"]) == OUTPUTS
     assert set(flow["inputs"]) <= {field.name for field in fields(Turn)}
 
-    from tools.raft.generate.pipeline import DatasetSettings
+    from tools.raft.generate.settings import DatasetSettings
 
     graphs = [yaml.safe_load((PROJECT / "flows" / name / "flow.dag.yaml").read_text("utf-8"))
               for name in ("ask_questions", "raft_generate")]  # fmt: skip

@@ -14,7 +14,7 @@ from tests.flows.test_raft_generate import ASK, DATASET, GENERATE, Batch, genera
 from tests.scripted_endpoint import scripted_endpoint
 from tools.raft.errors import UserError
 from tools.raft.files import read_log, write_jsonl
-from tools.raft.generate.pipeline import DatasetSettings
+from tools.raft.generate.settings import DatasetSettings
 from tools.raft.models.client import Client
 from tools.raft.models.endpoint import Endpoint
 from tools.raft.models.failed_calls import EndpointRefused

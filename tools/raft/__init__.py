@@ -21,9 +21,9 @@ _NAMES = {
     "Embedder": "models.embed",
     "load_prices": "models.pricing",
     # chunks → a verified dataset
-    "DatasetSettings": "generate.pipeline",
+    "DatasetSettings": "generate.settings",
     "build_dataset": "generate.pipeline",
-    "summarise": "generate.pipeline",
+    "summarise": "generate.summarise",
     "Record": "records",
     "validate_files": "dataset.validate",
     # chunks → index → answers

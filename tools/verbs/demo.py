@@ -51,7 +51,7 @@ def demo(
 
 def whole_story(out: Path) -> None:
     """Run every step on all sample documents and all held-out questions."""
-    from tools.raft.generate.pipeline import DatasetSettings
+    from tools.raft.generate.settings import DatasetSettings
     from tools.raft.models.endpoint import TEACHER_MODEL, resolve_endpoint
     from tools.verbs.generate import produce
 

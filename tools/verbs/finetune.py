@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from tools.raft.finetune.job import JobRecord
     from tools.raft.finetune.lengths import Lengths
 
-ASK_SECONDS = 15 * 60  # a local training that takes longer is confirmed first
-
 
 def finetune(
     dataset: Annotated[Path, typer.Option(help="Folder that `generate` wrote.", metavar="DIR")],
@@ -153,7 +151,8 @@ def finetune(
     from tools.raft.finetune.backend import FineTuneSpec
     from tools.raft.finetune.job import check_spec, open_backend, run_job, sweep_folders
     from tools.raft.share.tracking import open_tracker
-    from tools.verbs import show_lengths
+    from tools.verbs import show_lengths, show_training
+    from tools.verbs.confirm_training import confirm_training
     from tools.verbs.deploy import deploy_models, undeploy_models
     from tools.verbs.progress import bar, training
 
@@ -221,7 +220,7 @@ def finetune(
                 skipped[folder] = lengths
             if not dry_run:
                 service.sign_in()  # fail before asking for confirmation, not after it
-        _confirm(jobs, console, yes=yes, dry_run=dry_run, paid=not here, max_cost=max_cost)
+        confirm_training(jobs, console, yes=yes, dry_run=dry_run, paid=not here, max_cost=max_cost)
     if dry_run:
         return
     records: dict[Path, JobRecord] = {}
@@ -248,7 +247,7 @@ def finetune(
         )
         print(message, file=sys.stderr)
         raise typer.Exit(130) from None
-    _plot(folders, out, console)
+    show_training.plot_curves(folders, out, console)
     if tracker:
         for folder in records:
             console.print(tracker.log_training(folder, out / "losses.png"), markup=False)
@@ -256,7 +255,7 @@ def finetune(
         show_lengths.skipped(lengths, folder)
     if deploy and backend == "openai":
         deploy_models(jobs, records, console, capacity=capacity, poll=poll)
-    _finish(jobs, records, console)
+    show_training.show_models(jobs, records, console)
 
 
 def _export(tool: Trainer, specs: Mapping[Path, FineTuneSpec], console: Any) -> None:
@@ -267,66 +266,6 @@ def _export(tool: Trainer, specs: Mapping[Path, FineTuneSpec], console: Any) -> 
     console.print(f"Written for {tool}, nothing trained. On the machine that trains:", markup=False)
     for command in commands:
         console.print(command, markup=False)
-
-
-def _confirm(
-    jobs: Mapping[Path, tuple[Backend, FineTuneSpec]],
-    console: Any,
-    *,
-    yes: bool,
-    dry_run: bool,
-    paid: bool,
-    max_cost: float | None = None,
-) -> None:
-    """Print the estimate of each job and ask for confirmation of those that will be submitted now.
-
-    Raises UserError if they may cost more than max_cost dollars, or nobody confirms.
-    """
-    from tools.raft.finetune.job import read_record
-    from tools.raft.models.pricing import show_dollars
-    from tools.raft.progress import describe_duration
-    from tools.verbs.progress import bar
-
-    total: float | None = 0.0
-    new, seconds = 0, 0.0
-    for folder, (service, spec) in jobs.items():
-        with bar("estimating tokens and time", 0):
-            estimate = service.estimate(spec)
-        record = read_record(folder)
-        submitted = record is not None and record["state"] not in ("failed", "cancelled", "refused")
-        new += not submitted
-        if not submitted:
-            service.check_life(spec)
-            seconds += estimate.seconds or 0.0
-            total = None if total is None or estimate.dollars is None else total + estimate.dollars
-        rate = "" if spec.learning_rate is None else f", learning rate {spec.learning_rate:g}"
-        price = "" if not paid else f", {show_dollars(estimate.dollars, spec.model)}"
-        state = f" (already {record['state']})" if submitted and record else ""
-        epochs = "1 epoch" if spec.epochs == 1 else f"{spec.epochs:g} epochs"
-        console.print(
-            f"{spec.model}, {epochs}{rate}: about {estimate.tokens:,} tokens trained{price} "
-            f"({estimate.basis}){state}",
-            markup=False,
-        )
-    if new and paid and max_cost is not None and (total is None or total > max_cost):
-        amount = "an amount that is not known" if total is None else f"about ${total:,.2f}"
-        raise UserError(
-            f"{new} job{'s' * (new > 1)} would cost {amount}: more than --max-cost ${max_cost:,.2f}"
-        )
-    if not new or dry_run or yes:
-        return
-    if not paid:
-        asks = seconds > ASK_SECONDS and sys.stdin.isatty()
-        if asks and not typer.confirm(f"Train here for about {describe_duration(seconds)}?"):
-            raise UserError("not confirmed: nothing was trained; --minutes N cuts the time")
-        return
-    if not sys.stdin.isatty():
-        raise UserError(
-            "this costs money and there is no terminal to confirm on: see --dry-run, then add --yes"
-        )
-    amount = "an unknown amount" if total is None else f"about ${total:,.2f}"
-    if not typer.confirm(f"Submit {new} job{'s' * (new > 1)} for {amount}?"):
-        raise UserError("not confirmed: nothing was submitted")
 
 
 def _record_status(folder: Path, show: Callable[[Status], None], status: Status) -> None:
@@ -358,45 +297,3 @@ def _cancel(jobs: Mapping[Path, tuple[Backend, FineTuneSpec]], console: Any, *, 
         service.cancel(job)
         ended = run_job(service, spec, folder, wait=False)
         console.print(f"Job {job}: {ended['state']}; record: {folder / 'job.json'}", markup=False)
-
-
-def _plot(folders: Mapping[Any, Path], out: Path, console: Any) -> None:
-    from tools.raft.finetune.plot_losses import plot_losses, read_job_curve
-
-    curves = {}
-    for rate, folder in folders.items():
-        if curve := read_job_curve(folder):
-            curves["loss" if rate is None else f"learning rate {rate:g}"] = curve
-    if curves:
-        plot_losses(curves, out / "losses.png")
-        console.print(f"Loss curves: {out / 'losses.png'}", markup=False)
-
-
-def _finish(
-    jobs: Mapping[Path, tuple[Backend, FineTuneSpec]], records: Mapping[Path, JobRecord], console: Any
-) -> None:
-    """Print how each job ended and the name of its model. Raise UserError if any job failed."""
-    failed = []
-    for folder, record in records.items():
-        if record["state"] in ("failed", "cancelled"):
-            reason = f": {record['message']}" if record["message"] else ""
-            failed.append(f"job {record['job']} {record['state']}{reason}")
-        elif record["state"] == "succeeded":
-            console.print(_describe_model(jobs[folder][0], record), markup=False)
-        else:
-            line = f"Job {record['job']}: {record['state']}; run the same command again to follow it"
-            console.print(line, markup=False)
-    if failed:
-        raise UserError("; ".join(failed))
-
-
-def _describe_model(service: Any, record: JobRecord) -> str:
-    """Return a line with the name of a tuned model and how to use it."""
-    model, connection = record["result"]["model"], record["result"]["connection"]
-    if service.name != "openai":
-        return f"Model: {model}" + (f", connection {connection}" if connection else "")
-    if service.azure:
-        how = "" if service.deployment else "; the same command with --deploy deploys it, billed hourly"
-        return f"Model: {model}{how}"
-    endpoint = service.endpoint
-    return f"Model: {model}; use it with --connection {endpoint.name or endpoint.base_url}:{model}"

@@ -44,7 +44,7 @@ from tools.verbs.options import (
 
 if TYPE_CHECKING:
     from tools.raft.dataset.student import Student
-    from tools.raft.generate.pipeline import DatasetSettings
+    from tools.raft.generate.settings import DatasetSettings
     from tools.raft.generate.shards import Engine
     from tools.raft.ingest.corpus import Corpus
     from tools.raft.ingest.read import ReadOptions
@@ -150,8 +150,8 @@ def generate(
     Run it again after an interruption to resume: no reply is paid for twice.
     Exit status: 0 success, 1 user error, 3 some endpoint calls failed (run again), 130 interrupted.
     """
-    from tools.raft.generate.pipeline import DatasetSettings
     from tools.raft.generate.ray_engine import draft_on_ray
+    from tools.raft.generate.settings import DatasetSettings
     from tools.raft.models.endpoint import TEACHER_MODEL
 
     if engine == "ray" and (batch or batch_files or hedge or max_cost is not None or max_calls is not None):
@@ -227,7 +227,8 @@ def produce(
     from tools.raft.generate.draft import check_teachers
     from tools.raft.generate.draft_several import check_pairs
     from tools.raft.generate.given_questions import read_given_questions
-    from tools.raft.generate.pipeline import build_dataset, summarise
+    from tools.raft.generate.pipeline import build_dataset
+    from tools.raft.generate.summarise import summarise
     from tools.raft.ingest.corpus import collect_chunks
     from tools.raft.models.cache import cache_directory
     from tools.raft.models.embedded import serving_each

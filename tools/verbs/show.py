@@ -13,8 +13,9 @@ from rich.table import Table
 
 from tools.raft.errors import AGAIN, UserError
 from tools.raft.generate.estimate import estimate_generation, prompt_overhead
-from tools.raft.generate.pipeline import BuildResult, DatasetSettings
+from tools.raft.generate.pipeline import BuildResult
 from tools.raft.generate.row_lengths import Forecast
+from tools.raft.generate.settings import DatasetSettings
 from tools.raft.ingest.account import LARGE_SHARE, describe_reasons, total_account
 from tools.raft.ingest.corpus import Corpus
 from tools.raft.models.endpoint import Endpoint

@@ -51,7 +51,9 @@ def tour(out: Path) -> None:
 def generate(out: Path, transcript: Transcript) -> None:
     """Write a dataset about the documents, its rows printed as they are accepted or rejected."""
     from tools.raft.generate.given_questions import read_given_questions
-    from tools.raft.generate.pipeline import DatasetSettings, build_dataset, summarise
+    from tools.raft.generate.pipeline import build_dataset
+    from tools.raft.generate.settings import DatasetSettings
+    from tools.raft.generate.summarise import summarise
     from tools.raft.ingest.corpus import collect_chunks
     from tools.raft.models.embedded import serving
     from tools.raft.models.endpoint import TEACHER_MODEL, resolve_endpoint

@@ -19,7 +19,9 @@ from ..models.endpoint import Endpoint
 from ..on_disk import Column, RowFile, positions_by_id
 from ..records import Chunk, Draft, new_draft
 from ..text.sanitize import sanitize_line
-from .pipeline import DatasetSettings, assemble_dataset, summarise
+from .pipeline import assemble_dataset
+from .settings import DatasetSettings
+from .summarise import summarise
 
 CHUNKS, LEFT_OUT, ACCOUNTS = "chunks.jsonl", "left_out.jsonl", "documents.jsonl"
 QUESTIONS = "questions.jsonl"

@@ -5,82 +5,40 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from ..choices import FOCUS_SHARE, Chunking, Negatives, NoOracle, Order, check_choice
-from ..dataset.card import write_card, write_manifest
-from ..dataset.export import PROMPT as RAFT_PROMPT, make_datasets
-from ..dataset.pairs import REJECTED_ANSWERS, sum_pairs
+from ..dataset.export import make_datasets
+from ..dataset.pairs import REJECTED_ANSWERS
 from ..dataset.splits import assign_splits, join_chunks
-from ..dataset.student import Student
 from ..errors import UserError
-from ..files import describe_file, replacing, write_jsonl
+from ..files import replacing, write_jsonl
 from ..ingest.corpus import Corpus
 from ..models.batcher import Batcher
 from ..models.budget import Budget
 from ..models.cache import cache_directory
 from ..models.client import Client
 from ..models.endpoint import Endpoint
-from ..models.pricing import BATCH_SHARE, Price, dollars
 from ..models.usage import Usage, merge_accounts
 from ..on_disk import Column, RowFile, RowsById
-from ..prompts import prompt_hash
-from ..records import DRILLS, Chunk, Draft, new_draft
+from ..records import DRILLS, Draft
 from .assemble import RowOptions
 from .distractors import Distractors
-from .draft import choose_teacher, draft_given, draft_rows
-from .draft_several import check_pairs, draft_pair, draft_several, prompts as several_prompts
+from .draft_several import check_pairs
 from .given_questions import GivenQuestion, Locator
 from .link import link_chunks
-from .row_lengths import measure_longest
 from .rows import Counts, OnRows, Task, check_replies, generate_records
+from .settings import DatasetSettings
 from .shards import FOLDER as SHARDS, Drafting, Engine, ShardedDrafts, plan_shards
-from .small_model.drills import make_drills
-
-
-@dataclass(frozen=True)
-class DatasetSettings:
-    """What determines a dataset besides its documents and its model, all recorded in the manifest."""
-
-    questions: int = 5
-    distractors: int = 3
-    p: float = 0.8
-    seed: int = 42
-    negatives: Negatives = "lexical"
-    same_source: bool = False  # whether one distractor is from the oracle's own document
-    no_oracle: NoOracle = "keep"
-    order: Order = "shuffled"
-    focus: bool = False  # whether instructions have the documents cut to their best sentences
-    focus_share: float = FOCUS_SHARE
-    valid: float = 0.1
-    test: float = 0.1
-    chunk_size: int = 512
-    chunking: Chunking = "text"
-    drills: int = 0
-    hops: int = 1  # 2: questions about pairs of linked chunks, too
-    formats: tuple[str, ...] = ("chat",)
-
-    def __post_init__(self) -> None:
-        check_choice("negatives", self.negatives, Negatives)
-        check_choice("no_oracle", self.no_oracle, NoOracle)
-        check_choice("order", self.order, Order)
-        check_choice("chunking", self.chunking, Chunking)
-        if self.hops not in (1, 2):
-            raise UserError(f"hops: {self.hops} is neither 1 nor 2")
-        if self.hops > self.distractors + 1:
-            raise UserError("two documents do not fit into a row of one: raise --distractors to 1 or more")
-
+from .tasks import Linked, chunk_tasks, drill_tasks, given_tasks, locate_several, pair_tasks
 
 # Returns what a run used so far: in all, and by endpoint as `Lane.account` has it.
 Account = Callable[[], tuple[Usage, list[dict[str, Any]]]]
-Linked = Iterable[tuple[list[Chunk], str]]  # the chunks of each pair, and what links them
 # Opens the clients; takes the pairs of chunks to ask about, and yields all tasks and the account.
 OpenDrafting = Callable[[Linked], AbstractAsyncContextManager[tuple[Iterator[Task], Account]]]
 
@@ -127,7 +85,7 @@ def build_dataset(
         check_pairs(pool[0])
     cache = cache_directory(out)
     locator = Locator(corpus.chunks) if given else None
-    needed = _locate_several(locator, given, settings)
+    needed = locate_several(locator, given, settings)
 
     @asynccontextmanager
     async def drafting(linked: Linked) -> AsyncIterator[tuple[Iterator[Task], Account]]:
@@ -144,10 +102,10 @@ def build_dataset(
             def account() -> tuple[Usage, list[dict[str, Any]]]:
                 return client.usage, [lane.account() for lane in client.lanes]
 
-            first = _given_tasks(locator, given, needed, client, settings)
-            last = _pair_tasks(linked, client, settings)
+            first = given_tasks(locator, given, needed, client, settings)
+            last = pair_tasks(linked, client, settings)
             if engine is None:
-                yield chain(first, _chunk_tasks(corpus.chunks, client, settings, workers), last), account
+                yield chain(first, chunk_tasks(corpus.chunks, client, settings, workers), last), account
                 return
             chunks_file = (out / "chunks.jsonl").resolve()
             shards = list(plan_shards(chunks_file, pool, questions=settings.questions, seed=settings.seed))
@@ -227,9 +185,7 @@ def _write_dataset(
     chunks = RowFile(out / "chunks.jsonl")
 
     def drills() -> Iterator[Task]:
-        for chunk in chunks if settings.drills else ():
-            if splits[chunk["id"]] == "train":
-                yield partial(_drill, chunk, settings)
+        return drill_tasks(chunks, splits, settings)
 
     pairs = link_chunks(chunks, splits, seed=settings.seed) if settings.hops > 1 else []
     by_id = RowsById(chunks)
@@ -286,167 +242,5 @@ def _row_options(settings: DatasetSettings) -> RowOptions:
     )
 
 
-def _locate_several(
-    locator: Locator | None, given: Sequence[GivenQuestion], settings: DatasetSettings
-) -> dict[int, list[str] | str]:
-    """Return the chunk ids of each question that needs several, by its number, or why there are none."""
-    needed: dict[int, list[str] | str] = {}
-    for number, row in enumerate(given):
-        if locator is None or not row.get("oracles"):
-            continue
-        found = locator.oracles(row)
-        if len(row["oracles"]) > settings.distractors + 1:
-            found = "it needs more documents than a row has: raise --distractors"
-        needed[number] = found if isinstance(found, str) else [chunk["id"] for chunk in found]
-    return needed
-
-
-def _given_tasks(
-    locator: Locator | None,
-    given: Sequence[GivenQuestion],
-    needed: Mapping[int, list[str] | str],
-    client: Client,
-    settings: DatasetSettings,
-) -> Iterator[Task]:
-    """Yield the tasks of given questions, which come first, so that they win over duplicates."""
-    for number, row in enumerate(given if locator else ()):
-        assert locator is not None
-        yield partial(_draft_given, row, locator, needed.get(number), client, settings)
-
-
-def _pair_tasks(linked: Linked, client: Client, settings: DatasetSettings) -> Iterator[Task]:
-    """Yield a task for each pair of chunks, in their order."""
-    for chunks, link in linked:
-        yield partial(draft_pair, chunks, client, n=settings.questions, seed=settings.seed, link=link)
-
-
-def _chunk_tasks(
-    chunks: Sequence[Chunk], client: Client, settings: DatasetSettings, workers: int
-) -> Iterator[Task]:
-    """Yield a task for each chunk, in their order."""
-    # A sequential teacher works on no more chunks at a time than the server has slots.
-    slots = asyncio.Semaphore(workers) if choose_teacher(client.endpoint).sequential else None
-    for chunk in chunks:
-        task = partial(draft_rows, chunk, client, n=settings.questions, seed=settings.seed)
-        yield partial(_with_server_slot, task, slots) if slots else task
-
-
-async def _with_server_slot(task: Task, slots: asyncio.Semaphore) -> list[Draft]:
-    """Draft a chunk while holding a server slot, so that each call finds its passage in the KV cache."""
-    async with slots:
-        return await task()
-
-
-async def _draft_given(
-    row: GivenQuestion,
-    locator: Locator,
-    needed: list[str] | str | None,
-    client: Client,
-    settings: DatasetSettings,
-) -> list[Draft]:
-    if isinstance(needed, str):
-        draft = new_draft(row["question"], row["chunk_id"], origin="given")
-        draft["reason"] = needed
-        return [draft]
-    if needed and row["answerable"]:
-        return [await draft_several(row, locator.chunks(needed), client, seed=settings.seed)]
-    return [await draft_given(row, locator.candidates(row), client, seed=settings.seed)]
-
-
 async def _return(drafts: Sequence[Draft]) -> list[Draft]:
     return list(drafts)
-
-
-async def _drill(chunk: Chunk, settings: DatasetSettings) -> list[Draft]:
-    """Make the drills of a chunk, which need no verification since they consist of its own words."""
-    return make_drills(chunk, settings.drills, seed=settings.seed)
-
-
-def _cost(account: Mapping[str, Any], prices: Mapping[str, Price]) -> float | None:
-    """Compute what the replies of an endpoint cost, those from the cache when they were paid for."""
-    whole = dollars(
-        account["model"],
-        account["prompt_tokens"] + account["cached_prompt_tokens"],
-        account["completion_tokens"] + account["cached_completion_tokens"],
-        prices,
-    )
-    in_batches = dollars(
-        account["model"], account["batch_prompt_tokens"], account["batch_completion_tokens"], prices
-    )
-    return None if whole is None or in_batches is None else whole - (1 - BATCH_SHARE) * in_batches
-
-
-def summarise(
-    result: BuildResult,
-    corpus: Corpus,
-    endpoints: Sequence[Endpoint],
-    out: Path,
-    settings: DatasetSettings,
-    *,
-    prices: Mapping[str, Price],
-    student: Student | None = None,
-    unknown: Sequence[str] = (),
-) -> dict[str, Any]:
-    """Write manifest.json and the dataset card beside the dataset, and return the manifest.
-
-    student: the model that the longest row is measured for; without one, its length is an estimate.
-    unknown: settings that were decided elsewhere, which are not recorded.
-    """
-    usage = result.usage
-    for account in result.endpoints:
-        account["cost_dollars"] = _cost(account, prices)
-    costs = [
-        account["cost_dollars"] for account in result.endpoints if account["calls"] or account["cached_calls"]
-    ]
-    teacher = choose_teacher(endpoints[0])
-    prompts = {name for kind in {chunk["kind"] for chunk in corpus.chunks} for name in teacher.prompts(kind)}
-    if settings.hops > 1 or result.counts.several:
-        prompts.update(several_prompts(generated=settings.hops > 1))
-    if settings.hops == 1:  # as in the manifests of earlier versions
-        unknown = [*unknown, "hops"]
-    longest = measure_longest(out / "raft.jsonl", student or Student("", None))
-    if student and student.context and longest["tokens"] > student.context:
-        result.notes.append(
-            f"the longest row has {longest['tokens']:,} tokens, {student.name} takes {student.context:,}: "
-            "`finetune --skip-long` leaves such rows out"
-        )
-    pairs = sum_pairs(result.files)["pairs"].total()
-    others = ["chunks.jsonl", "raft.jsonl", "rejected.jsonl"]
-    others += [REJECTED_ANSWERS] * (out / REJECTED_ANSWERS).exists()
-    manifest = write_manifest(
-        out / "manifest.json",
-        settings={name: value for name, value in asdict(settings).items() if name not in unknown},
-        seed=settings.seed,
-        models={
-            "teacher": " ".join(dict.fromkeys(endpoint.model for endpoint in endpoints)),
-            "revision": endpoints[0].revision,
-            **({"student": student.name} if student else {}),
-        },
-        prompt_hashes={name: prompt_hash(name) for name in {*prompts, RAFT_PROMPT}},
-        counts={
-            "documents": corpus.documents,
-            "chunks": len(corpus.chunks),
-            "rows": result.counts.rows,
-            "rows_by_split": dict(result.counts.accepted),
-            "rows_by_origin": dict(result.counts.origins),
-            "rows_with_oracle": result.counts.with_oracle,
-            **({"rows_with_several_oracles": result.counts.several} if result.counts.several else {}),
-            **({"preference_pairs": pairs} if "dpo" in settings.formats else {}),
-            "rejected": result.rejected.total(),
-            "missing": result.counts.missing,
-        },
-        documents=[account.to_dict() for account in corpus.accounts],
-        rejected_by_reason=result.rejected,
-        longest_row=longest,
-        tokens=usage.to_dict(),
-        endpoints=result.endpoints,
-        cost=None if not costs or None in costs else sum(costs),
-        files={**result.files, **{name: describe_file(out / name) for name in others}},
-        notes=result.notes,
-        times={
-            "seconds": round(result.seconds, 1),
-            "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        },
-    )
-    write_card(out / "README.md", manifest)
-    return manifest
