@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -302,6 +303,30 @@ def test_the_verb_spends_nothing_without_confirmation(
     done = run(service, dataset, out, *rates, "--dry-run")
     assert (done.returncode, service.requests.total()) == (0, 0) and not out.exists()
     assert done.stdout.count("tokens trained, less than $0.01") == 2
+
+
+def test_the_estimate_of_the_verb_goes_by_the_user_s_prices(
+    service: FineTuning, dataset: Path, tmp_path: Path
+) -> None:
+    mine = tmp_path / "prices.json"
+    mine.write_text(json.dumps({"models": {f"ft:{MODEL}": {"training": 3_000_000}}}), encoding="utf-8")
+    done = run(service, dataset, tmp_path / "out", "--dry-run", "--prices", mine)
+    assert done.returncode == 0 and "$3e+06 per million tokens" in done.stdout
+    tokens, dollars = re.findall(r"about ([\d,]+) tokens trained, \$([\d,.]+)", done.stdout)[0]
+    assert float(dollars.replace(",", "")) == 3 * int(tokens.replace(",", ""))
+    spent = run(service, dataset, tmp_path / "out", "--yes", "--max-cost", 100, "--prices", mine)
+    assert spent.returncode == 1 and "more than --max-cost $100.00" in spent.stderr
+    assert service.requests.total() == 0
+
+
+def test_a_model_without_a_training_price_says_how_to_give_one(
+    service: FineTuning, dataset: Path, tmp_path: Path
+) -> None:
+    done = run(service, dataset, tmp_path / "out", "--dry-run", "--model", "somebody/model")
+    assert (
+        done.returncode == 0
+        and "no training price for ft:somebody/model: give one with --prices" in done.stdout
+    )
 
 
 def test_reports_a_missing_key_before_asking_for_confirmation(dataset: Path, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from tools.raft.choices import (
 )
 from tools.raft.errors import UserError
 from tools.raft.files import json_line
-from tools.verbs.options import MlflowOption
+from tools.verbs.options import MlflowOption, Prices
 
 if TYPE_CHECKING:
     from tools.raft.finetune.backend import Backend, FineTuneSpec, Status
@@ -114,6 +114,7 @@ def finetune(
         float | None,
         typer.Option(min=0, help="Submit nothing that is estimated to cost more.", metavar="DOLLARS"),
     ] = None,
+    prices: Prices = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and estimate; send nothing.")] = False,
     wait: Annotated[bool, typer.Option(help="Follow the jobs until they end.")] = True,
     cancel: Annotated[bool, typer.Option("--cancel", help="Cancel the jobs recorded in --out.")] = False,
@@ -150,6 +151,7 @@ def finetune(
     from tools.connections import lookup_without_file
     from tools.raft.finetune.backend import FineTuneSpec
     from tools.raft.finetune.job import check_spec, open_backend, run_job, sweep_folders
+    from tools.raft.models.pricing import load_prices
     from tools.raft.share.tracking import open_tracker
     from tools.verbs import show_lengths, show_training
     from tools.verbs.confirm_training import confirm_training
@@ -181,6 +183,7 @@ def finetune(
             "no --backend: name the place to train (local, trl, azure-ml, openai), or --export TOOL"
         )
     here = backend in ON_THIS_MACHINE
+    table = load_prices(prices)
     jobs: dict[Path, tuple[Backend, FineTuneSpec]] = {}
     for folder, spec in specs.items():
         service = open_backend(
@@ -192,6 +195,7 @@ def finetune(
             deploy=deploy,
             training_type=training_type,
             deployment_type=deployment_type,
+            prices=table,
             lookup=lookup_without_file,
         )
         jobs[folder] = service, spec

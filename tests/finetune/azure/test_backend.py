@@ -518,4 +518,4 @@ def test_an_estimate_explains_its_basis(spec: FineTuneSpec):
     hosted = AzureMLBackend(env={}, deploy=True).estimate(replace(spec, model="azureml-meta/Llama-2-7b:9"))
     assert hosted.dollars == priced.dollars and "$3.09 an hour more" in hosted.basis
     unpriced = AzureMLBackend(env={}).estimate(spec)
-    assert unpriced.dollars is None and "no training price" in unpriced.basis
+    assert unpriced.dollars is None and "no price for an hour of training" in unpriced.basis

@@ -84,7 +84,8 @@ def prepare_column(plan: BenchPlan, column: Column) -> Prepared:
         rows += count
         left_out += skipped
         for role in untrained:
-            jobs[fold.number, role] = plan_job(column.name, fold.number, role, dataset, plan.training)
+            job = plan_job(column.name, fold.number, role, dataset, plan.training, plan.prices)
+            jobs[fold.number, role] = job
     write_jsonl(
         folder / "questions.jsonl",
         (

@@ -12,6 +12,7 @@ from ..errors import UserError
 from ..finetune.backend import GGUF, Backend, FineTuneSpec, Status
 from ..finetune.job import JobRecord, check_spec, open_backend, read_record, run_job
 from ..models.endpoint import Endpoint, Lookup, resolve_endpoint
+from ..models.pricing import Price
 
 Role = Literal["dsf", "raft"]
 FORMS: Mapping[Role, Form] = {"dsf": "dsf", "raft": "chat"}
@@ -54,7 +55,9 @@ class Job:
         return record is not None and record["state"] not in ("failed", "cancelled")
 
 
-def plan_job(column: str, fold: int, role: Role, dataset: Path, training: Training) -> Job:
+def plan_job(
+    column: str, fold: int, role: Role, dataset: Path, training: Training, prices: Mapping[str, Price]
+) -> Job:
     """Plan the training of an arm, whose record is in a folder beside the rows; nothing is called yet."""
     folder = dataset / role
     spec = FineTuneSpec(
@@ -69,7 +72,12 @@ def plan_job(column: str, fold: int, role: Role, dataset: Path, training: Traini
         suffix=f"{column}-{role}-{fold}",
     )
     backend = open_backend(
-        training.backend, training.model, folder, connection=training.connection, lookup=training.lookup
+        training.backend,
+        training.model,
+        folder,
+        connection=training.connection,
+        prices=prices,
+        lookup=training.lookup,
     )
     return Job(f"{column} {role}" + (f", fold {fold}" if fold > 1 else ""), folder, backend, spec)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -14,6 +14,7 @@ from ..errors import UserError
 from ..files import write_json
 from ..models.endpoint import Endpoint, Lookup, resolve_endpoint, without_version
 from ..models.lives import Host
+from ..models.pricing import Price, load_prices
 from ..models.service import Unreachable
 from .backend import ENDED, Backend, FineTuneSpec, Status
 from .leave_out import leave_out_long
@@ -187,6 +188,7 @@ def open_backend(
     deploy: bool = False,
     training_type: TrainingType | None = None,
     deployment_type: DeploymentType = "global",
+    prices: Mapping[str, Price] | None = None,
     lookup: Lookup | None = None,
 ) -> Backend:
     """Return the backend for a job whose record is in `folder`, without calling it yet.
@@ -194,7 +196,8 @@ def open_backend(
     `connection`, `base_url` and `lookup` are for `openai`, as in `resolve_endpoint`, or the connection is an
     endpoint already. `training_type`, the tier of a job at Azure, needs the v1 API, which is then spoken
     whatever version the connection names. `deploy` is for `azure-ml` and, with `deployment_type`, for
-    `openai` at Azure. Raises UserError for an unknown name.
+    `openai` at Azure. `prices` are what a service's estimate goes by, the project's list by default. Raises
+    UserError for an unknown name.
     """
     if name == "openai":
         from .openai import OpenAIBackend
@@ -215,11 +218,12 @@ def open_backend(
 
         named = "" if isinstance(connection, Endpoint) else connection.partition(":")[0]
         host = _HOSTS.get(named or ("" if base_url or connection else "openai"))
-        return OpenAIBackend(resolve, folder, host, deployment_type if deploy else None)
+        tier = deployment_type if deploy else None
+        return OpenAIBackend(resolve, folder, host, tier, load_prices() if prices is None else prices)
     if name == "azure-ml":
         from .azure.backend import AzureMLBackend
 
-        return AzureMLBackend(deploy=deploy)
+        return AzureMLBackend(deploy=deploy, prices=load_prices() if prices is None else prices)
     if name == "trl":
         from .trl.backend import TrlBackend
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from ..errors import UserError
 from ..files import hash_file, read_log, write_jsonl
 from ..models.endpoint import CONNECTIONS, Endpoint, environment, without_version
 from ..models.lives import Host, check_pairs, check_trainable, host_of
-from ..models.pricing import PER, PRICES, find_price, load_prices
+from ..models.pricing import PER, Price, find_price, load_prices
 from ..models.service import Refused, Service, Unreachable
 from .backend import Estimate, FineTuneSpec, Result, State, Status
 from .foundry import tiers
@@ -58,6 +58,7 @@ class OpenAIBackend:
     log: Path | None = None
     host: Host | None = None
     deployment: DeploymentType | None = None
+    prices: Mapping[str, Price] = field(default_factory=load_prices)
     name: str = field(default="openai", init=False)
 
     @cached_property
@@ -113,9 +114,9 @@ class OpenAIBackend:
         """Estimate the tokens, and their cost from the price list."""
         tokens = count_tokens(spec)
         tuned = spec.model if spec.model.startswith("ft:") else f"ft:{spec.model}:"
-        price = find_price(tuned, load_prices())
+        price = find_price(tuned, self.prices)
         if price is None or price.training is None:
-            basis = f"no training price for {spec.model} in {PRICES.name}"
+            basis = f"no training price for {tuned.rstrip(':')}: give one with --prices"
             return Estimate(tokens, None, basis + self._describe_tiers(spec))
         basis = (
             f"${price.training:g} per million tokens ({price.source}, {price.as_of}), tokens estimated; "

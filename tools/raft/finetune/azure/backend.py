@@ -15,7 +15,7 @@ from ...errors import UserError
 from ...files import hash_file
 from ...models.endpoint import CONNECTIONS, environment
 from ...models.lives import check_trainable
-from ...models.pricing import PRICES, Price, find_price, load_prices
+from ...models.pricing import Price, find_price, load_prices
 from ..backend import ENDED, Estimate, FineTuneSpec, Result, State, Status, refuse_pairs
 from ..lengths import Lengths
 from ..training_files import check_uploads, count_tokens, has_rows, without_bom
@@ -56,6 +56,7 @@ class AzureMLBackend:
     deploy: bool = False
     env: Mapping[str, str] | None = None
     connections: Path = CONNECTIONS
+    prices: Mapping[str, Price] = field(default_factory=load_prices)
 
     @cached_property
     def workspace(self) -> Workspace:
@@ -80,9 +81,10 @@ class AzureMLBackend:
         """Estimate the tokens, and their cost if the price list has a price for an hour of training."""
         model = read_model(spec.model)
         tokens = count_tokens(spec)
-        price = find_training_price(model.name)
+        price = find_price(f"ft:{model.name}", self.prices) or find_price(model.name, self.prices)
         if price is None or price.training_hour is None:
-            return Estimate(tokens, None, f"no training price for {model.name} in {PRICES.name}")
+            unknown = f"no price for an hour of training {model.name}: give one with --prices"
+            return Estimate(tokens, None, unknown)
         hours = tokens / _TOKENS_PER_HOUR
         basis = (
             f"about {hours:.2g} hours at ${price.training_hour:g} ({price.source}), at the speed of the "
@@ -242,12 +244,6 @@ class AzureMLBackend:
         metrics = {_METRICS.get(value["key"], value["key"]): float(value["value"]) for value in values}
         step = max((int(value.get("step") or 0) for value in values), default=None)
         return step, metrics, ""
-
-
-def find_training_price(model: str) -> Price | None:
-    """Return the price list's entry for a tuned model, or else for the base model."""
-    prices = load_prices()
-    return find_price(f"ft:{model}", prices) or find_price(model, prices)
 
 
 def _status_of(job: Any) -> str:
