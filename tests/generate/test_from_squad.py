@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,9 @@ import pytest
 from tests.rag.test_focus import Words
 from tools.raft.dataset.pairs import FALSE_REFUSAL, NOT_SHOWN, sum_pairs
 from tools.raft.errors import UserError
-from tools.raft.files import PROJECT
+from tools.raft.files import PROJECT, hash_file, read_jsonl
 from tools.raft.generate.from_squad import records_from_squad, write_squad_records
-from tools.raft.ingest.squad import Paragraph, Question, read_paragraphs
+from tools.raft.ingest.squad import LeftOut, Paragraph, Question, read_paragraphs
 from tools.raft.raft_format import parse_answer, parse_documents, refusal
 from tools.raft.rag.focus import Focus
 from tools.raft.rag.sentences import Sentences
@@ -144,8 +145,8 @@ def test_a_round_that_is_cut_to_the_same_prompt_is_left_out_and_counted() -> Non
     )
     prompts = [row["instruction"] for row in result.records]
     assert len(set(prompts)) == len(prompts)
-    (reason,) = result.left_out
-    assert "as in an earlier round" in reason and result.left_out[reason] + len(prompts) == 3 * 48 + 18
+    (reason,) = {row["reason"] for row in result.left_out}
+    assert "as in an earlier round" in reason and len(result.left_out) + len(prompts) == 3 * 48 + 18
 
 
 def test_counts_repeated_questions_and_answers_across_sentences() -> None:
@@ -156,10 +157,11 @@ def test_counts_repeated_questions_and_answers_across_sentences() -> None:
     given[0] = Paragraph("Locks", given[0].text, questions)
     result = records_from_squad(given, valid=0.0)
     held_out = [row for row in result.held_out if row["answer"] == "1800. It is 3"]
-    assert result.left_out == {
+    assert Counter(row["reason"] for row in result.left_out) == {
         "it stands twice under its paragraph": 1,
         "no single sentence holds the answer": 2 - len(held_out),
     }
+    assert {"question": first.text, "source": "Locks 1"}.items() <= result.left_out[0].items()
 
 
 def test_the_files_pass_validation(tmp_path: Path) -> None:
@@ -206,6 +208,32 @@ def test_the_command_reports_what_it_wrote(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     last = done.stdout.splitlines()[-1]
     assert last.startswith("Dataset: ") and "questions held out in" in last
+    shown = subprocess.run(
+        [sys.executable, "-m", "tools", "publish", "--dataset", str(tmp_path / "out"), "--to", "hf:a/b", "--dry-run"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert shown.returncode == 0, shown.stderr
+    assert "train.chat.jsonl" in shown.stdout and "questions.jsonl" in shown.stdout
+
+
+def test_what_is_left_out_is_kept_with_its_reason_and_the_card_says_who_wrote_the_answers(
+    tmp_path: Path,
+) -> None:
+    given = paragraphs()
+    given[0].questions.append(Question("What?", [(given[0].text.index("1800. It"), "1800. It is 3")]))
+    unread: LeftOut = {"question": "Why?", "source": "Locks", "reason": "it has no answer"}
+    result = records_from_squad(given, p=0.9, valid=0.0)
+    write_squad_records(
+        result, tmp_path, formats=["chat"], p=0.9, left_out=[unread], settings={"rounds": 1, "seed": 42}
+    )
+    rejected = [row for _, row in read_jsonl(tmp_path / "rejected.jsonl")]
+    assert rejected == [unread, *result.left_out]
+    manifest = json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["counts"]["rows"] == len(result.records) and manifest["settings"]["rounds"] == 1
+    assert sum(manifest["rejected_by_reason"].values()) == manifest["counts"]["rejected"] == len(rejected)
+    assert all(hash_file(tmp_path / name) == file["sha256"] for name, file in manifest["files"].items())
+    card = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "Answers: people." in card and "synthetic" not in card and "written by a model" not in card
 
 
 def test_rejects_too_few_paragraphs() -> None:
@@ -288,7 +316,7 @@ def test_what_is_left_out_is_counted_by_its_reason(tmp_path: Path) -> None:
     file.write_text("\ufeff" + json.dumps([article]), encoding="utf-8")
     (paragraph,), left_out = read_paragraphs(file)
     assert [question.answers for question in paragraph.questions] == [[(FERRY.index("six"), "six")]]
-    assert left_out == {
+    assert Counter(row["reason"] for row in left_out) == {
         "the answer stands nowhere in its paragraph": 1,
         "it has no answer": 1,
         "the question is empty": 1,

@@ -310,7 +310,7 @@ def test_a_folder_that_is_no_finished_dataset_is_refused(tmp_path: Path, folder:
     with pytest.raises(UserError, match="is not a dataset"):
         read_contents(tmp_path)
     (folder / "valid.chat.jsonl").unlink()
-    with pytest.raises(UserError, match=r"valid\.chat\.jsonl is missing: run generate again"):
+    with pytest.raises(UserError, match=r"valid\.chat\.jsonl is missing: make the dataset again"):
         read_contents(folder)
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     manifest["files"]["../.env"] = {}

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def publish(
-    dataset: Annotated[Path, typer.Option(help="Folder that `generate` wrote.", metavar="DIR")],
+    dataset: Annotated[Path, typer.Option(help="Folder that `generate` or `squad` wrote.", metavar="DIR")],
     to: Annotated[
         str,
         typer.Option(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -59,27 +60,31 @@ def squad(
     from tools.verbs.progress import bar
     from tools.verbs.show_pairs import show_pairs
 
+    options: dict[str, Any] = {
+        "distractors": distractors, "negatives": negatives, "no_oracle": no_oracle, "valid": valid,
+        "rounds": rounds, "drills": drills, "seed": seed,
+    }  # fmt: skip
     paragraphs, left_out = read_paragraphs(qa)
     with bar("building rows", len(paragraphs)) as on_paragraph:
         result = records_from_squad(
             paragraphs,
-            distractors=distractors,
             p=p,
-            negatives=negatives,
-            no_oracle=no_oracle,
             order=order,
             focus=Focus(Sentences(Embedder()), share=focus_share) if focus else None,
-            valid=valid,
-            rounds=rounds,
-            drills=drills,
-            seed=seed,
             on_paragraph=lambda: on_paragraph(1),
+            **options,
         )
     with bar("writing the dataset", 0):
-        files = write_squad_records(result, out, formats=format, p=p, order=order)
+        settings = {**options, "focus": focus, "focus_share": focus_share}
+        files = write_squad_records(
+            result, out, formats=format, p=p, order=order, left_out=left_out, settings=settings
+        )
     console = Console(highlight=False, soft_wrap=True)
-    for reason, count in (left_out + result.left_out).most_common():
+    rejected = Counter(row["reason"] for row in [*left_out, *result.left_out])
+    for reason, count in rejected.most_common():
         console.print(f"{count} row{'s' * (count > 1)} left out: {reason}")
+    if rejected:
+        console.print(f"What was left out: {out / 'rejected.jsonl'}", markup=False)
     show_pairs(files, console)
     drilled = f"{files['drills.jsonl']['rows']} drills, " if "drills.jsonl" in files else ""
     console.print(

@@ -93,4 +93,7 @@ def test_rejects_data_that_is_not_squad(tmp_path: Path) -> None:
     ]}]}]}  # fmt: skip
     other.write_text(json.dumps(good), encoding="utf-8")
     hunt = Question("What does it hunt?", [(BATS.index("midges"), "midges")])
-    assert read_paragraphs(other) == ([Paragraph("Bats of Aru", BATS, [hunt])], {"it has no answer": 1})
+    assert read_paragraphs(other) == (
+        [Paragraph("Bats of Aru", BATS, [hunt])],
+        [{"question": "Unanswerable?", "source": "Bats of Aru", "reason": "it has no answer"}],
+    )

@@ -102,6 +102,7 @@ def write_card(
                 for name, field in fields_of(several=several).items()
             },
             several=several,
+            written="teacher" in manifest["models"],  # by a model
             total=total,
             size=next((name for bound, name in _SIZES if total < bound), "n>1M"),
             configs=_configs(manifest["files"]),

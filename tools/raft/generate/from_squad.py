@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..choices import Negatives, NoOracle, Order
-from ..dataset.export import make_datasets
+from ..dataset.card import write_card, write_manifest
+from ..dataset.export import PROMPT, make_datasets
 from ..dataset.pairs import REJECTED_ANSWERS
 from ..dataset.splits import assign_splits
-from ..files import write_jsonl
+from ..files import describe_file, write_jsonl
 from ..ingest.chunks import make_chunk
-from ..ingest.squad import Paragraph, Question, find_sentence, flat
+from ..ingest.squad import LeftOut, Paragraph, Question, find_sentence, flat
+from ..prompts import prompt_hash
 from ..records import Chunk, Record, content_id, new_draft, question_id
 from ..text.sentences import sentence_spans
 from .assemble import RowOptions, assemble_records
@@ -34,8 +36,12 @@ class SquadRecords:
     chunks: list[Chunk]  # one per paragraph
     records: list[Record]  # train and valid
     held_out: list[dict[str, Any]]  # question, answer, chunk_id and source of each, for a comparison
-    left_out: Counter[str]  # questions and rows, by reason
+    left_out: list[LeftOut] = field(default_factory=list)  # questions, and rows of later rounds
     rejected_answers: list[dict[str, Any]] = field(default_factory=list)  # of the records that are refusals
+
+    def leave_out(self, question: str, chunk: Chunk, reason: str) -> None:
+        """Keep a question that becomes no record, with its reason."""
+        self.left_out.append({"question": question, "source": chunk["source"], "reason": reason})
 
 
 def records_from_squad(
@@ -78,13 +84,15 @@ def records_from_squad(
     pool = Distractors(chunks, splits, negatives)
     options = RowOptions(distractors, p, seed, no_oracle, order, focus)
     shared = (rounds > 1 or drills > 0) and focus is None
-    result = SquadRecords(chunks, [], [], Counter())
+    result = SquadRecords(chunks, [], [])
     prompts: set[str] = set()
     for paragraph, chunk in zip(paragraphs, chunks, strict=True):
         split = splits[chunk["id"]]
-        unique = {question_id(chunk["id"], question.text): question for question in paragraph.questions}
-        if repeated := len(paragraph.questions) - len(unique):
-            result.left_out["it stands twice under its paragraph"] += repeated
+        unique: dict[str, Question] = {}
+        for question in paragraph.questions:
+            if (key := question_id(chunk["id"], question.text)) in unique:
+                result.leave_out(question.text, chunk, "it stands twice under its paragraph")
+            unique[key] = question
         questions = sorted(unique.values(), key=lambda question: content_id(seed, chunk["id"], question.text))
         if split == "train" and len(questions) > 1:
             result.held_out.append(_hold_out(questions.pop(), chunk))
@@ -93,7 +101,7 @@ def records_from_squad(
         for question in questions:
             found = find_sentence(question, spans)
             if found is None:
-                result.left_out["no single sentence holds the answer"] += 1
+                result.leave_out(question.text, chunk, "no single sentence holds the answer")
                 continue
             quote, answer = found
             draft = new_draft(question.text, chunk["id"], origin="given")
@@ -110,7 +118,8 @@ def records_from_squad(
             records = assemble_records(drafts, chunk, drawn, options, split=split, round=i)
             for draft, record in zip(drafts, records, strict=True):
                 if record["instruction"] in prompts:  # cut to the same sentences as in an earlier round
-                    result.left_out["its documents are cut to the same as in an earlier round"] += 1
+                    reason = "its documents are cut to the same as in an earlier round"
+                    result.leave_out(draft["question"], chunk, reason)
                 else:
                     prompts.add(record["instruction"])
                     result.records.append(record)
@@ -128,23 +137,58 @@ def _hold_out(question: Question, chunk: Chunk) -> dict[str, Any]:
 
 
 def write_squad_records(
-    result: SquadRecords, out: Path, *, formats: Sequence[str], p: float, order: Order = "shuffled"
+    result: SquadRecords,
+    out: Path,
+    *,
+    formats: Sequence[str],
+    p: float,
+    order: Order = "shuffled",
+    left_out: Sequence[LeftOut] = (),
+    settings: Mapping[str, Any] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Write chunks.jsonl, raft.jsonl, questions.jsonl and the split files; return the validated split files.
 
-    With refusals, rejected_answers.jsonl has the answers in whose place they stand.
+    With refusals, rejected_answers.jsonl has the answers in whose place they stand. rejected.jsonl has what
+    was left out, `left_out` while reading included; manifest.json and the dataset card describe it all.
+    settings: what else the records were made with, for the manifest.
 
     Raises UserError if the dataset does not pass validation.
     """
     out.mkdir(parents=True, exist_ok=True)
-    for name, rows in (
-        ("chunks", result.chunks),
-        ("raft", result.records),
-        ("questions", result.held_out),
-    ):
-        write_jsonl(out / f"{name}.jsonl", rows)
+    rejected = [*left_out, *result.left_out]
+    written: dict[str, Sequence[Mapping[str, Any]]] = {
+        "chunks.jsonl": result.chunks,
+        "raft.jsonl": result.records,
+        "questions.jsonl": result.held_out,
+        "rejected.jsonl": rejected,
+    }
     (out / REJECTED_ANSWERS).unlink(missing_ok=True)
     if result.rejected_answers:
-        write_jsonl(out / REJECTED_ANSWERS, result.rejected_answers)
-    files, _ = make_datasets(out / "raft.jsonl", out, formats=formats, share=p, order=order)
+        written[REJECTED_ANSWERS] = result.rejected_answers
+    for name, rows in written.items():
+        write_jsonl(out / name, rows)
+    files, findings = make_datasets(out / "raft.jsonl", out, formats=formats, share=p, order=order)
+    manifest = write_manifest(
+        out / "manifest.json",
+        settings={"p": p, "order": order, **(settings or {}), "formats": list(formats)},
+        seed=int((settings or {}).get("seed", 42)),
+        models={"answers": "people"},
+        prompt_hashes={PROMPT: prompt_hash(PROMPT)},
+        counts={
+            "paragraphs": len(result.chunks),
+            "rows": len(result.records),
+            "rows_by_split": dict(Counter(record["split"] for record in result.records)),
+            "rows_with_oracle": sum(record["has_oracle"] for record in result.records),
+            "held_out": len(result.held_out),
+            "rejected": len(rejected),
+        },
+        documents=[],
+        rejected_by_reason=Counter(row["reason"] for row in rejected),
+        tokens={},
+        endpoints=[],
+        cost=0.0,
+        files={**files, **{name: describe_file(out / name) for name in written}},
+        notes=[str(finding) for finding in findings if finding.severity != "note"],
+    )
+    write_card(out / "README.md", manifest)
     return files

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from ..errors import UserError
 from ..files import BOM
@@ -25,6 +24,14 @@ class Question:
     answers: list[tuple[int, str]]
 
 
+class LeftOut(TypedDict):
+    """A question that becomes no row, and why."""
+
+    question: str
+    source: str
+    reason: str
+
+
 @dataclass(frozen=True)
 class Paragraph:
     """A text with questions that people asked about it."""
@@ -34,14 +41,14 @@ class Paragraph:
     questions: list[Question] = field(default_factory=list)
 
 
-def read_paragraphs(path: Path) -> tuple[list[Paragraph], Counter[str]]:
-    """Read question-answering data in SQuAD format; also return the questions left out, by reason.
+def read_paragraphs(path: Path) -> tuple[list[Paragraph], list[LeftOut]]:
+    """Read question-answering data in SQuAD format; also return the questions left out, with their reasons.
 
     The format is that of SQuAD 1.1 or 2.0, of a list of such articles, or of rows (JSON lines or a list) that
     each have a context and its question, as data-set libraries export them. Raises UserError for any other.
     """
     paragraphs: dict[tuple[str, str], Paragraph] = {}
-    left_out: Counter[str] = Counter()
+    left_out: list[LeftOut] = []
     for place, title, context, qas in _walk(_read(path), str(path), ""):
         if not isinstance(context, str) or not isinstance(qas, list):
             raise UserError(f"{place} is not in SQuAD format: it has no context with questions; {_WANT}")
@@ -52,7 +59,7 @@ def read_paragraphs(path: Path) -> tuple[list[Paragraph], Counter[str]]:
                 raise UserError(f"{place} is not in SQuAD format: a question has no text; {_WANT}")
             question, reason = _read_question(qa, text)
             if reason:
-                left_out[reason] += 1
+                left_out.append({"question": question.text, "source": title, "reason": reason})
             else:
                 paragraph.questions.append(question)
     if not paragraphs:

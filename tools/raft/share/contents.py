@@ -60,18 +60,18 @@ class Contents:
 def read_contents(folder: Path) -> Contents:
     """Read the manifest of a dataset and hash its files.
 
-    Raises UserError if the folder is not a dataset that `generate` finished; `squad` writes no manifest.
+    Raises UserError if the folder is not a dataset that `generate` or `squad` finished.
     """
     manifest = read_object(folder / MANIFEST)
     listed = manifest.get("files")
     if not isinstance(listed, dict) or not listed or any(Path(name).name != name for name in listed):
         raise UserError(
             f"{folder} is not a dataset: {MANIFEST} is missing or damaged; pass a folder that `generate` "
-            "wrote"
+            "or `squad` wrote"
         )
     missing = [name for name in (CARD, *listed) if not (folder / name).is_file()]
     if missing:
-        raise UserError(f"{folder / missing[0]} is missing: run generate again to complete the dataset")
+        raise UserError(f"{folder / missing[0]} is missing: make the dataset again, with the same command")
     hashes = {name: hash_file(folder / name) for name in listed}
     return Contents(
         folder,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import textwrap
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,7 +109,7 @@ def train_teacher(
 
     draw = random.Random(seed)
     paragraphs, left_out = read_paragraphs(qa_path)
-    for reason, count in left_out.most_common():
+    for reason, count in Counter(row["reason"] for row in left_out).most_common():
         report(f"questions left out, {reason}: {count}")
     if len(paragraphs) <= hold_out:
         raise UserError(f"{qa_path} has {len(paragraphs)} paragraphs; more than {hold_out} are required")
