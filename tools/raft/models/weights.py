@@ -54,15 +54,19 @@ def find_base(model: str) -> Path:
     if not path.exists():
         raise UserError(f"there is no model {model}: use embedded, a GGUF file or a model folder")
     if (path / ADAPTER_CONFIG).is_file():
-        earlier = read_object(path / ORDER)
-        if "model" not in earlier:
-            raise UserError(
-                f"{path} does not name its adapter's base model: use a folder written by finetune"
-            )
-        return find_base(str(earlier["model"]))
+        return find_base(adapted_model(path))
     if path.suffix == ".gguf" and is_adapter(path):
         return default_model()
     return path
+
+
+def adapted_model(adapter: Path) -> str:
+    """Return the model that an adapter in a folder was trained for, as finetune or else PEFT recorded it."""
+    base = read_object(adapter / ORDER).get("model")
+    base = base or read_object(adapter / ADAPTER_CONFIG).get("base_model_name_or_path")
+    if not base:
+        raise UserError(f"{adapter} does not name its adapter's base model: use a folder written by finetune")
+    return str(base)
 
 
 def pretrained_source(base: Path) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ...errors import UserError
 from ...files import read_object
-from ...models.weights import ORDER, find_base
+from ...models.weights import adapted_model, find_base
 from ..backend import CONFIG, WEIGHTS, FineTuneSpec
 
 START = "start"  # folder of the adapter to start from, a copy
@@ -31,11 +31,8 @@ def find_start(spec: FineTuneSpec) -> Path | None:
 
 
 def base_of(adapter: Path) -> str:
-    """Return the model that an adapter was trained for, as finetune or else PEFT recorded it."""
-    base = str(read_object(adapter / ORDER).get("model", ""))
-    base = base or str(read_object(adapter / CONFIG).get("base_model_name_or_path") or "")
-    if not base:
-        raise UserError(f"{adapter} does not name its adapter's base model: use a folder written by finetune")
+    """Return the model that an adapter was trained for: a path, or a name on the Hub."""
+    base = adapted_model(adapter)
     return str(find_base(base)) if Path(base).exists() else base
 
 
