@@ -75,13 +75,13 @@ def test_drills_without_their_oracle_are_refusals_if_rows_are(tmp_path: Path) ->
     assert 0.3 < len(refused) / len(drills) < 0.7
     assert {row["final_answer"] for row in refused} == {refusal().final}
     assert all(row["has_oracle"] for row in kept.records if row["origin"] == "drill")
-    files = write_squad_records(result, tmp_path, formats=["chat"], p=0.5)
+    files = write_squad_records(result, tmp_path, formats=["chat"])
     assert files["drills.chat.jsonl"]["rows"] == len(drills)
 
 
 def test_people_s_answers_are_preferred_to_refusals_and_the_other_way_around(tmp_path: Path) -> None:
     result = records_from_squad(paragraphs(), p=0.5, valid=0.2, drills=2, no_oracle="refuse")
-    files = write_squad_records(result, tmp_path, formats=["chat", "dpo"], p=0.5)
+    files = write_squad_records(result, tmp_path, formats=["chat", "dpo"])
     given = [row for row in result.records if row["origin"] == "given"]
     pairs = sum_pairs(files)["pairs"]
     assert pairs == {
@@ -90,7 +90,7 @@ def test_people_s_answers_are_preferred_to_refusals_and_the_other_way_around(tmp
     }
     assert min(pairs.values()) > 10
     kept = records_from_squad(paragraphs(), p=0.5, valid=0.2)
-    write_squad_records(kept, tmp_path, formats=["chat"], p=0.5)
+    write_squad_records(kept, tmp_path, formats=["chat"])
     assert not (tmp_path / "rejected_answers.jsonl").exists()
 
 
@@ -134,7 +134,7 @@ def test_rows_can_be_made_as_questions_will_be_asked(tmp_path: Path) -> None:
             assert answer == refusal(), "a refusal, as is asked for at inference"
     refused = sum(not row["has_oracle"] for row in result.records)
     assert 0 < refused < len(result.records)
-    files = write_squad_records(result, tmp_path, formats=["chat", "eval"], p=0.6, order="ranked")
+    files = write_squad_records(result, tmp_path, formats=["chat", "eval"])
     assert files["train.chat.jsonl"]["rows"] == sum(row["split"] == "train" for row in result.records)
 
 
@@ -165,12 +165,10 @@ def test_counts_repeated_questions_and_answers_across_sentences() -> None:
 
 
 def test_the_files_pass_validation(tmp_path: Path) -> None:
-    files = write_squad_records(
-        records_from_squad(paragraphs(), p=0.9), tmp_path, formats=["chat", "dsf"], p=0.9
-    )
+    files = write_squad_records(records_from_squad(paragraphs(), p=0.9), tmp_path, formats=["chat", "dsf"])
     assert files["train.chat.jsonl"]["rows"] == files["train.dsf.jsonl"]["rows"] > 50
     result = records_from_squad(paragraphs(), p=0.9, rounds=2, drills=3)
-    more = write_squad_records(result, tmp_path / "more", formats=["chat", "dsf"], p=0.9)
+    more = write_squad_records(result, tmp_path / "more", formats=["chat", "dsf"])
     assert more["train.dsf.jsonl"]["rows"] == files["train.dsf.jsonl"]["rows"], (
         "each question once, and no drills"
     )
@@ -223,9 +221,7 @@ def test_what_is_left_out_is_kept_with_its_reason_and_the_card_says_who_wrote_th
     given[0].questions.append(Question("What?", [(given[0].text.index("1800. It"), "1800. It is 3")]))
     unread: LeftOut = {"question": "Why?", "source": "Locks", "reason": "it has no answer"}
     result = records_from_squad(given, p=0.9, valid=0.0)
-    write_squad_records(
-        result, tmp_path, formats=["chat"], p=0.9, left_out=[unread], settings={"rounds": 1, "seed": 42}
-    )
+    write_squad_records(result, tmp_path, formats=["chat"], left_out=[unread])
     rejected = [row for _, row in read_jsonl(tmp_path / "rejected.jsonl")]
     assert rejected == [unread, *result.left_out]
     manifest = json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -60,25 +60,24 @@ def squad(
     from tools.verbs.progress import bar
     from tools.verbs.show_pairs import show_pairs
 
-    options: dict[str, Any] = {
-        "distractors": distractors, "negatives": negatives, "no_oracle": no_oracle, "valid": valid,
-        "rounds": rounds, "drills": drills, "seed": seed,
-    }  # fmt: skip
     paragraphs, left_out = read_paragraphs(qa)
     with bar("building rows", len(paragraphs)) as on_paragraph:
         result = records_from_squad(
             paragraphs,
+            distractors=distractors,
             p=p,
+            negatives=negatives,
+            no_oracle=no_oracle,
             order=order,
             focus=Focus(Sentences(Embedder()), share=focus_share) if focus else None,
+            valid=valid,
+            rounds=rounds,
+            drills=drills,
+            seed=seed,
             on_paragraph=lambda: on_paragraph(1),
-            **options,
         )
     with bar("writing the dataset", 0):
-        settings = {**options, "focus": focus, "focus_share": focus_share}
-        files = write_squad_records(
-            result, out, formats=format, p=p, order=order, left_out=left_out, settings=settings
-        )
+        files = write_squad_records(result, out, formats=format, left_out=left_out)
     console = Console(highlight=False, soft_wrap=True)
     rejected = Counter(row["reason"] for row in [*left_out, *result.left_out])
     for reason, count in rejected.most_common():

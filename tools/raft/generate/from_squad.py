@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..choices import Negatives, NoOracle, Order
+from ..choices import FOCUS_SHARE, Negatives, NoOracle, Order
 from ..dataset.card import write_card, write_manifest
 from ..dataset.export import PROMPT, make_datasets
 from ..dataset.pairs import REJECTED_ANSWERS
@@ -33,9 +33,10 @@ if TYPE_CHECKING:
 class SquadRecords:
     """Records made of people's questions, and the questions held out."""
 
+    settings: Mapping[str, Any]  # what they were made with
     chunks: list[Chunk]  # one per paragraph
-    records: list[Record]  # train and valid
-    held_out: list[dict[str, Any]]  # question, answer, chunk_id and source of each, for a comparison
+    records: list[Record] = field(default_factory=list)  # train and valid
+    held_out: list[dict[str, Any]] = field(default_factory=list)  # for a comparison
     left_out: list[LeftOut] = field(default_factory=list)  # questions, and rows of later rounds
     rejected_answers: list[dict[str, Any]] = field(default_factory=list)  # of the records that are refusals
 
@@ -84,7 +85,12 @@ def records_from_squad(
     pool = Distractors(chunks, splits, negatives)
     options = RowOptions(distractors, p, seed, no_oracle, order, focus)
     shared = (rounds > 1 or drills > 0) and focus is None
-    result = SquadRecords(chunks, [], [])
+    settings = {
+        "distractors": distractors, "p": p, "negatives": negatives, "no_oracle": no_oracle, "order": order,
+        "focus": focus is not None, "focus_share": focus.share if focus else FOCUS_SHARE, "valid": valid,
+        "rounds": rounds, "drills": drills, "seed": seed,
+    }  # fmt: skip
+    result = SquadRecords(settings, chunks)
     prompts: set[str] = set()
     for paragraph, chunk in zip(paragraphs, chunks, strict=True):
         split = splits[chunk["id"]]
@@ -137,20 +143,12 @@ def _hold_out(question: Question, chunk: Chunk) -> dict[str, Any]:
 
 
 def write_squad_records(
-    result: SquadRecords,
-    out: Path,
-    *,
-    formats: Sequence[str],
-    p: float,
-    order: Order = "shuffled",
-    left_out: Sequence[LeftOut] = (),
-    settings: Mapping[str, Any] | None = None,
+    result: SquadRecords, out: Path, *, formats: Sequence[str], left_out: Sequence[LeftOut] = ()
 ) -> dict[str, dict[str, Any]]:
     """Write chunks.jsonl, raft.jsonl, questions.jsonl and the split files; return the validated split files.
 
     With refusals, rejected_answers.jsonl has the answers in whose place they stand. rejected.jsonl has what
     was left out, `left_out` while reading included; manifest.json and the dataset card describe it all.
-    settings: what else the records were made with, for the manifest.
 
     Raises UserError if the dataset does not pass validation.
     """
@@ -167,11 +165,14 @@ def write_squad_records(
         written[REJECTED_ANSWERS] = result.rejected_answers
     for name, rows in written.items():
         write_jsonl(out / name, rows)
-    files, findings = make_datasets(out / "raft.jsonl", out, formats=formats, share=p, order=order)
+    settings = result.settings
+    files, findings = make_datasets(
+        out / "raft.jsonl", out, formats=formats, share=settings["p"], order=settings["order"]
+    )
     manifest = write_manifest(
         out / "manifest.json",
-        settings={"p": p, "order": order, **(settings or {}), "formats": list(formats)},
-        seed=int((settings or {}).get("seed", 42)),
+        settings={**settings, "formats": list(formats)},
+        seed=settings["seed"],
         models={"answers": "people"},
         prompt_hashes={PROMPT: prompt_hash(PROMPT)},
         counts={

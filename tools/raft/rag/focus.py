@@ -27,7 +27,7 @@ class Focus:
 
     def __init__(self, sentences: Sentences, *, share: float = FOCUS_SHARE, least: int = LEAST) -> None:
         self._sentences = sentences
-        self._share = share
+        self.share = share
         self._least = least
 
     def cut(self, questions: Sequence[str], found: Sequence[Sequence[Hit]]) -> list[list[Hit]]:
@@ -70,7 +70,7 @@ class Focus:
         sentences = [sentence for spans in documents for _, _, sentence in spans]
         if not sentences:
             return list(texts)
-        best = choose(score_sentences(question, sentences, cosines), self._share, self._least)
+        best = choose(score_sentences(question, sentences, cosines), self.share, self._least)
         cut, start = [], 0
         for text, spans in zip(texts, documents, strict=True):
             quoted = _quoted(text, spans, quotes)
