@@ -60,6 +60,16 @@ def wait_for(condition, seconds: float = 120) -> None:
         time.sleep(0.05)
 
 
+def settled_steps(log: Path) -> list[int]:
+    """Return the steps of a log once it has not grown for three seconds."""
+    steps: list[int] = []
+    while True:
+        before, steps = steps, [line["step"] for line in read_log(log)]
+        if steps and steps == before:
+            return steps
+        time.sleep(3)
+
+
 @needs_trl
 @pytest.mark.slow
 def test_a_killed_training_resumes_from_trl_s_checkpoint(spec: FineTuneSpec, tmp_path: Path) -> None:
@@ -75,11 +85,8 @@ def test_a_killed_training_resumes_from_trl_s_checkpoint(spec: FineTuneSpec, tmp
     wait_for(lambda: (last := last_checkpoint(out)) is not None and int(last.name[11:]) >= 5)
     parent.kill()
     parent.wait()
-    time.sleep(2)
-    steps = [line["step"] for line in read_log(out / "log.jsonl")]
-    time.sleep(2)
-    assert steps == [line["step"] for line in read_log(out / "log.jsonl")], "it ends with its parent"
-    assert steps[-1] < 30 and not (out / "trained.json").exists()
+    steps = settled_steps(out / "log.jsonl")
+    assert steps[-1] < 30 and not (out / "trained.json").exists(), "it ends with its parent"
 
     seen: list[int | None] = []
     record = run_job(TrlBackend(out), spec, out, poll=0.1, on_status=lambda s: seen.append(s["step"]))
