@@ -44,7 +44,7 @@ def test_the_embedded_model_is_free_and_an_unknown_one_has_no_cost() -> None:
         ("gpt-4o-audio-preview", None),
         ("gpt-4o-ours", None),
         ("gpt-4", None),
-        ("gpt-4.1-nano", None),
+        ("gpt-4.1-pico", None),
         ("ft:gpt-4o-mini-ours", None),
         ("vendor/gpt-4o", None),
         ("", None),
