@@ -33,6 +33,18 @@ def rows(path: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
+@pytest.fixture(scope="module")
+def smallest_help() -> float:
+    """Return the seconds that the help of an app without anything takes here: machines differ."""
+    app = "import typer; app = typer.Typer(); app.command()(lambda: None); app(['--help'])"
+    seconds = []
+    for _ in range(3):
+        started = time.monotonic()
+        subprocess.run([sys.executable, "-c", app], check=True, capture_output=True)
+        seconds.append(time.monotonic() - started)
+    return min(seconds)
+
+
 @pytest.mark.parametrize(
     "verb",
     [
@@ -50,12 +62,17 @@ def rows(path: Path) -> list[dict[str, object]]:
         "teach",
     ],
 )
-def test_help_is_fast_and_shows_an_example(verb: str) -> None:
-    started = time.monotonic()
-    done = run(verb, "--help")
-    assert done.returncode == 0
-    assert f"python -m tools {verb}" in done.stdout
-    assert time.monotonic() - started < 2, "0.25 s on an idle machine; the bound allows for a busy one"
+def test_help_is_fast_and_shows_an_example(verb: str, smallest_help: float) -> None:
+    seconds = []
+    for _ in range(4):  # other tests run beside it
+        started = time.monotonic()
+        done = run(verb, "--help")
+        seconds.append(time.monotonic() - started)
+        assert done.returncode == 0
+        assert f"python -m tools {verb}" in done.stdout
+        if seconds[-1] < max(0.5, 3 * smallest_help):
+            return
+    pytest.fail(f"{min(seconds):.2f} s, where typer alone takes {smallest_help:.2f} s")
 
 
 def test_generate_reports_the_dataset_in_its_last_line(tmp_path: Path) -> None:
