@@ -220,10 +220,11 @@ def test_what_is_left_out_is_kept_with_its_reason_and_the_card_says_who_wrote_th
     given = paragraphs()
     given[0].questions.append(Question("What?", [(given[0].text.index("1800. It"), "1800. It is 3")]))
     unread: LeftOut = {"question": "Why?", "source": "Locks", "reason": "it has no answer"}
-    result = records_from_squad(given, p=0.9, valid=0.0)
-    write_squad_records(result, tmp_path, formats=["chat"], left_out=[unread])
+    unused = records_from_squad(given, p=0.9, valid=0.0).left_out
+    result = records_from_squad(given, p=0.9, valid=0.0, left_out=[unread])
+    write_squad_records(result, tmp_path, formats=["chat"])
     rejected = [row for _, row in read_jsonl(tmp_path / "rejected.jsonl")]
-    assert rejected == [unread, *result.left_out]
+    assert rejected == [unread, *unused]
     manifest = json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["counts"]["rows"] == len(result.records) and manifest["settings"]["rounds"] == 1
     assert sum(manifest["rejected_by_reason"].values()) == manifest["counts"]["rejected"] == len(rejected)

@@ -74,12 +74,13 @@ def squad(
             rounds=rounds,
             drills=drills,
             seed=seed,
+            left_out=left_out,
             on_paragraph=lambda: on_paragraph(1),
         )
     with bar("writing the dataset", 0):
-        files = write_squad_records(result, out, formats=format, left_out=left_out)
+        files = write_squad_records(result, out, formats=format)
     console = Console(highlight=False, soft_wrap=True)
-    rejected = Counter(row["reason"] for row in [*left_out, *result.left_out])
+    rejected = Counter(row["reason"] for row in result.left_out)
     for reason, count in rejected.most_common():
         console.print(f"{count} row{'s' * (count > 1)} left out: {reason}")
     if rejected:

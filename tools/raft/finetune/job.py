@@ -14,7 +14,7 @@ from ..errors import UserError
 from ..files import write_json
 from ..models.endpoint import Endpoint, Lookup, resolve_endpoint, without_version
 from ..models.lives import Host
-from ..models.pricing import Price, load_prices
+from ..models.pricing import Price
 from ..models.service import Unreachable
 from .backend import ENDED, Backend, FineTuneSpec, Status
 from .leave_out import leave_out_long
@@ -218,12 +218,11 @@ def open_backend(
 
         named = "" if isinstance(connection, Endpoint) else connection.partition(":")[0]
         host = _HOSTS.get(named or ("" if base_url or connection else "openai"))
-        tier = deployment_type if deploy else None
-        return OpenAIBackend(resolve, folder, host, tier, load_prices() if prices is None else prices)
+        return OpenAIBackend(resolve, folder, host, deployment_type if deploy else None, prices)
     if name == "azure-ml":
         from .azure.backend import AzureMLBackend
 
-        return AzureMLBackend(deploy=deploy, prices=load_prices() if prices is None else prices)
+        return AzureMLBackend(deploy=deploy, prices=prices)
     if name == "trl":
         from .trl.backend import TrlBackend
 

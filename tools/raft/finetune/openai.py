@@ -52,13 +52,14 @@ class OpenAIBackend:
     `resolve` returns the endpoint, and is called on first use: checks and estimates need no key. `log` is the
     folder whose events.jsonl collects the events of a job. `host` is whose service it is, if that is known
     without a key. `deployment` is the tier in which the tuned model will be deployed at Azure, if it will.
+    `prices` are what an estimate goes by, the project's list by default.
     """
 
     resolve: Callable[[], Endpoint]
     log: Path | None = None
     host: Host | None = None
     deployment: DeploymentType | None = None
-    prices: Mapping[str, Price] = field(default_factory=load_prices)
+    prices: Mapping[str, Price] | None = None
     name: str = field(default="openai", init=False)
 
     @cached_property
@@ -114,7 +115,7 @@ class OpenAIBackend:
         """Estimate the tokens, and their cost from the price list."""
         tokens = count_tokens(spec)
         tuned = spec.model if spec.model.startswith("ft:") else f"ft:{spec.model}:"
-        price = find_price(tuned, self.prices)
+        price = find_price(tuned, load_prices() if self.prices is None else self.prices)
         if price is None or price.training is None:
             basis = f"no training price for {tuned.rstrip(':')}: give one with --prices"
             return Estimate(tokens, None, basis + self._describe_tiers(spec))

@@ -58,6 +58,7 @@ def records_from_squad(
     rounds: int = 1,
     drills: int = 0,
     seed: int = 42,
+    left_out: Sequence[LeftOut] = (),
     on_paragraph: Callable[[], None] = lambda: None,
 ) -> SquadRecords:
     """Build a record of each question: its paragraph is the oracle, the sentence with the answer its quote.
@@ -67,7 +68,7 @@ def records_from_squad(
 
     rounds: records per question in the train split, each with other documents, which all questions about
     a paragraph then share unless a focus cuts them for each. drills: drills per paragraph, added in each
-    round.
+    round. left_out: the questions that could not be read, the first of the result's.
     """
     chunks = [
         make_chunk(
@@ -90,7 +91,7 @@ def records_from_squad(
         "focus": focus is not None, "focus_share": focus.share if focus else FOCUS_SHARE, "valid": valid,
         "rounds": rounds, "drills": drills, "seed": seed,
     }  # fmt: skip
-    result = SquadRecords(settings, chunks)
+    result = SquadRecords(settings, chunks, left_out=[*left_out])
     prompts: set[str] = set()
     for paragraph, chunk in zip(paragraphs, chunks, strict=True):
         split = splits[chunk["id"]]
@@ -143,22 +144,21 @@ def _hold_out(question: Question, chunk: Chunk) -> dict[str, Any]:
 
 
 def write_squad_records(
-    result: SquadRecords, out: Path, *, formats: Sequence[str], left_out: Sequence[LeftOut] = ()
+    result: SquadRecords, out: Path, *, formats: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
     """Write chunks.jsonl, raft.jsonl, questions.jsonl and the split files; return the validated split files.
 
     With refusals, rejected_answers.jsonl has the answers in whose place they stand. rejected.jsonl has what
-    was left out, `left_out` while reading included; manifest.json and the dataset card describe it all.
+    was left out; manifest.json and the dataset card describe it all.
 
     Raises UserError if the dataset does not pass validation.
     """
     out.mkdir(parents=True, exist_ok=True)
-    rejected = [*left_out, *result.left_out]
     written: dict[str, Sequence[Mapping[str, Any]]] = {
         "chunks.jsonl": result.chunks,
         "raft.jsonl": result.records,
         "questions.jsonl": result.held_out,
-        "rejected.jsonl": rejected,
+        "rejected.jsonl": result.left_out,
     }
     (out / REJECTED_ANSWERS).unlink(missing_ok=True)
     if result.rejected_answers:
@@ -181,10 +181,10 @@ def write_squad_records(
             "rows_by_split": dict(Counter(record["split"] for record in result.records)),
             "rows_with_oracle": sum(record["has_oracle"] for record in result.records),
             "held_out": len(result.held_out),
-            "rejected": len(rejected),
+            "rejected": len(result.left_out),
         },
         documents=[],
-        rejected_by_reason=Counter(row["reason"] for row in rejected),
+        rejected_by_reason=Counter(row["reason"] for row in result.left_out),
         tokens={},
         endpoints=[],
         cost=0.0,

@@ -184,9 +184,7 @@ def _write_dataset(
     write_jsonl(rejected, corpus.rejected)
     chunks = RowFile(out / "chunks.jsonl")
 
-    def drills() -> Iterator[Task]:
-        return drill_tasks(chunks, splits, settings)
-
+    drills = partial(drill_tasks, chunks, splits, settings)
     pairs = link_chunks(chunks, splits, seed=settings.seed) if settings.hops > 1 else []
     by_id = RowsById(chunks)
     total += sum(1 for _ in drills()) + len(pairs)

@@ -56,7 +56,7 @@ class AzureMLBackend:
     deploy: bool = False
     env: Mapping[str, str] | None = None
     connections: Path = CONNECTIONS
-    prices: Mapping[str, Price] = field(default_factory=load_prices)
+    prices: Mapping[str, Price] | None = None  # of an estimate, the project's by default
 
     @cached_property
     def workspace(self) -> Workspace:
@@ -81,7 +81,8 @@ class AzureMLBackend:
         """Estimate the tokens, and their cost if the price list has a price for an hour of training."""
         model = read_model(spec.model)
         tokens = count_tokens(spec)
-        price = find_price(f"ft:{model.name}", self.prices) or find_price(model.name, self.prices)
+        prices = load_prices() if self.prices is None else self.prices
+        price = find_price(f"ft:{model.name}", prices) or find_price(model.name, prices)
         if price is None or price.training_hour is None:
             unknown = f"no price for an hour of training {model.name}: give one with --prices"
             return Estimate(tokens, None, unknown)
