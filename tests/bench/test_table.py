@@ -9,6 +9,7 @@ import pytest
 
 from tests.bench.files import write_benchmarks
 from tools.raft.bench.columns import COLUMNS
+from tools.raft.bench.report import contrast_rows
 from tools.raft.bench.table import summarise_column
 
 
@@ -42,3 +43,9 @@ def test_shares_have_intervals_at_either_end_and_missing_answers_are_not_wrong(t
     yes = sum(question.answer == "yes" for question in questions)
     assert constant["accuracy"]["mean"] == yes / 12
     assert constant["macro_f1"]["mean"] == pytest.approx(2 * yes / (12 + yes) / 3)
+
+
+def test_a_difference_that_rounds_to_nothing_has_no_minus() -> None:
+    contrast = {"difference": -0.0002, "low": -0.004, "high": 0.026, "p": 0.4}
+    [shown] = contrast_rows({"columns": {"torchhub": {"contrasts": {"rag - closed_book": contrast}}}})
+    assert shown["cells"] == ["+0.0 (+0 to +3), p 0.400"]

@@ -118,10 +118,15 @@ def show_share(mean: Mapping[str, Any] | None) -> str:
 def _show_difference(difference: Mapping[str, Any] | None) -> str:
     if not difference or difference["difference"] is None:
         return ""
-    shown = f"{100 * difference['difference']:+.1f}"
+    shown = _signed(difference["difference"], 1)
     if difference["low"] is not None:
-        shown += f" ({100 * difference['low']:+.0f} to {100 * difference['high']:+.0f})"
+        shown += f" ({_signed(difference['low'])} to {_signed(difference['high'])})"
     return f"{shown}, {show_chance(difference['p'])}"
+
+
+def _signed(share: float, digits: int = 0) -> str:
+    """Format a difference of shares in percentage points; 0 keeps "-0.0" away."""
+    return f"{round(100 * share, digits) + 0:+.{digits}f}"
 
 
 def describe_effort(table: Mapping[str, Any]) -> str:
