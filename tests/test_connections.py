@@ -190,6 +190,17 @@ def test_without_a_keyring_the_error_names_the_package_to_install(tmp_path: Path
     assert "pip install keyrings.alt" in str(message)
 
 
+def test_where_promptflow_cannot_report_its_use_nothing_is_said_of_it(tmp_path: Path) -> None:
+    (tmp_path / "pf.yaml").write_text("telemetry:\n  enabled: true\n", encoding="utf-8")
+    nowhere = "http://127.0.0.1:9"  # so that it is not sent where there is a network, either
+    env = {**os.environ, "PF_HOME_DIRECTORY": str(tmp_path), "HTTPS_PROXY": nowhere, "https_proxy": nowhere}
+    command = [sys.executable, "-m", "tools", "generate", "--docs", "data/documents/bats.pdf",
+               "--out", str(tmp_path / "out"), "--connection", "nobody"]  # fmt: skip
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)
+    [line] = done.stderr.splitlines()
+    assert line.startswith("error: there is no connection 'nobody'") and done.returncode == 1
+
+
 WORKER = """
 import os, sys
 from promptflow._sdk._orm import session  # the process that forks the workers of a batch has imported it
