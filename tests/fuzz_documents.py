@@ -70,6 +70,10 @@ def make_samples() -> dict[str, bytes]:
     samples[".eml"] = _mail()
     samples[".mht"] = _mail().replace(b"multipart/mixed", b"multipart/related")
     samples[".ipynb"] = _notebook()
+    samples[".tex"] = _convert(markdown, ".tex")
+    samples[".vtt"] = (
+        b"WEBVTT\n\n00:01.000 --> 00:02.000\n<v Ann>The weir</v> <i>holds</i>.\n\n1\n00:02.000 --> 00:03.000\nYes.\n"
+    )
     return samples
 
 

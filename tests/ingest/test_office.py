@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.document_files import lines_of, make_docx, paragraph, read_one, read_parsed, skip_reason
-from tools.raft.ingest.formats.office import pandoc
+from tools.raft.ingest.formats import pandoc
 from tools.raft.ingest.formats.parsed import Unreadable
 from tools.raft.ingest.sandbox import Parser, _parse
 

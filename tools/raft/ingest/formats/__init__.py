@@ -50,6 +50,8 @@ FORMATS = {
         Format("markdown", _MARKDOWN, "markdown:read_markdown", _TEXT, sandboxed=False),
         Format("text", ".txt .text", "plain:read_text", sniffed="", sandboxed=False),
         Format("rst", ".rst", "plain:read_rst", sandboxed=False),
+        Format("latex", ".tex .latex .ltx", "latex:read_latex", ("",)),
+        Format("subtitles", ".srt .vtt", "subtitles:read_subtitles", ("",), sandboxed=False),
         Format("table", ".csv .tsv .tab", "tables:read_table", ("",), rows=True),
         Format("json", ".json", "json_rows:read_json_rows", ("",), rows=True),
         Format("jsonl", ".jsonl .ndjson", "json_rows:read_jsonl_rows", ("",), rows=True),

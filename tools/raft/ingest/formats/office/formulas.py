@@ -7,8 +7,8 @@ from typing import Any
 
 from lxml import html
 
+from ..pandoc import convert_to_html
 from .ooxml import make, make_text, tag, text_of
-from .pandoc import convert_to_html
 from .word.archive import write_archive
 
 
@@ -17,7 +17,7 @@ def convert_formulas(formulas: list[Any]) -> list[str]:
     body = make("body")
     for index, formula in enumerate(formulas):
         body.append(make("p", make_text(f"{index}:"), deepcopy(formula)))
-    markup = convert_to_html(write_archive(make("document", body), {}), "docx")
+    markup = convert_to_html(write_archive(make("document", body), {}), "docx").html
     found = {}
     for paragraph in html.fragment_fromstring(markup, create_parent="div").iter("p"):
         index, _, text = paragraph.text_content().partition(":")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import subprocess
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from ..parsed import Unreadable
+from lxml import html
+
+from .parsed import Unreadable
 
 try:
     import resource
@@ -20,7 +24,14 @@ _DEFAULT_HEAP = 1024**3
 _HEAP_EXHAUSTED = 251  # exit status of programs compiled by GHC
 
 
-def convert_to_html(data: bytes, kind: str) -> str:
+class Conversion(NamedTuple):
+    """What pandoc made of a file."""
+
+    html: str
+    messages: str  # of what it skipped or did not find; only with --verbose
+
+
+def convert_to_html(data: bytes, kind: str, *more: str) -> Conversion:
     """Convert a file of a format that pandoc knows as `kind`; formulas become TeX in \\(…\\) and \\[…\\].
 
     It reads no other file and leaves none, and has the limits of this process. Raises Unreadable if the
@@ -28,7 +39,7 @@ def convert_to_html(data: bytes, kind: str) -> str:
     """
     options = ["--sandbox", "--wrap=none", "--mathjax", "--reference-location=section"]
     process = subprocess.run(
-        [_find(), "+RTS", f"-M{_heap()}", "-RTS", *options, "--from", kind, "--to", "html"],
+        [_find(), "+RTS", f"-M{_heap()}", "-RTS", *options, *more, "--from", kind, "--to", "html"],
         input=data,
         capture_output=True,
         timeout=_WALL_SECONDS,
@@ -39,8 +50,37 @@ def convert_to_html(data: bytes, kind: str) -> str:
     if process.returncode == _HEAP_EXHAUSTED or b"heap overflow" in process.stderr.lower():
         raise MemoryError
     if process.returncode:
-        raise Unreadable("broken: its parts cannot be converted")
-    return process.stdout.decode("utf-8", "replace")
+        line = re.search(r"\(line (\d+), column \d+\)", process.stderr.decode("utf-8", "replace"))
+        raise Unreadable(f"broken: its parts cannot be converted{f' (line {line[1]})' if line else ''}")
+    return Conversion(process.stdout.decode("utf-8", "replace"), process.stderr.decode("utf-8", "replace"))
+
+
+def place_notes(markup: str) -> str:
+    """Return pandoc's HTML with "[1]" where it refers to a footnote, and at the note itself."""
+    if "footnote" not in markup:
+        return markup
+    root = html.fragment_fromstring(markup, create_parent="div", parser=html.HTMLParser(huge_tree=True))
+    for reference in root.findall(".//a[@class='footnote-ref']"):
+        _replace_by_text(reference, f"[{reference.text_content()}]")
+    for link in root.findall(".//a[@class='footnote-back']"):
+        _replace_by_text(link, "")
+    for notes in root.xpath(".//*[contains(@class, 'footnotes')]"):
+        notes.tag = "div"
+        notes.attrib.clear()
+        for note in notes.findall("./ol/li"):
+            first = note.find("p") if note.find("p") is not None else note
+            first.text = f"[{(note.get('id') or '').removeprefix('fn')}] {first.text or ''}"
+            note.tag = "div"
+            note.attrib.clear()
+            notes.append(note)
+        for element in (*notes.findall("hr"), *notes.findall("ol")):
+            element.drop_tree()
+    return html.tostring(root, encoding="unicode")
+
+
+def _replace_by_text(element: Any, text: str) -> None:
+    element.tail = text + (element.tail or "")
+    element.drop_tree()
 
 
 def _find() -> str:
