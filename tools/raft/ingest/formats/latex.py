@@ -68,7 +68,7 @@ def read_latex(path: str) -> Parsed:
     source = _rewrite(_decode(Path(path).read_bytes()))
     converted = _convert(_DEFINITIONS + source)
     if more := _define_unknown(converted.messages):
-        with suppress(Unreadable):  # used with fewer arguments elsewhere
+        with suppress(Unreadable, MemoryError):  # used with fewer arguments elsewhere
             converted = _convert(_DEFINITIONS + more + source)
     # The head has a title only where the document has one, which stands at the top of the body, too.
     body = converted.html.partition("<body>")[2]
@@ -144,4 +144,4 @@ def _name_files(missing: list[str]) -> list[str]:
     if not names:
         return []
     more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
-    return [f"not read with it, but each on its own: {', '.join(names[:_MAX_NAMED])}{more}"]
+    return [f"files it includes are read on their own, where given: {', '.join(names[:_MAX_NAMED])}{more}"]
