@@ -722,6 +722,15 @@ def test_makes_hundreds_of_calls_at_a_time() -> None:
     assert all(isinstance(reply, Reply) for reply in replies)
 
 
+def test_a_slow_machine_may_take_longer_for_the_embedded_model() -> None:
+    with scripted_endpoint(latency=1.5) as endpoint:
+        impatient, _ = run(endpoint.url, timeout=0.5, attempts=1)
+        served = replace(resolve_endpoint("embedded", env={}), base_url=endpoint.url)
+        patient, client = run(served, timeout=0.5, attempts=1)
+    assert not isinstance(impatient[0], Reply) and "no answer in 0.5 s" in str(impatient[0])
+    assert isinstance(patient[0], Reply) and client.usage.retries == 0
+
+
 def test_time_in_the_queue_does_not_count_against_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousand calls started at once may queue for hours; only their own attempts count."""
     monkeypatch.setattr(sender_module, "PATIENCE", 0.0)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tools.verbs.options import MaxCalls, MaxCost, MlflowOption, Prices, make_budget
+from tools.verbs.options import MaxCalls, MaxCost, MlflowOption, Prices, Timeout, make_budget
 
 
 def judge_check(
@@ -19,7 +19,7 @@ def judge_check(
         Path | None, typer.Option(help="Labelled answers; by default those in data/judge.", metavar="F.jsonl")
     ] = None,
     workers: Annotated[int, typer.Option(min=1, max=1000, help="Maximum concurrent calls.")] = 32,
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds before a call is retried.")] = 120.0,
+    timeout: Timeout = 120.0,
     max_cost: MaxCost = None,
     max_calls: MaxCalls = None,
     prices: Prices = None,

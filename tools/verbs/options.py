@@ -47,7 +47,10 @@ BaseUrl = Annotated[
 ApiKind = Annotated[
     Api | None, typer.Option(help="The API to call; by default inferred from the URL, else chat.")
 ]
-Timeout = Annotated[float, typer.Option(min=1, help="Seconds before a call is aborted and retried.")]
+Timeout = Annotated[
+    float,
+    typer.Option(min=1, help="Seconds before a call is aborted and retried; the embedded model has 900."),
+]
 Batch = Annotated[
     bool,
     typer.Option("--batch", help="Have calls answered in batches, within 24 hours at half the price."),

@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 
 FAILURES_TO_CLOSE = 3  # in a row: then the calls go to other endpoints, if there are any
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds until a closed lane is tried again; each pause doubles
+# Seconds for an attempt at the embedded model. It is at work on this machine: a slow one is not helped by being
+# asked again, and eight replies at a time take a weak laptop minutes.
+EMBEDDED_TIMEOUT = 900.0
 
 Response = TypeVar("Response", Reply, Vectors)
 
@@ -29,7 +32,10 @@ class Lane:
     """The way to one endpoint: its SDK, its limit, what it does not take, its failures and its pace."""
 
     def __init__(self, endpoint: Endpoint, *, concurrency: int, timeout: float) -> None:
-        """Set up the lane; nothing is sent yet. `timeout` is in seconds, for each attempt."""
+        """Set up the lane; nothing is sent yet.
+
+        `timeout` is in seconds, for each attempt; the embedded model has at least EMBEDDED_TIMEOUT.
+        """
         self.endpoint = endpoint
         self.limiter = RateLimiter(concurrency)
         self.pace = Pace()
@@ -38,7 +44,7 @@ class Lane:
         self.unsupported: dict[str, str] = {}  # unsupported parameter → its replacement, or ""
         self.refusal = ""  # why it gets no more calls in this run
         self.closings = 0  # since it last answered
-        self._timeout = timeout
+        self._timeout = timeout if endpoint.slots is None else max(timeout, EMBEDDED_TIMEOUT)
         self._failures_in_a_row = 0
         self._closed_until = 0.0
         self._probe: object | None = None  # the one call that a closed lane is tried with
