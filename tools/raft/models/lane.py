@@ -21,8 +21,8 @@ log = logging.getLogger(__name__)
 
 FAILURES_TO_CLOSE = 3  # in a row: then the calls go to other endpoints, if there are any
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds until a closed lane is tried again; each pause doubles
-# Seconds for an attempt at the embedded model. It is at work on this machine: a slow one is not helped by being
-# asked again, and eight replies at a time take a weak laptop minutes.
+# Seconds for an attempt at the embedded model. It is at work on this machine: a slow one is not helped by
+# being asked again, and eight replies at a time take a weak laptop minutes.
 EMBEDDED_TIMEOUT = 900.0
 
 Response = TypeVar("Response", Reply, Vectors)
