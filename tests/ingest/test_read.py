@@ -406,6 +406,7 @@ def test_formats_without_a_reader_are_refused_the_same_when_named(tmp_path):
         ("a.msg", "save it as .eml"),
         ("b.doc", "save it as .docx"),
         ("c.xls", "save it as .xlsx"),
+        ("d.zip", "unpack it"),
     ]:
         (tmp_path / name).write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(99))
         for paths in ([tmp_path / "good.txt", tmp_path / name], [tmp_path]):

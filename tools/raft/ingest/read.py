@@ -16,7 +16,7 @@ from ..errors import UserError
 from ..records import Document
 from ..text.sanitize import sanitize, sanitize_line, sanitize_name
 from .account import LARGE_SHARE, Account
-from .formats import BY_CONTENT, BY_SUFFIX, SAVE_AS, Format
+from .formats import ADVICE, BY_CONTENT, BY_SUFFIX, Format
 from .formats.json_rows import Item
 from .formats.office.unpack import sniff_archive
 from .formats.parsed import OnPage, Parsed, Unreadable, count_characters, make_parsed
@@ -209,7 +209,7 @@ def _open(file: _File, max_bytes: int) -> tuple[Format, bytes]:
     format = BY_SUFFIX.get(suffix)
     if file.path.is_dir():
         raise Unreadable("a link to a folder, which is not followed; name it to read it")
-    if format is None and ((suffix and not file.explicit) or suffix in SAVE_AS):
+    if format is None and ((suffix and not file.explicit) or suffix in ADVICE):
         raise Unreadable(_no_reader(suffix))
     if not file.path.is_file():
         raise Unreadable("not a regular file")
@@ -245,8 +245,8 @@ _MISNAMED = {"text": ("HTML", "mail", "notebook"), "json": ("notebook",), "html"
 
 
 def _no_reader(suffix: str) -> str:
-    instead = SAVE_AS.get(suffix)
-    return f"no reader for {suffix} files" + (f": save it as {instead}" if instead else "")
+    advice = ADVICE.get(suffix)
+    return f"no reader for {suffix} files" + (f": {advice}" if advice else "")
 
 
 def _mismatch(format: Format, suffix: str, found: str) -> str:

@@ -57,16 +57,17 @@ FORMATS = {
         Format("jsonl", ".jsonl .ndjson", "json_rows:read_jsonl_rows", ("",), rows=True),
     )
 }
-# Formats without a reader, and what their programs can save instead.
-SAVE_AS = {
-    suffix: instead
-    for suffixes, instead in {
-        (".doc", ".dot", ".wps", ".wpd", ".pages"): ".docx",
-        (".ppt", ".pps", ".odp", ".key"): ".pptx",
-        (".xls", ".xlsb", ".ods", ".numbers"): ".xlsx",
-        (".msg", ".mbox", ".pst"): ".eml",
+# Formats without a reader, and what to do with such a file.
+ADVICE = {
+    suffix: advice
+    for suffixes, advice in {
+        ".doc .dot .wps .wpd .pages": "save it as .docx",
+        ".ppt .pps .odp .key": "save it as .pptx",
+        ".xls .xlsb .ods .numbers": "save it as .xlsx",
+        ".msg .mbox .pst": "save it as .eml",
+        ".zip .tar .tgz .gz .bz2 .xz .7z .rar": "unpack it",
     }.items()
-    for suffix in suffixes
+    for suffix in suffixes.split()
 }
 BY_SUFFIX = {suffix: format for format in FORMATS.values() for suffix in format.suffixes.split()}
 BY_CONTENT = {format.sniffed: format for format in FORMATS.values() if format.sniffed is not None}
