@@ -11,12 +11,14 @@ import threading
 import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.conftest import BATS
 from tools.raft.errors import UserError
 from tools.raft.generate.small_model.grammar import answer_grammar, likely_sentences, question_grammar
+from tools.raft.models import embedded
 from tools.raft.models.embedded import default_model, embedded_server, serve, teacher_adapter
 from tools.raft.prompts import render
 from tools.raft.raft_format import parse_answer
@@ -148,13 +150,15 @@ def test_a_server_ends_with_the_process_that_started_it() -> None:
 
 
 def test_reports_a_server_that_exits_unexpectedly(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = subprocess.Popen
+    started = []
+    original = embedded.start_child
 
-    def start(*arguments: object, **options: object) -> subprocess.Popen[str]:
-        process = original(*arguments, **options)  # type: ignore[call-overload]
-        threading.Timer(3, process.kill).start()
-        return process
+    def start(*arguments: Any, **options: Any) -> subprocess.Popen[str]:
+        started.append(original(*arguments, **options))
+        return started[0]
 
-    monkeypatch.setattr(subprocess, "Popen", start)
+    monkeypatch.setattr(embedded, "start_child", start)
+    # It is killed as soon as its address is shown.
+    monkeypatch.setattr(embedded, "print", lambda *shown, **options: started[0].kill(), raising=False)
     with pytest.raises(UserError, match="exited unexpectedly"):
         serve(port=0, slots=1)

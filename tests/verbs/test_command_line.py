@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -35,14 +34,20 @@ def rows(path: Path) -> list[dict[str, object]]:
 
 @pytest.fixture(scope="module")
 def smallest_help() -> float:
-    """Return the seconds that the help of an app without anything takes here: machines differ."""
+    """Return the seconds of processor time that the help of an app without anything takes: machines differ."""
     app = "import typer; app = typer.Typer(); app.command()(lambda: None); app(['--help'])"
     seconds = []
     for _ in range(3):
-        started = time.monotonic()
+        before = processor_time()
         subprocess.run([sys.executable, "-c", app], check=True, capture_output=True)
-        seconds.append(time.monotonic() - started)
+        seconds.append(processor_time() - before)
     return min(seconds)
+
+
+def processor_time() -> float:
+    """Return the seconds that processes started here have used, which others beside them leave as they are."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 @pytest.mark.parametrize(
@@ -65,9 +70,9 @@ def smallest_help() -> float:
 def test_help_is_fast_and_shows_an_example(verb: str, smallest_help: float) -> None:
     seconds = []
     for _ in range(4):  # other tests run beside it
-        started = time.monotonic()
+        before = processor_time()
         done = run(verb, "--help")
-        seconds.append(time.monotonic() - started)
+        seconds.append(processor_time() - before)
         assert done.returncode == 0
         assert f"python -m tools {verb}" in done.stdout
         if seconds[-1] < max(0.5, 3 * smallest_help):
