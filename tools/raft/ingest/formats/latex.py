@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from .html.markup import parse_markup
 from .html.page import web_encoding
-from .pandoc import Conversion, convert_to_html, place_notes
-from .parsed import Parsed, Unreadable, count_characters, make_parsed
+from .pandoc import convert_to_html, place_notes
+from .parsed import Parsed, Unreadable, count_characters, make_parsed, name_some
 from .plain import decode
-
-_MAX_NAMED = 5  # included files
 
 _INPUT_ENCODING = re.compile(rb"^[^%\n]*\\usepackage\[([\w-]+)\]\{inputenc\}", re.M)
 # Names of the package inputenc that the web does not have.
@@ -67,32 +67,44 @@ def read_latex(path: str) -> Parsed:
     """
     source = _rewrite(_decode(Path(path).read_bytes()))
     converted = _convert(_DEFINITIONS + source)
-    if more := _define_unknown(converted.messages):
+    if more := _define_unknown(converted.skipped):
         with suppress(Unreadable, MemoryError):  # used with fewer arguments elsewhere
             converted = _convert(_DEFINITIONS + more + source)
     # The head has a title only where the document has one, which stands at the top of the body, too.
     body = converted.html.partition("<body>")[2]
     cited = _CITATION.sub(lambda match: f"[{', '.join(match[1].split())}]", place_notes(body))
     parsed = parse_markup(cited)
-    left_out, missing = _read_messages(converted.messages)
+    left_out = _count_skipped(converted.skipped)
+    missing = converted.missing
+    notes = [f"files it includes are read on their own, where given: {name_some(missing)}"] if missing else []
     return make_parsed(
         parsed["text"],
         title=parsed["title"],
-        notes=[*parsed["notes"], *_name_files(missing)],
+        notes=[*parsed["notes"], *notes],
         left_out=left_out + Counter(parsed["left_out"]),
         seen=parsed["seen"] + left_out.total(),
     )
 
 
-def _convert(source: str) -> Conversion:
-    return convert_to_html(source.encode(), "latex", "--standalone", "--verbose")
+class _Converted(NamedTuple):
+    html: str
+    skipped: list[str]  # commands with their arguments, in their order
+    missing: list[str]  # files that it wanted to include
 
 
-def _define_unknown(messages: str) -> str:
+def _convert(source: str) -> _Converted:
+    html, messages = convert_to_html(source.encode(), "latex", "--standalone", "--verbose")
+    found = dict.fromkeys(_MESSAGE.findall(messages))  # some come twice
+    skipped = [what for what, _, _ in found if what]
+    files = dict.fromkeys(file for _, file, _ in found if file and not file.endswith((".sty", ".cls")))
+    return _Converted(html, skipped, list(files))
+
+
+def _define_unknown(skipped: Sequence[str]) -> str:
     """Return definitions by which the commands that pandoc skipped show what they say."""
     definitions = {}
-    for skipped, _, _ in _MESSAGE.findall(messages):
-        call = _CALL.fullmatch(skipped)
+    for what in skipped:
+        call = _CALL.fullmatch(what)
         if call and call[1] not in _ASIDES and "=" not in call[3] and _PROSE.search(call[3]):
             first = 2 if call[2] else 1
             last = first + _count_groups(call[3])
@@ -126,22 +138,10 @@ def _rewrite(source: str) -> str:
     return _ENTRY.sub(lambda match: rf"\item {{[}}{match[1]}{{]}}", source)
 
 
-def _read_messages(messages: str) -> tuple[Counter[str], list[str]]:
-    """Return the characters of what pandoc skipped, by reason, and the files that it wanted to include."""
+def _count_skipped(skipped: Sequence[str]) -> Counter[str]:
+    """Return the characters of what pandoc skipped, by reason."""
     left_out: Counter[str] = Counter()
-    missing = []
-    for skipped, file, _ in dict.fromkeys(_MESSAGE.findall(messages)):  # some come twice
-        if not skipped:
-            missing.append(file)
-        else:
-            reason = "text in drawings" if _DRAWING.match(skipped) else "arguments of skipped commands"
-            left_out[reason] += count_characters(_COMMAND.sub("", skipped))
-    return left_out, [file for file in missing if not file.endswith((".sty", ".cls"))]
-
-
-def _name_files(missing: list[str]) -> list[str]:
-    names = list(dict.fromkeys(missing))
-    if not names:
-        return []
-    more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
-    return [f"files it includes are read on their own, where given: {', '.join(names[:_MAX_NAMED])}{more}"]
+    for what in skipped:
+        reason = "text in drawings" if _DRAWING.match(what) else "arguments of skipped commands"
+        left_out[reason] += count_characters(_COMMAND.sub("", what))
+    return left_out

@@ -11,12 +11,11 @@ from pathlib import Path
 
 from .html.markup import parse_markup
 from .html.page import decode_page, web_encoding
-from .parsed import Parsed, Unreadable, count_characters, make_parsed
+from .parsed import Parsed, Unreadable, count_characters, make_parsed, name_some
 from .plain import decode
 
 _HEAD = ("From", "To", "Cc", "Date")
 _MAX_DEPTH = 10  # of messages and parts in each other
-_MAX_NAMED = 5  # attachments
 
 
 def read_mail(path: str) -> Parsed:
@@ -29,9 +28,7 @@ def read_mail(path: str) -> Parsed:
         raise Unreadable("broken: a mail without a header")
     reader = _MailReader()
     reader.add_message(message, 0)
-    named = ", ".join(reader.attachments[:_MAX_NAMED])
-    more = len(reader.attachments) - _MAX_NAMED
-    notes = [f"attachments not read: {named}{f' and {more} more' if more > 0 else ''}"] if named else []
+    notes = [f"attachments not read: {name_some(reader.attachments)}"] if reader.attachments else []
     if not reader.texts:
         raise Unreadable(f"no text in it{f'; {notes[0]}' if notes else ''}")
     return make_parsed(

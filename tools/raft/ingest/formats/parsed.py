@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypedDict
 
+_MAX_NAMED = 5
+
 OnPage = Callable[[int, int], None]  # pages done, pages in all
 
 
@@ -48,6 +50,12 @@ def make_parsed(
         "seen": seen,
         "left_out": left_out,
     }
+
+
+def name_some(names: Sequence[str]) -> str:
+    """Return the first names as a list in a sentence, and how many more there are."""
+    more = len(names) - _MAX_NAMED
+    return ", ".join(names[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def count_characters(text: str) -> int:

@@ -66,10 +66,8 @@ def _read_cues(text: str) -> Iterator[Cue]:
     shown: list[str] = []
     for line in [*text.split("\n"), ""]:
         next_times = _TIMES.fullmatch(line)
-        if (
-            next_times and shown and shown[-1].strip().isdecimal()
-        ):  # the number of a cue, no empty line before it
-            shown.pop()
+        if next_times and shown and shown[-1].strip().isdecimal():
+            shown.pop()  # the number of the next cue, with no empty line before it
         if times and (next_times or not line):
             yield from _split_by_voice(times, "\n".join(shown))
             times = None
